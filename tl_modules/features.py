@@ -1,0 +1,30 @@
+"""What a backbone gives to the heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class Features:
+    """A backbone's output.
+
+    Args:
+        pooled: One vector a sample, `(B, D)`.
+        maps: Feature maps by stride (pixels of input a cell), each `(B, C, H, W)`; empty where the backbone has none.
+        size: Height and width of the input in pixels; None for inputs without.
+    """
+
+    pooled: Tensor
+    maps: dict[int, Tensor] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+
+    def take(self, rows: Tensor) -> Features:
+        """Return the features of some samples.
+
+        Args:
+            rows: Their indices, int64 `(N,)`.
+        """
+        return Features(self.pooled[rows], {stride: m[rows] for stride, m in self.maps.items()}, self.size)
