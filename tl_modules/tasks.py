@@ -26,9 +26,10 @@ class Task:
         key: The sample's field that holds the target; the kind's own by default. Two tasks of one kind on the same
             samples need two keys.
         positive: For two-label classification, the name whose F1 is reported.
+        channels: Channels of the inputs' images.
 
     Raises:
-        ValueError: If the kind is unknown, a label stands twice, or the labels do not fit the kind.
+        ValueError: If the kind is unknown, a label stands twice, or a field does not fit the kind.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Task:
     domain: str = ""
     key: str = ""
     positive: str | None = None
+    channels: int = 3
 
     def __post_init__(self) -> None:
         """Check the fields and fill in the default key."""
@@ -57,6 +59,8 @@ class Task:
                 f"positive={self.positive!r} of task {self.name!r} must be one of exactly two labels; "
                 f"its labels: {', '.join(self.labels)}"
             )
+        if self.channels < 1:
+            raise ValueError(f"channels={self.channels} of task {self.name!r} must be at least 1")
         object.__setattr__(self, "key", self.key or DEFAULT_KEYS[self.kind])
 
     @classmethod

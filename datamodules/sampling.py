@@ -1,0 +1,101 @@
+"""Which samples a step holds: a pure function of the step's number, so that runs repeat and resume exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+
+import torch
+from torch.utils.data import Sampler
+
+from tl_modules.seeding import generator, seed_of
+
+MODES = ("cycle", "proportional", "temperature")
+Address = tuple[str, int, int]
+
+
+class StepSampler(Sampler[list[Address]]):
+    """Yield, for each step, the addresses `(key, index, j)` of its samples.
+
+    A key's j-th batch is batch `j mod n` of pass `j div n` over its dataset, where each pass is shuffled under a seed
+    of its own and cut into `n` full batches. It is never a function of what another key drew.
+
+    Args:
+        sizes: Samples in the dataset of each key; the last key counts as the target for proportions.
+        batch_size: Samples a step and process; a smaller dataset gives all it has.
+        mode: `cycle`: every key in every step. `proportional`: one key a step, as often as its size says.
+            `temperature`: likewise with sizes to the power of `1 / temperature` (Arivazhagan et al. 2019).
+        epoch_steps: Steps until Lightning's epoch ends.
+        seed: Root of the orders.
+        temperature: 1 is `proportional`; the larger, the more equal the shares.
+        rank: This process's number; all processes hold the same keys in a step.
+        world_size: Number of processes.
+        progress: Gives the number of whole epochs behind and of steps behind in this one; read when iteration starts.
+
+    Raises:
+        ValueError: If the mode is unknown, a dataset is empty, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        batch_size: int,
+        mode: str = "cycle",
+        epoch_steps: int = 1,
+        seed: int = 0,
+        temperature: float = 2.0,
+        rank: int = 0,
+        world_size: int = 1,
+        progress: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(MODES)}")
+        empty = [key for key, size in sizes.items() if size < 1]
+        if empty:
+            raise ValueError(f"the training set of {', '.join(empty)} is empty")
+        if batch_size < 1 or epoch_steps < 1 or not temperature >= 1:
+            raise ValueError(f"{batch_size=}, {epoch_steps=} and {temperature=} must be at least 1")
+        self.sizes, self.mode, self.seed, self.progress = dict(sizes), mode, seed, progress
+        self.batch_size, self.epoch_steps, self.temperature = batch_size, epoch_steps, temperature
+        self.rank, self.world_size = rank, world_size
+        self.sampler = self  # Lightning looks for it on batch samplers
+
+    def __len__(self) -> int:
+        """Return the steps of an epoch."""
+        return self.epoch_steps
+
+    def __iter__(self) -> Iterator[list[Address]]:
+        """Yield the rest of the current epoch."""
+        epoch, done = self.progress()
+        for step in range(epoch * self.epoch_steps + done, (epoch + 1) * self.epoch_steps):
+            yield [address for key, j in self.turns(step) for address in self.batch(key, j)]
+
+    def batches(self, key: str) -> int:
+        """Return the number of full batches in a pass over a key's dataset."""
+        return max(1, self.sizes[key] // (self.batch_size * self.world_size))
+
+    def turns(self, step: int) -> list[tuple[str, int]]:
+        """Return the keys of a step, each with the number of its batches before."""
+        if self.mode == "cycle" or len(self.sizes) == 1:
+            return [(key, step) for key in self.sizes]
+        power = 1.0 if self.mode == "proportional" else 1 / self.temperature
+        (first, a), (last, b) = ((key, size**power) for key, size in self.sizes.items())
+        share = b / (a + b)
+        start = seed_of(self.seed, "turns") / 2**63
+        before, after = (math.floor(k * share + start) for k in (step, step + 1))
+        return [(last, before)] if after > before else [(first, step - before)]
+
+    def batch(self, key: str, j: int) -> list[Address]:
+        """Return the addresses of this process's part of a key's j-th batch."""
+        count = self.batches(key)
+        order = _order(self.seed, key, self.sizes[key], j // count)
+        size = self.batch_size * self.world_size
+        start = (j % count) * size
+        return [(key, int(index), j) for index in order[start : start + size][self.rank :: self.world_size]]
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, key: str, size: int, number: int) -> list[int]:
+    order: list[int] = torch.randperm(size, generator=generator(seed, "order", key, number)).tolist()
+    return order

@@ -1,0 +1,290 @@
+"""The base of all cells: parts, stages, one shared step, metrics a role and split, one optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from tl_modules.augment import Augment
+from tl_modules.batches import Batch, annotated, by_roles, size_of, targets_of
+from tl_modules.features import Features
+from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
+from tl_modules.heads import Head
+from tl_modules.optim import SCHEDULES, clip_islands, named_groups
+from tl_modules.parts import Parts, Wiring
+from tl_modules.planting import carry, plant
+from tl_modules.scores import Scores
+from tl_modules.seeding import generator, seed_of
+from tl_modules.stages import Stage
+from tl_modules.tasks import Task
+from tl_modules.transplant import Report, transplant
+
+
+class TransferModule(LightningModule):
+    """Train a target, with or without a source; by itself this class is `scratch`, the target alone.
+
+    A cell says its wiring (which parts each role goes through) and its stages; the rest is here. `enter(stage)` comes
+    before each `fit`; without it `fit` trains the last stage.
+
+    Args:
+        target: The target's task: a `Task` or a dict with `name`, `kind`, `labels`, `domain`, ...
+        source: The source's task; None where there is none.
+        backbone: A name, a mapping with `name` and options, or a module of one's own (copied for each part).
+        source_backbone: The source's backbone, where the cell shares no trunk; the same as the target's by default.
+        finetuning: What the stages after a source freeze: `full`, `linear_probe`, or a mapping with `freeze` (kinds
+            of part) and `lr` (factors by kind of part). Read by sequential cells only.
+        lr: Highest learning rate of AdamW.
+        weight_decay: Decay of weights; norms and biases have none (Loshchilov and Hutter 2019).
+        clip: Largest gradient norm of a set of roles that share a part; None for no clipping.
+        schedule: `one_cycle`, `cosine` or `constant`.
+        augment: By role, the options of `Augment`.
+        seed: Root of everything random.
+
+    Raises:
+        ValueError: If an argument is out of range or the tasks do not fit the wiring.
+    """
+
+    needs_source: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        target: Task | dict[str, Any],
+        source: Task | dict[str, Any] | None = None,
+        backbone: nn.Module | dict[str, Any] | str = "small",
+        source_backbone: nn.Module | dict[str, Any] | str | None = None,
+        finetuning: str | dict[str, Any] = "full",
+        lr: float = 3e-3,
+        weight_decay: float = 1e-4,
+        clip: float | None = 1.0,
+        schedule: str = "one_cycle",
+        augment: dict[str, dict[str, Any]] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, number, above in (("lr", lr, True), ("clip", clip, True), ("weight_decay", weight_decay, False)):
+            if number is not None and not (number > 0 if above else number >= 0):
+                raise ValueError(f"{name}={number} must be {'above' if above else 'at least'} 0")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule={schedule!r} is unknown; allowed: {', '.join(SCHEDULES)}")
+        if self.needs_source and source is None:
+            raise ValueError(f"source=None: {type(self).__name__} learns two datasets at once and needs a source task")
+        given = {"source": source, "target": target}
+        self.tasks = {role: Task.of(task) for role, task in given.items() if task is not None}
+        self.finetuning, self.clip, self.seed = finetuning, clip, seed
+        self.rates = {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
+        backbones = {"backbone": backbone, "source_backbone": source_backbone}
+        plain = {name: value for name, value in backbones.items() if not isinstance(value, nn.Module)}
+        self.own_backbone = len(plain) < len(backbones)
+        plain |= {role: task.to_dict() for role, task in self.tasks.items()}
+        plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed, **self.rates}
+        self.save_hyperparameters(plain)
+        self.augment = {role: Augment(**(augment or {}).get(role, {})) for role in self.tasks}
+        wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
+        if source_backbone is not None and len({names[1] for names in wires.values()}) < 2:
+            raise ValueError(f"source_backbone: in {type(self).__name__} both roles go through one trunk")
+        bodies = {"target": backbone, "source": backbone if source_backbone is None else source_backbone}
+        self.parts = Parts(wires, self.tasks, bodies, seed)
+        heads = {role: self.head(role) for role in self.tasks}
+        self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks)
+        self.plan = self.stages()
+        self.stage, self.entered = self.plan[-1], False
+
+    def wiring(self) -> Wiring:
+        """Return the stem, trunk and head of each role by name; equal names are one part. A cell says its own."""
+        return {"target": ("target", "target", "target")}
+
+    def stages(self) -> list[Stage]:
+        """Return the stages in order. A cell says its own."""
+        return [Stage("target", learn=("target",))]
+
+    def head_names(self) -> tuple[str, str]:
+        """Return the source's and the target's head where one is kept: one part if the label names are the same."""
+        same = "source" in self.tasks and self.tasks["target"].same_labels(self.tasks["source"])
+        return ("shared", "shared") if same else ("source", "target")
+
+    def head(self, role: str) -> Head:
+        """Return a role's head."""
+        return cast(Head, self.parts.of(role, "head"))
+
+    def enter(self, stage: str) -> Report:
+        """Make a stage the current one: carry over what it starts from, freeze what it freezes.
+
+        Args:
+            stage: Its name.
+
+        Returns:
+            What became of each tensor that the target takes over from the source without sharing it.
+
+        Raises:
+            ValueError: If the module has no such stage.
+        """
+        names = [s.name for s in self.plan]
+        if stage not in names:
+            raise ValueError(f"stage={stage!r} is unknown; {type(self).__name__} has {', '.join(names)}")
+        report, before = Report(), self.stage if self.entered else None
+        self.stage, self.entered = self.plan[names.index(stage)], True
+        if before is not None and "source" in before.learn and "source" not in self.stage.learn:
+            for kind in ("stem", "trunk"):
+                source, target = self.parts.of("source", kind), self.parts.of("target", kind)
+                if source is not target:
+                    report.add(transplant(target, source.state_dict()), f"{kind}.")
+        used = self.parts.through(self.stage.roles)
+        for kind, name, part in self.parts.named():
+            set_frozen(part, kind in self.stage.freeze or (kind, name) not in used)
+        self.train(self.training)
+        return report
+
+    def train(self, mode: bool = True) -> TransferModule:
+        """Set training mode; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        hold_frozen(part for _, _, part in self.parts.named() if self.entered and is_frozen(part))
+        return self
+
+    def setup(self, stage: str) -> None:
+        """Enter the last stage if none was entered before `fit`."""
+        if stage == "fit" and not self.entered:
+            self.enter(self.plan[-1].name)
+
+    def features(self, batch: Batch, role: str = "target") -> Features:
+        """Return a role's features of a batch dict."""
+        stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
+        return cast(Features, trunk(stem(batch)))
+
+    def outputs(self, features: Features, role: str = "target", labels: list[str] | None = None) -> Any:
+        """Return a role's raw outputs in a label space, the role's own by default: names are matched, never indices."""
+        head = self.head(role)
+        have, want = list(head.labels), list(self.tasks[role].labels) if labels is None else labels
+        outputs = head(features)
+        return outputs if have == want else head.select(outputs, [have.index(name) for name in want])
+
+    def forward(self, batch: Any, role: str = "target") -> Any:
+        """Return a role's raw outputs for a batch dict, or for images `(B, C, H, W)`."""
+        batch = {"image": batch} if isinstance(batch, Tensor) else batch
+        return self.outputs(self.features(batch, role), role)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the sum of the roles' losses; each role's randomness is a function of seed, step and role alone."""
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        losses: dict[str, Tensor] = {}
+        for key, part in by_roles(batch, "target", self.tasks["target"]).items():
+            address = (self.seed, "step", step, key, self.global_rank)
+            noise = generator(*address, "augment", device=self.device)
+            part = self.augment[key.split("+")[-1]](part, noise)
+            torch.manual_seed(seed_of(*address))
+            losses.update(self._merged_loss(part) if "role" in part else self._losses(key.split("+"), part))
+        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+            self.log_dict({f"train/{role}/loss": loss.detach() for role, loss in losses.items()}, batch_size=1)
+        return torch.stack(list(losses.values())).sum()
+
+    def _losses(self, roles: list[str], batch: Batch) -> dict[str, Tensor]:
+        losses, passes = {}, {}
+        for role in roles:
+            path = self.parts.wires[role][:2]
+            features = passes[path] = passes[path] if path in passes else self.features(batch, role)
+            found = targets_of(batch, self.tasks[role], self.head(role).key)
+            if role not in self.stage.learn or found is None:
+                losses[role] = features.pooled.float().sum() * 0  # tied to the features: DDP refuses None
+                continue
+            targets, rows = found
+            features = features if rows is None else features.take(rows)
+            losses[role] = self.head(role).loss(self.outputs(features, role), targets)
+        return losses
+
+    def _merged_loss(self, batch: Batch) -> dict[str, Tensor]:
+        features, head = self.features(batch), self.head("target")
+        union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels))
+        found = targets_of(batch, self.tasks["target"], head.key)
+        if found is None:
+            return {"target": features.pooled.float().sum() * 0}
+        targets, rows = found
+        outputs = self.outputs(features if rows is None else features.take(rows), labels=union)
+        if union:
+            targets["annotated"] = annotated(batch, rows, self.tasks, union, features.pooled.device)
+            outputs = head.restrict(outputs, targets["annotated"])
+        return {"target": head.loss(outputs, targets)}
+
+    def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
+        loaders = getattr(self.trainer, f"{split}_dataloaders")
+        key = list(loaders)[dataloader_idx] if isinstance(loaders, Mapping) else "target"
+        for roles, part in by_roles(batch, key, self.tasks[key.split("+")[-1]]).items():
+            passes: dict[tuple[str, ...], Features] = {}
+            for role in roles.split("+"):
+                path = self.parts.wires[role][:2]
+                features = passes[path] = passes[path] if path in passes else self.features(part, role)
+                found = targets_of(part, self.tasks[role], self.head(role).key)
+                if found is not None:
+                    targets, rows = found
+                    outputs = self.outputs(features if rows is None else features.take(rows), role)
+                    count = size_of(part) if rows is None else len(rows)
+                    scores = self.val_scores if split == "val" else self.test_scores
+                    scores.update(role, self.head(role), outputs, targets, count)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Update the validation scores of the batch's roles."""
+        self._evaluate("val", batch, dataloader_idx)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Update the test scores of the batch's roles."""
+        self._evaluate("test", batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/<role>/<metric>`."""
+        self.log_dict({f"val/{name}": value for name, value in self.val_scores.compute().items()}, batch_size=1)
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/<role>/<metric>`."""
+        self.log_dict({f"test/{name}": value for name, value in self.test_scores.compute().items()}, batch_size=1)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[dict[str, Any]]:
+        """Return the target's predictions with label names, a dict a sample."""
+        batch = next(iter(by_roles(batch, "target", self.tasks["target"]).values()))
+        head, labels = self.head("target"), self.tasks["target"].labels
+        return head.named(head.predict(self.outputs(self.features(batch))), labels)
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The current stage's selection metric, and `max` or `min`: the target's where it learns."""
+        role = "target" if "target" in self.stage.learn else self.stage.learn[0]
+        return f"val/{role}/{self.head(role).monitor}", self.head(role).mode
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return AdamW over named groups (part and decay) and the schedule over the stage's steps."""
+        lr, decay = self.rates["lr"], self.rates["weight_decay"]
+        optimizer = torch.optim.AdamW(named_groups(self.parts.named(), lr, decay, self.stage.lr))
+        steps = self.trainer.max_steps if self.trainer.max_steps > 0 else int(self.trainer.estimated_stepping_batches)
+        schedule = SCHEDULES[self.rates["schedule"]](optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip the gradients of each set of roles that share a part, so that no other set has a say in it."""
+        if self.clip is not None:
+            clip_islands(self.parts.islands(), self.clip)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add wiring, tasks and label names, so that any role can be planted into any other run's."""
+        checkpoint["transfer"] = carry(self.parts, self.tasks, self.stage.name, self.own_backbone)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the heads' order of names; refuse a checkpoint whose own backbone was not given again."""
+        carried = checkpoint.get("transfer", {})
+        if carried.get("own_backbone") and not self.own_backbone:
+            raise ValueError(
+                "backbone: this checkpoint was trained with a module of one's own; "
+                f"pass it again: {type(self).__name__}.load_from_checkpoint(path, backbone=module)"
+            )
+        for name, labels in carried.get("labels", {}).items():
+            cast(Head, self.parts.head[name]).labels = list(labels)
+
+    def plant(self, checkpoint: Mapping[str, Any], of: str = "target", into: str | None = None) -> Report:
+        """Take the weights of a checkpoint's role for a role of this module; see `planting.plant`.
+
+        Args:
+            checkpoint: A checkpoint of a TransferModule, as loaded.
+            of: The checkpoint's role.
+            into: This module's role; by default its source, or its target where it has no source.
+        """
+        return plant(self.parts, checkpoint, of, into or next(iter(self.parts.wires)))

@@ -1,0 +1,84 @@
+"""Batches as the modules read them: dicts whose keys name the roles they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_modules.tasks import ROLES, Task
+
+Batch = dict[str, Any]
+
+
+def by_roles(batch: Any, key: str, task: Task) -> dict[str, Batch]:
+    """Return a batch as `{roles: batch dict}`, where `roles` is one role or `source+target`.
+
+    Args:
+        batch: Such a dict, a plain batch dict, or a pair `(images, targets)`.
+        key: Whose batch it is if it does not say so itself.
+        task: That role's task, to name the second of a pair.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if isinstance(batch, Mapping):
+        if batch and all(set(str(name).split("+")) <= set(ROLES) for name in batch):
+            return {name: by_roles(part, name, task)[name] for name, part in batch.items()}
+        return {key: dict(batch)}
+    if isinstance(batch, Sequence) and len(batch) == 2 and isinstance(batch[0], Tensor):
+        return {key: {"image": batch[0], task.key: batch[1]}}
+    raise ValueError(f"a batch must be a dict or a pair (images, targets), not {type(batch).__name__}")
+
+
+def size_of(batch: Batch) -> int:
+    """Return the number of samples in a batch."""
+    for name in ("id", "image", "text"):
+        if name in batch and f"{name}_rows" not in batch:
+            return len(batch[name])
+    raise ValueError(f"a batch needs an image, a text or ids; this one holds {', '.join(batch)}")
+
+
+def targets_of(batch: Batch, task: Task, key: str) -> tuple[Batch, Tensor | None] | None:
+    """Return a task's targets in a batch.
+
+    Args:
+        batch: The batch.
+        task: The task whose targets are wanted.
+        key: The name under which the head reads them.
+
+    Returns:
+        The targets under the head's names and the rows of the samples that have one (None: all), or None where no
+        sample has.
+    """
+    if task.key not in batch:
+        return None
+    found = {key: batch[task.key]}
+    if task.kind == "detection":
+        found["box_labels" if key == "boxes" else f"{key}_labels"] = batch[
+            "box_labels" if task.key == "boxes" else f"{task.key}_labels"
+        ]
+    rows = batch.get(f"{task.key}_rows")
+    return found, rows
+
+
+def annotated(
+    batch: Batch, rows: Tensor | None, tasks: Mapping[str, Task], names: Sequence[str], device: torch.device
+) -> Tensor:
+    """Return which names each sample's own dataset annotates.
+
+    Args:
+        batch: A merged batch; `role` `(B,)` is the index in `ROLES` of each sample's dataset.
+        rows: The rows that have a target; None for all.
+        tasks: Task by role.
+        names: The merged label space.
+        device: Where the result is needed.
+
+    Returns:
+        A mask `(B, K)`.
+    """
+    table = torch.tensor([[name in tasks[role].labels for name in names] for role in ROLES], device=device)
+    role = batch["role"] if rows is None else batch["role"][rows]
+    return table[role]

@@ -1,0 +1,72 @@
+"""Parameter groups, gradient clipping and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+WARMUP = 0.2
+
+
+def named_groups(
+    parts: Iterable[tuple[str, str, nn.Module]], lr: float, weight_decay: float, factors: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Return an optimiser group a part and decay, of the parameters that learn.
+
+    Args:
+        parts: Kind, name and part.
+        lr: Learning rate.
+        weight_decay: Decay of tensors with two or more dimensions; norms and biases have none.
+        factors: Factors on the learning rate by kind of part.
+
+    Raises:
+        ValueError: If nothing learns.
+    """
+    groups = []
+    for kind, name, part in parts:
+        learning = [p for p in part.parameters() if p.requires_grad]
+        rate = lr * factors.get(kind, 1.0)
+        for decays in (True, False):
+            chosen = [p for p in learning if (p.ndim > 1) == decays]
+            decay = weight_decay if decays else 0.0
+            label = f"{kind}.{name}.{'weights' if decays else 'norms'}"
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "name": label})
+    if not groups:
+        raise ValueError("freeze: every part is frozen, so there is nothing to train")
+    return groups
+
+
+def clip_islands(islands: Iterable[Iterable[nn.Module]], norm: float) -> None:
+    """Scale each island's gradients to a norm of at most `norm`."""
+    for island in islands:
+        torch.nn.utils.clip_grad_norm_([p for part in island for p in part.parameters()], norm)
+
+
+def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Warm up and anneal to zero (Smith and Topin 2019), each group to its own highest rate."""
+    highest = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, highest, total_steps=max(steps, 2), pct_start=WARMUP)
+
+
+def cosine(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Anneal to zero along half a cosine (Loshchilov and Hutter 2017)."""
+    return LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
+
+
+def constant(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Keep the learning rate."""
+    return LambdaLR(optimizer, lambda step: 1.0)
+
+
+SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {
+    "one_cycle": one_cycle,
+    "cosine": cosine,
+    "constant": constant,
+}

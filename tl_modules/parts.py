@@ -1,0 +1,85 @@
+"""Building a cell's parts from its wiring; everything else reads the same table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from tl_modules.backbones import OwnTrunk, build_backbone
+from tl_modules.heads import build_head
+from tl_modules.seeding import seeded
+from tl_modules.stages import PART_KINDS
+from tl_modules.tasks import Task
+
+Wiring = dict[str, tuple[str, str, str]]
+
+
+class Parts(nn.Module):
+    """The stems, trunks and heads that a wiring names, each built once under a seed of its own name.
+
+    Args:
+        wires: Stem, trunk and head by role; equal names are one part.
+        tasks: Task by role. A head that several roles go through has the union of their labels.
+        backbones: Backbone by role, for `build_backbone`.
+        seed: Root of the initial weights.
+
+    Raises:
+        ValueError: If roles of different kinds share a head, or a stem a domain is asked of a module that is all trunk.
+    """
+
+    def __init__(self, wires: Wiring, tasks: Mapping[str, Task], backbones: Mapping[str, Any], seed: int) -> None:
+        super().__init__()
+        self.wires = wires
+        self.stem, self.trunk, self.head = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        for role, (stem, trunk, head) in wires.items():
+            for kind, name, parts in (("stem", stem, self.stem), ("trunk", trunk, self.trunk)):
+                if name not in parts:
+                    channels = max(tasks[user].channels for user in self.users(kind, name))
+                    with seeded(seed, "init", kind, name):
+                        parts[name] = getattr(build_backbone(backbones[role], channels), kind)
+            body: Any = self.trunk[trunk]
+            if head not in self.head:
+                users = [tasks[user] for user in self.users("head", head)]
+                kinds = sorted({task.kind for task in users})
+                if len(kinds) > 1:
+                    raise ValueError(f"source and target share a head, but their kinds differ: {', '.join(kinds)}")
+                labels = list(dict.fromkeys(name for task in users for name in task.labels))
+                with seeded(seed, "init", "head", head):
+                    self.head[head] = build_head(tasks[role], body.dim, body.channels, body.strides, labels)
+            if isinstance(body, OwnTrunk) and len(self.stem) > len(self.trunk):
+                raise ValueError(
+                    f"backbone={type(body.net).__name__}: this cell needs a stem a domain, and a module of one's own "
+                    "is all trunk; give a tl_modules.backbones.Backbone(stem, trunk)"
+                )
+
+    def users(self, kind: str, name: str) -> list[str]:
+        """Return the roles that go through a part."""
+        return [role for role, names in self.wires.items() if names[PART_KINDS.index(kind)] == name]
+
+    def of(self, role: str, kind: str) -> nn.Module:
+        """Return the part of a kind that a role goes through."""
+        part: nn.Module = getattr(self, kind)[self.wires[role][PART_KINDS.index(kind)]]
+        return part
+
+    def named(self) -> Iterator[tuple[str, str, nn.Module]]:
+        """Yield kind, name and part of all parts."""
+        for kind in PART_KINDS:
+            for name, part in getattr(self, kind).items():
+                yield kind, name, part
+
+    def through(self, roles: Iterable[str]) -> set[tuple[str, str]]:
+        """Return kind and name of the parts that some roles go through."""
+        return {pair for role in roles for pair in zip(PART_KINDS, self.wires[role], strict=True)}
+
+    def islands(self) -> list[list[nn.Module]]:
+        """Return the parts of each set of roles that share a part."""
+        sets: list[set[tuple[str, str]]] = []
+        for role in self.wires:
+            mine = self.through([role])
+            for other in [other for other in sets if other & mine]:
+                mine |= other
+                sets.remove(other)
+            sets.append(mine)
+        return [[part for kind, name, part in self.named() if (kind, name) in island] for island in sets]

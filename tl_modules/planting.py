@@ -1,0 +1,62 @@
+"""Planting a checkpoint's role into another run's, by role and kind of part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_modules.heads import Head
+from tl_modules.parts import Parts
+from tl_modules.stages import PART_KINDS
+from tl_modules.tasks import Task
+from tl_modules.transplant import Report, transplant
+
+
+def carry(parts: Parts, tasks: Mapping[str, Task], stage: str, own_backbone: bool) -> dict[str, Any]:
+    """Return what a checkpoint carries so that any of its roles can be planted elsewhere: plain values only."""
+    return {
+        "wiring": {role: list(names) for role, names in parts.wires.items()},
+        "tasks": {role: task.to_dict() for role, task in tasks.items()},
+        "labels": {name: list(head.labels) for _, name, head in parts.named() if isinstance(head, Head)},
+        "stage": stage,
+        "own_backbone": own_backbone,
+    }
+
+
+def plant(parts: Parts, checkpoint: Mapping[str, Any], of: str, into: str) -> Report:
+    """Take the weights of a checkpoint's role for a role of these parts.
+
+    A head moves only if its label names are the same set; otherwise it stays new.
+
+    Args:
+        parts: The parts that receive.
+        checkpoint: A checkpoint of a TransferModule, as loaded.
+        of: The checkpoint's role.
+        into: The receiving role.
+
+    Returns:
+        What became of each tensor.
+
+    Raises:
+        ValueError: If the checkpoint is not one of ours, has no such role, or nothing of it fits.
+    """
+    carried = checkpoint.get("transfer")
+    if carried is None or of not in carried["wiring"]:
+        has = "no wiring" if carried is None else f"only {', '.join(carried['wiring'])}"
+        raise ValueError(f"checkpoint: not one of a TransferModule with the role {of!r}; it has {has}")
+    report = Report()
+    for kind, name in zip(PART_KINDS, carried["wiring"][of], strict=True):
+        prefix = f"parts.{kind}.{name}."
+        state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+        part = parts.of(into, kind)
+        if isinstance(part, Head):
+            labels = carried["labels"][name]
+            if Task.of(carried["tasks"][of]).kind != part.kind or set(labels) != set(part.labels):
+                report.reinitialised += [f"head.{key}" for key in part.state_dict()]
+                report.unused += [f"head.{key}" for key in state]
+                continue
+            part.labels = list(labels)
+        report.add(transplant(part, state), f"{kind}.")
+    if not any(name.startswith(("stem.", "trunk.")) for name in report.loaded):
+        raise ValueError(f"checkpoint: none of its stem and trunk fits this backbone ({report})")
+    return report

@@ -1,0 +1,106 @@
+"""A run's folder: files that are whole or absent, and metrics that survive a kill."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
+
+FIELDS = ("stage", "step", "metric", "value")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a kill leaves the old one or the new one: temporary file, sync, rename.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+        data: Its new content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write checkpoints so that a kill never leaves half of one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Save to a temporary file, sync it and rename it."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_whole(Path(path), buffer.getvalue())
+
+
+class MetricsFile(Logger):
+    """Append every logged number to `metrics.csv`, one a row.
+
+    Args:
+        path: The file.
+        stage: The stage's name.
+        keep_until: On resume, the optimiser step of the checkpoint: later rows of the stage are cut.
+    """
+
+    def __init__(self, path: Path, stage: str, keep_until: int = 0) -> None:
+        super().__init__()
+        self.path, self.stage = path, stage
+        if rank_zero_only.rank == 0:
+            rows = read_metrics(path)
+            kept = [row for row in rows if row["stage"] != stage or int(row["step"]) < keep_until]
+            text = io.StringIO()
+            writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
+            write_whole(path, text.getvalue().encode())
+
+    @property
+    def name(self) -> str:
+        """The logger's name."""
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        """The stage."""
+        return self.stage
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> None:
+        """There is no experiment object."""
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Leave hyperparameters to `config.yaml` and the checkpoints."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append the numbers of one step."""
+        rows = [(self.stage, step, name, repr(float(value))) for name, value in metrics.items() if name != "epoch"]
+        with open(self.path, "a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Return the whole rows of a metrics file; an unfinished last line is left out."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if all(row.get(name) for name in FIELDS)]

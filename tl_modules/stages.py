@@ -1,0 +1,100 @@
+"""Stages of a run as plain data: who learns, what is frozen, at which learning rate, for which share of the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PART_KINDS = ("stem", "trunk", "head")
+SOURCE_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with its own Trainer.
+
+    Args:
+        name: The stage's name; its checkpoints' folder.
+        learn: Roles whose loss counts.
+        see: Roles whose inputs are loaded without their targets.
+        freeze: Kinds of part that do not learn, of `stem`, `trunk`, `head`.
+        lr: Factors on the learning rate by kind of part; 1 where absent.
+        share: The stage's share of the run's steps, a fraction.
+    """
+
+    name: str
+    learn: tuple[str, ...]
+    see: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+    lr: Mapping[str, float] = field(default_factory=dict)
+    share: float = 1.0
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles whose inputs the stage loads."""
+        return self.learn + self.see
+
+
+FINETUNINGS: dict[str, dict[str, Any]] = {
+    "full": {"freeze": (), "lr": {}},
+    "linear_probe": {"freeze": ("stem", "trunk"), "lr": {}},
+}
+
+
+def finetuning_options(finetuning: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `freeze` and `lr` of a finetuning given by name or as a mapping.
+
+    Raises:
+        ValueError: If the name, a key or a kind of part is unknown.
+    """
+    if isinstance(finetuning, str):
+        if finetuning not in FINETUNINGS:
+            raise ValueError(f"finetuning={finetuning!r} is unknown; allowed: {', '.join(FINETUNINGS)}")
+        return FINETUNINGS[finetuning]
+    freeze, lr = tuple(finetuning.get("freeze") or ()), dict(finetuning.get("lr") or {})
+    unknown = [*(set(finetuning) - {"name", "freeze", "lr"}), *({*freeze, *lr} - set(PART_KINDS))]
+    if unknown:
+        raise ValueError(
+            f"finetuning={dict(finetuning)!r}: {', '.join(sorted(unknown))} is unknown; "
+            f"allowed keys: name, freeze, lr; kinds of part: {', '.join(PART_KINDS)}"
+        )
+    return {"freeze": freeze, "lr": lr}
+
+
+def after_source(finetuning: str | Mapping[str, Any], has_source: bool) -> list[Stage]:
+    """Return a sequential cell's stages: the source, then the target with what the finetuning freezes.
+
+    Args:
+        finetuning: `full`, `linear_probe`, or a mapping with `freeze` and `lr`.
+        has_source: False where the source is weights rather than data; its stage is left out.
+    """
+    options = finetuning_options(finetuning)
+    if not has_source:
+        return [Stage("target", learn=("target",), **options)]
+    return [
+        Stage("source", learn=("source",), share=SOURCE_SHARE),
+        Stage("target", learn=("target",), share=1 - SOURCE_SHARE, **options),
+    ]
+
+
+def at_once() -> list[Stage]:
+    """Return a simultaneous cell's only stage."""
+    return [Stage("joint", learn=("source", "target"))]
+
+
+def split_steps(steps: int, stages: list[Stage]) -> list[int]:
+    """Divide a run's optimiser steps among its stages.
+
+    Returns:
+        One number a stage, each at least 1, together exactly `steps`.
+
+    Raises:
+        ValueError: If there are fewer steps than stages.
+    """
+    if steps < len(stages):
+        raise ValueError(f"steps={steps} is less than one for each of the run's {len(stages)} stages")
+    shares = [max(1, int(steps * stage.share + 1e-9)) for stage in stages[:-1]]
+    while sum(shares) >= steps:
+        shares[shares.index(max(shares))] -= 1
+    return [*shares, steps - sum(shares)]
