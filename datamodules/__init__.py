@@ -1,0 +1,1 @@
+"""DataModules that supply one or two datasets a run."""

@@ -1,0 +1,116 @@
+"""What every DataModule of one dataset is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.collate import collate, is_list
+from tl_modules.tasks import Task
+
+Batch = dict[str, Any]
+
+
+class InMemory(Dataset[dict[str, Any]]):
+    """Samples held as stacked tensors, read many at a time.
+
+    Args:
+        fields: Tensors `(N, ...)` or lists of length N by field.
+        first: For some fields, that only the first so many samples have them.
+
+    Raises:
+        ValueError: If lengths differ.
+    """
+
+    def __init__(self, fields: Mapping[str, Any], first: Mapping[str, int] | None = None) -> None:
+        lengths = {key: len(values) for key, values in fields.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"fields differ in length: {lengths}")
+        self.fields, self.first = dict(fields), dict(first or {})
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.fields["id"])
+
+    def _has(self, key: str, index: int) -> bool:
+        return index < self.first.get(key, len(self))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return a sample."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        return {key: values[index] for key, values in self.fields.items() if self._has(key, index)}
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return samples as a batch, without Python work a sample for the tensors."""
+        batch: Batch = {}
+        for key, values in self.fields.items():
+            rows = [row for row, index in enumerate(indices) if self._has(key, index)]
+            chosen = indices if len(rows) == len(indices) else [indices[row] for row in rows]
+            if not chosen:
+                continue
+            batch[key] = values[torch.as_tensor(chosen)] if isinstance(values, Tensor) else [values[i] for i in chosen]
+            if len(rows) < len(indices) and not (is_list(key) and key.endswith("_labels")):
+                batch[f"{key}_rows"] = torch.tensor(rows)
+        return batch
+
+
+class DatasetModule(LightningDataModule):
+    """One dataset: its task, its domain, and disjoint splits that are the same for the same seed.
+
+    `prepare_data` downloads, `setup` fills `train_dataset`, `val_dataset` and `test_dataset`; test is never cut. The
+    paired DataModules read these; its own loaders serve whoever uses it alone.
+
+    Args:
+        task: The task, with its domain.
+        train_size: Training samples; None for all.
+        val_size: Validation samples; None for the dataset's own rule.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+
+    Raises:
+        ValueError: If a size is below 1.
+    """
+
+    train_dataset: Dataset[Any]
+    val_dataset: Dataset[Any]
+    test_dataset: Dataset[Any]
+
+    def __init__(
+        self,
+        task: Task,
+        train_size: int | None = None,
+        val_size: int | None = None,
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, size in (("train_size", train_size), ("val_size", val_size)):
+            if size is not None and size < 1:
+                raise ValueError(f"{name}={size} must be at least 1")
+        self.task, self.domain = task, task.domain
+        self.train_size, self.val_size, self.seed = train_size, val_size, seed
+        self.batch_size, self.num_workers = batch_size, num_workers
+
+    def _loader(self, dataset: Dataset[Any], shuffle: bool = False) -> DataLoader[Any]:
+        return DataLoader(dataset, self.batch_size, shuffle, num_workers=self.num_workers, collate_fn=collate)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the training samples, shuffled."""
+        return self._loader(self.train_dataset, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation samples in order."""
+        return self._loader(self.val_dataset)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test samples in order."""
+        return self._loader(self.test_dataset)

@@ -1,0 +1,76 @@
+"""Samples to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_modules.tasks import Task
+
+Sample = dict[str, Any]
+Batch = dict[str, Any]
+
+
+def is_list(key: str) -> bool:
+    """Tell whether a field's values stay a list in a batch: their lengths differ from sample to sample."""
+    return key in ("id", "text", "boxes") or key.endswith("_labels")
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Make a batch of samples.
+
+    Fields of one shape are stacked; `boxes`, `*_labels`, `text` and `id` stay lists. Where only some samples have a
+    field, theirs are stacked and their rows are named in `<field>_rows`.
+
+    Args:
+        samples: Dicts as the datasets give them.
+
+    Raises:
+        ValueError: If values of a field differ in shape.
+    """
+    batch: Batch = {}
+    for key in dict.fromkeys(key for sample in samples for key in sample):
+        rows = [row for row, sample in enumerate(samples) if key in sample]
+        values = [samples[row][key] for row in rows]
+        if is_list(key):
+            batch[key] = values
+        else:
+            tensors = [torch.as_tensor(value) for value in values]
+            shapes = sorted({tuple(tensor.shape) for tensor in tensors})
+            if len(shapes) > 1:
+                raise ValueError(f"{key} differs in shape within a batch: {', '.join(map(str, shapes[:3]))}")
+            batch[key] = torch.stack(tensors)
+        if len(rows) < len(samples) and not key.endswith("_labels"):
+            batch[f"{key}_rows"] = torch.tensor(rows)
+    return batch
+
+
+def as_sample(item: Any, task: Task, name: str) -> Sample:
+    """Return a dataset's item as a sample dict.
+
+    Args:
+        item: A sample dict, or a pair `(image, target)` as torchvision's datasets give it.
+        task: Names the pair's target.
+        name: The sample's id where it has none.
+
+    Raises:
+        ValueError: If the item is neither.
+    """
+    if isinstance(item, Mapping):
+        return {"id": name, **item}
+    if isinstance(item, Sequence) and len(item) == 2:
+        return {"id": name, "image": as_image(item[0]), task.key: item[1]}
+    raise ValueError(f"a sample must be a dict or a pair (image, target), not {type(item).__name__}")
+
+
+def as_image(image: Any) -> Tensor:
+    """Return a picture as a tensor `(C, H, W)`: tensors as they are, PIL images and arrays `(H, W[, C])` as uint8."""
+    if isinstance(image, Tensor):
+        return image
+    array = np.array(image)
+    tensor = torch.from_numpy(array if array.ndim == 3 else array[..., None])
+    return tensor.permute(2, 0, 1).contiguous()

@@ -1,0 +1,98 @@
+"""One label of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import BinaryF1Score, MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+
+from tl_modules.heads.base import Batch, Defined, VectorHead
+
+
+class PositiveF1(BinaryF1Score):
+    """F1 of one of two labels.
+
+    Args:
+        positive: The label's index.
+    """
+
+    def __init__(self, positive: int) -> None:
+        super().__init__()
+        self.positive = positive
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add probabilities `(B, 2)` and labels `(B,)`."""
+        super().update((preds.argmax(1) == self.positive).long(), (target == self.positive).long())
+
+
+class MacroAUROC(MulticlassAUROC):
+    """Mean one-against-rest AUROC of the labels that have both positives and negatives."""
+
+    def compute(self) -> Tensor:
+        """Return the mean, or NaN where no label has both."""
+        target = torch.cat(list(self.target)) if isinstance(self.target, list) else self.target
+        counts = torch.bincount(target.flatten(), minlength=self.num_classes)
+        both = (counts > 0) & (counts < counts.sum())
+        values = super().compute()
+        return values[both].mean() if bool(both.any()) else torch.tensor(float("nan"), device=values.device)
+
+
+class Classification(VectorHead):
+    """Softmax over the names; accuracy, macro-F1 and macro-AUROC.
+
+    Args:
+        dim: Length of the pooled features.
+        channels: Channels of the maps; not used.
+        strides: Strides of the maps; not used.
+        labels: The names.
+        key: The batch's field with label indices `(B,)`.
+        positive: Of two names, the one whose F1 is reported too.
+    """
+
+    kind: ClassVar[str] = "classification"
+    monitor: ClassVar[str] = "accuracy"
+
+    def __init__(
+        self,
+        dim: int,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        labels: Sequence[str],
+        key: str = "label",
+        positive: str | None = None,
+    ) -> None:
+        super().__init__(dim, len(labels), labels, key)
+        self.positive = positive
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy."""
+        target = batch[self.key]
+        return F.cross_entropy(outputs, target) if len(target) else outputs.sum() * 0
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return probabilities `(B, K)`."""
+        return outputs.softmax(1)
+
+    def metrics(self, labels: Sequence[str]) -> Defined:
+        """Return accuracy, macro-F1 over the labels, macro-AUROC and, where one is named, the positive label's F1."""
+        k = len(labels)
+        made: dict[str, Metric] = {
+            "accuracy": MulticlassAccuracy(k, average="micro", validate_args=False),
+            "macro_f1": MulticlassF1Score(k, average="macro", validate_args=False),
+        }
+        if k > 1:
+            made["auroc"] = MacroAUROC(k, average="none", thresholds=None, validate_args=False)
+        if self.positive in labels and k == 2:
+            made["f1"] = PositiveF1(list(labels).index(str(self.positive)))
+        return Defined(made, compute_groups=False)  # type: ignore[arg-type]
+
+    def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Return `label` and `probability` a sample."""
+        best, index = predictions.max(1)
+        pairs = zip(best.tolist(), index.tolist(), strict=True)
+        return [{"label": labels[i], "probability": p} for p, i in pairs]

@@ -1,0 +1,196 @@
+"""Boxes with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.detection import MeanAveragePrecision
+from torchvision.models.detection.fcos import FCOSHead
+from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
+
+from tl_modules.features import Features
+from tl_modules.heads.base import NEVER, Batch, Head
+from tl_modules.heads.pyramid import WIDTH, Pyramid
+
+SCORE, OVERLAP, MOST = 0.05, 0.5, 100
+RADIUS = 1.5
+
+
+class Outputs(NamedTuple):
+    """Raw outputs at all places: logits `(B, P, K)`, distances `(B, P, 4)` in strides, centre-ness `(B, P)`."""
+
+    logits: Tensor
+    distances: Tensor
+    centred: Tensor
+    centres: Tensor
+    stride: Tensor
+    size: tuple[int, int]
+
+
+class BoxScores(Metric):
+    """COCO's mean average precision, `map` over overlaps from 0.5 to 0.95 and `map50`, where defined."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = MeanAveragePrecision(backend="faster_coco_eval")
+
+    def update(self, preds: list[dict[str, Tensor]], target: list[dict[str, Tensor]]) -> None:
+        """Add predictions and truth, a dict of boxes, labels (and scores) a picture."""
+        self.inner.update(preds, target)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the two means, without what COCO marks as undefined."""
+        values = self.inner.compute()
+        found = {"map": values["map"], "map50": values["map_50"]}
+        return {name: value for name, value in found.items() if float(value) >= 0}
+
+    def reset(self) -> None:
+        """Forget what was added."""
+        super().reset()
+        self.inner.reset()
+
+
+class Detection(Head):
+    """FCOS (Tian et al. 2019) on a light pyramid: a box from each place inside an object.
+
+    Args:
+        dim: Length of the pooled features; not used.
+        channels: Channels of the maps.
+        strides: Strides of the maps in pixels.
+        labels: The names.
+        key: The batch's field with boxes, xyxy in pixels, a list of `(N, 4)`; their labels are in `box_labels`
+            (`<key>_labels` for another key).
+    """
+
+    kind: ClassVar[str] = "detection"
+    monitor: ClassVar[str] = "map50"
+    needs_maps: ClassVar[bool] = True
+
+    def __init__(
+        self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "boxes"
+    ) -> None:
+        super().__init__(labels, key)
+        self.label_key = "box_labels" if key == "boxes" else f"{key}_labels"
+        self.pyramid = Pyramid(channels, strides, finest=4)
+        self.fcos = FCOSHead(WIDTH, num_anchors=1, num_classes=len(labels), num_convs=2)
+
+    def forward(self, features: Features) -> Outputs:
+        """Return raw outputs at all places of all maps."""
+        maps = self.pyramid(features)
+        raw = self.fcos(maps)
+        centres, strides = [], []
+        for level, stride in zip(maps, self.pyramid.strides, strict=True):
+            rows, columns = (torch.arange(n, device=level.device) for n in level.shape[-2:])
+            y, x = torch.meshgrid(rows, columns, indexing="ij")
+            centres.append((torch.stack([x, y], -1).view(-1, 2) + 0.5) * stride)
+            strides.append(torch.full((level.shape[-2] * level.shape[-1],), float(stride), device=level.device))
+        size = features.size or (0, 0)
+        logits, distances, centred = raw["cls_logits"], raw["bbox_regression"], raw["bbox_ctrness"][..., 0]
+        return Outputs(logits.float(), distances.float(), centred.float(), torch.cat(centres), torch.cat(strides), size)
+
+    def restrict(self, outputs: Outputs, annotated: Tensor) -> Outputs:
+        """Rule out names a sample's dataset does not annotate; see `Head.restrict`."""
+        return outputs._replace(logits=outputs.logits.masked_fill(~annotated[:, None], NEVER))
+
+    def select(self, outputs: Outputs, columns: Sequence[int]) -> Outputs:
+        """Return the outputs of some names, in their order."""
+        index = torch.as_tensor(columns, device=outputs.logits.device)
+        return outputs._replace(logits=outputs.logits[..., index])
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """Return focal loss of the labels, GIoU loss of the boxes and cross-entropy of the centre-ness.
+
+        Raises:
+            ValueError: If a box has no width or no height.
+        """
+        boxes, labels = batch[self.key], batch[self.label_key]
+        wanted = torch.zeros_like(outputs.logits)
+        box = torch.zeros_like(outputs.distances)
+        inside = torch.zeros(outputs.logits.shape[:2], dtype=torch.bool, device=box.device)
+        for row, (own, names) in enumerate(zip(boxes, labels, strict=True)):
+            if len(own) == 0:
+                continue
+            match = self._match(own, outputs)
+            inside[row] = match >= 0
+            box[row] = own[match.clamp(min=0)]
+            wanted[row, inside[row], names[match[inside[row]]]] = 1
+        count = inside.sum().clamp(min=1)
+        loss = sigmoid_focal_loss(outputs.logits, wanted, reduction="sum")
+        if bool(inside.any()):
+            centres = outputs.centres.expand(len(inside), -1, -1)[inside]
+            stride = outputs.stride.expand(len(inside), -1)[inside]
+            found = _to_boxes(centres, outputs.distances[inside], stride)
+            loss = loss + generalized_box_iou_loss(found, box[inside], reduction="sum")
+            sides = torch.cat([centres - box[inside][:, :2], box[inside][:, 2:] - centres], 1)
+            x, y = sides[:, [0, 2]], sides[:, [1, 3]]
+            centred = (x.amin(1) / x.amax(1) * (y.amin(1) / y.amax(1))).clamp(min=0).sqrt()
+            loss = loss + F.binary_cross_entropy_with_logits(outputs.centred[inside], centred, reduction="sum")
+        else:  # every parameter takes part in every loss
+            loss = loss + outputs.distances.sum() * 0 + outputs.centred.sum() * 0
+        return loss / count
+
+    def _match(self, boxes: Tensor, outputs: Outputs) -> Tensor:
+        """Return for each place the box it answers for, -1 for none: centre sampling, and the smallest wins."""
+        width_height = boxes[:, 2:] - boxes[:, :2]
+        if bool((width_height <= 0).any()):
+            bad = boxes[(width_height <= 0).any(1)][0].tolist()
+            raise ValueError(f"{self.key}: the box {bad} has no width or no height")
+        centres, stride = outputs.centres[:, None], outputs.stride[:, None]
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        near = (centres - middle).abs().amax(-1) < RADIUS * stride
+        sides = torch.cat([centres - boxes[:, :2], boxes[:, 2:] - centres], -1)
+        reach = sides.amax(-1)
+        finest, coarsest = outputs.stride.min(), outputs.stride.max()
+        low = torch.where(stride == finest, 0.0, 4 * stride)
+        high = torch.where(stride == coarsest, float("inf"), 8 * stride)
+        fits = near & (sides.amin(-1) > 0) & (reach > low) & (reach <= high)
+        area = torch.where(fits, width_height.prod(1), float("inf"))
+        smallest, index = area.min(1)
+        return torch.where(torch.isfinite(smallest), index, -1)
+
+    def predict(self, outputs: Outputs) -> list[dict[str, Tensor]]:
+        """Return boxes, scores and labels a picture, at most 100, after non-maximum suppression a label."""
+        scores = (outputs.logits.sigmoid() * outputs.centred.sigmoid()[..., None]).sqrt()
+        height, width = outputs.size
+        found = []
+        for row in range(len(scores)):
+            place, label = torch.where(scores[row] > SCORE)
+            score = scores[row, place, label]
+            if len(score) > 10 * MOST:
+                score, best = score.topk(10 * MOST)
+                place, label = place[best], label[best]
+            boxes = _to_boxes(outputs.centres[place], outputs.distances[row, place], outputs.stride[place])
+            boxes = torch.stack([boxes[:, i].clamp(0, (width, height)[i % 2]) for i in range(4)], 1)
+            keep = batched_nms(boxes, score, label, OVERLAP)[:MOST]
+            found.append({"boxes": boxes[keep], "scores": score[keep], "labels": label[keep]})
+        return found
+
+    def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
+        """Return the true boxes and labels a picture."""
+        pairs = zip(batch[self.key], batch[self.label_key], strict=True)
+        return [{"boxes": boxes, "labels": labels} for boxes, labels in pairs]
+
+    def metrics(self, labels: Sequence[str]) -> BoxScores:
+        """Return mean average precision."""
+        return BoxScores()
+
+    def named(self, predictions: list[dict[str, Tensor]], labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Return a list of `boxes` a sample, each with corners in pixels, label and score."""
+        samples = []
+        for found in predictions:
+            rows = zip(found["boxes"].tolist(), found["labels"].tolist(), found["scores"].tolist(), strict=True)
+            samples.append({"boxes": [{"box": box, "label": labels[i], "score": s} for box, i, s in rows]})
+        return samples
+
+
+def _to_boxes(centres: Tensor, distances: Tensor, stride: Tensor) -> Tensor:
+    """Return boxes `(N, 4)` from places and distances to the four sides in strides."""
+    reach = distances * stride[:, None]
+    return torch.cat([centres - reach[:, :2], centres + reach[:, 2:]], 1)

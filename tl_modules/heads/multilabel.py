@@ -1,0 +1,74 @@
+"""Any number of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
+
+from tl_modules.heads.base import Batch, Defined, VectorHead
+
+
+class MeanAP(MultilabelAveragePrecision):
+    """Mean average precision over the labels that occur."""
+
+    def compute(self) -> Tensor:
+        """Return the mean, or NaN where no label occurs."""
+        target = torch.cat(list(self.target)) if isinstance(self.target, list) else self.target
+        occur = target.sum(0) > 0
+        values = super().compute()
+        return values[occur].mean() if bool(occur.any()) else torch.tensor(float("nan"), device=values.device)
+
+
+class Multilabel(VectorHead):
+    """A sigmoid a name; mean average precision and macro-F1 at 0.5.
+
+    Args:
+        dim: Length of the pooled features.
+        channels: Channels of the maps; not used.
+        strides: Strides of the maps; not used.
+        labels: The names.
+        key: The batch's field with zeros and ones `(B, K)`.
+    """
+
+    kind: ClassVar[str] = "multilabel"
+    monitor: ClassVar[str] = "map"
+
+    def __init__(
+        self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "labels"
+    ) -> None:
+        super().__init__(dim, len(labels), labels, key)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the mean binary cross-entropy over the annotated names."""
+        target = batch[self.key].float()
+        weight = batch["annotated"].float() if "annotated" in batch else torch.ones_like(target)
+        total = F.binary_cross_entropy_with_logits(outputs, target, weight, reduction="sum")
+        return total / weight.sum().clamp(min=1)
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return probabilities `(B, K)`."""
+        return outputs.sigmoid()
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the targets as integers `(B, K)`."""
+        target: Tensor = batch[self.key].long()
+        return target
+
+    def metrics(self, labels: Sequence[str]) -> Defined:
+        """Return mean average precision and macro-F1."""
+        k = len(labels)
+        made = {
+            "map": MeanAP(k, average="none", validate_args=False),
+            "f1": MultilabelF1Score(k, average="macro", validate_args=False),
+        }
+        return Defined(made, compute_groups=False)  # type: ignore[arg-type]
+
+    def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the `labels` above one half and all `probabilities` a sample."""
+        rows = [dict(zip(labels, row, strict=True)) for row in predictions.tolist()]
+        return [{"labels": [name for name, p in row.items() if p > 0.5], "probabilities": row} for row in rows]

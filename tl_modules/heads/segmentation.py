@@ -1,0 +1,123 @@
+"""A label a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from tl_modules.features import Features
+from tl_modules.heads.base import Batch, Head
+from tl_modules.heads.pyramid import WIDTH, Pyramid
+
+IGNORE = 255
+BACKGROUND = "background"
+
+
+class MeanIoU(Metric):
+    """Mean intersection over union of the names that occur in truth or prediction, with and without background.
+
+    Args:
+        labels: The names.
+    """
+
+    confusion: Tensor
+    full_state_update = False
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.labels = list(labels)
+        k = len(self.labels)
+        self.add_state("confusion", torch.zeros(k, k, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add label maps `(B, H, W)`; 255 in the truth is left out."""
+        k = len(self.labels)
+        valid = target != IGNORE
+        index = target[valid] * k + preds[valid]
+        self.confusion += torch.bincount(index, minlength=k * k).view(k, k)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return `miou` and, where there is a background, `miou_foreground`."""
+        hit = self.confusion.diagonal().float()
+        union = self.confusion.sum(0) + self.confusion.sum(1) - self.confusion.diagonal()
+        occurs = union > 0
+        iou = hit / union.clamp(min=1)
+        values = {}
+        if bool(occurs.any()):
+            values["miou"] = iou[occurs].mean()
+        front = occurs & torch.tensor([name != BACKGROUND for name in self.labels], device=occurs.device)
+        if BACKGROUND in self.labels and bool(front.any()):
+            values["miou_foreground"] = iou[front].mean()
+        return values
+
+
+class Segmentation(Head):
+    """A pyramid's maps summed at the finest and classified a pixel (Kirillov et al. 2019, semantic branch).
+
+    The loss is cross-entropy with weights against rare names' neglect (square root of inverse frequency within the
+    batch) plus soft Dice over the names that occur (Milletari et al. 2016), so that small objects do not drown in
+    background.
+
+    Args:
+        dim: Length of the pooled features; not used.
+        channels: Channels of the maps.
+        strides: Strides of the maps in pixels.
+        labels: The names.
+        key: The batch's field with label maps `(B, H, W)`; 255 is ignored.
+    """
+
+    kind: ClassVar[str] = "segmentation"
+    monitor: ClassVar[str] = "miou"
+    needs_maps: ClassVar[bool] = True
+
+    def __init__(
+        self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "mask"
+    ) -> None:
+        super().__init__(labels, key)
+        self.pyramid = Pyramid(channels, strides, finest=2)
+        self.mix = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.GroupNorm(8, WIDTH), nn.ReLU())
+        self.classify = nn.Conv2d(WIDTH, len(labels), 1)
+
+    def forward(self, features: Features) -> Tensor:
+        """Return logits `(B, K, H, W)` at the input's size."""
+        maps = self.pyramid(features)
+        size = maps[0].shape[-2:]
+        total = maps[0]
+        for coarse in maps[1:]:
+            total = total + F.interpolate(coarse, size=size, mode="nearest")
+        logits = self.classify(self.mix(total)).float()
+        return F.interpolate(logits, size=features.size, mode="bilinear", align_corners=False)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return weighted cross-entropy plus soft Dice."""
+        target = batch[self.key]
+        valid = target != IGNORE
+        if not bool(valid.any()):
+            return outputs.sum() * 0
+        k = outputs.shape[1]
+        counts = torch.bincount(target[valid], minlength=k).float()
+        weight = torch.where(counts > 0, counts.clamp(min=1).rsqrt(), 0.0)
+        cross = F.cross_entropy(outputs, target, weight, ignore_index=IGNORE)
+        shown = F.one_hot(torch.where(valid, target, 0), k).movedim(-1, 1) * valid[:, None]
+        p = outputs.softmax(1) * valid[:, None]
+        overlap, mass = (p * shown).sum((0, 2, 3)), p.sum((0, 2, 3)) + shown.sum((0, 2, 3))
+        dice = 1 - (2 * overlap + 1) / (mass + 1)
+        return cross + dice[counts > 0].mean()
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return label maps `(B, H, W)`."""
+        return outputs.argmax(1)
+
+    def metrics(self, labels: Sequence[str]) -> MeanIoU:
+        """Return mean IoU with and without background."""
+        return MeanIoU(labels)
+
+    def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the number of `pixels` of each name that was found, a sample."""
+        counts = [torch.bincount(mask.flatten(), minlength=len(labels)).tolist() for mask in predictions]
+        return [{"pixels": {n: c for n, c in zip(labels, row, strict=True) if c}} for row in counts]

@@ -1,0 +1,361 @@
+"""Run a cell from a checked configuration: its stages, one test, the results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import get_class, instantiate
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData
+from datamodules.scenes import aligned as aligned_scenes
+from tl_modules.base import TransferModule
+from tl_modules.run import pictures
+from tl_modules.run.errors import RunError
+from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, write_json, write_whole
+from tl_modules.run.precision import resolve
+from tl_modules.run.progress import StageProgress
+from tl_modules.run.table import show_results
+from tl_modules.stages import split_steps
+
+log = logging.getLogger(__name__)
+Config = dict[str, Any]
+FOR_THE_RUN = ("name", "kind", "augment", "backbone")
+
+
+def execute(config: Config, folder: Path) -> float:
+    """Train, test and write a run's folder.
+
+    Args:
+        config: The composed and checked configuration, plain values.
+        folder: The run's folder; stages that are done in it are skipped, an unfinished one goes on.
+
+    Returns:
+        The value of `optimized_metric`.
+
+    Raises:
+        RunError: If the run fails; the traceback is in the folder's `error.log`.
+    """
+    quiet()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.json").unlink(missing_ok=True)
+        return Run(config, folder).run()
+    except (Exception, KeyboardInterrupt) as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        try:
+            write_whole(folder / "error.log", traceback.format_exc().encode())
+            write_json(folder / "error.json", {"schema": 1, "error": line, "type": type(error).__name__})
+        except OSError:
+            log.debug("the folder %s cannot be written", folder)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        expected = isinstance(error, (ValueError, OSError))
+        line = line if expected else f"{type(error).__name__}: {line}; see {folder / 'error.log'}"
+        raise RunError(line) from error
+
+
+def quiet() -> None:
+    """Silence what Lightning says of things that are meant."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (".*eval mode.*", ".*does not have many workers.*", ".*`weights_only`.*", ".*Checkpoint directory.*"):
+        warnings.filterwarnings("ignore", message=text)
+    warnings.filterwarnings("ignore", message=".*litlogger.*|.*litmodels.*|.*srun.*|.*lr_scheduler.step.*")
+    warnings.filterwarnings("ignore", category=UserWarning, module="lightning.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+def build_data(config: Config) -> PairedData:
+    """Build the run's datasets and pair them as the cell needs.
+
+    Args:
+        config: The composed configuration.
+    """
+    options, trainer = config["datamodule"], config["trainer"]
+    roles = ("target",) if config["cell"]["name"] == "scratch" else ("source", "target")
+    data = {}
+    for role in roles:
+        given = {key: value for key, value in config[role].items() if key not in FOR_THE_RUN}
+        data[role] = instantiate({**given, "role": role, "seed": config["seed"]}, _convert_="all")
+    common: dict[str, Any] = {
+        **data,
+        "batch_size": options["batch_size"],
+        "num_workers": options["num_workers"],
+        "seed": config["seed"],
+        "accumulate": trainer["accumulate"],
+    }
+    mode = options["mode"]
+    if mode == "merged":
+        return MergedData(**common)
+    if mode in (None, "sequential"):
+        return SequentialData(**common)
+    return CombinedData(
+        **common, mode=mode, temperature=options["temperature"], aligned_dataset=aligned_scenes if mode == "aligned" else None
+    )
+
+
+def build_module(config: Config, data: PairedData) -> TransferModule:
+    """Build the run's module for its data's tasks.
+
+    Args:
+        config: The composed configuration.
+        data: The run's data.
+    """
+    cell = {key: value for key, value in config["cell"].items() if key not in ("_target_", "_convert_", "name")}
+    module = get_class(config["cell"]["_target_"])
+    backbone = {role: config[role].get("backbone") or config["backbone"] for role in data.tasks}
+    extra: dict[str, Any] = {} if config["finetuning"] is None else {"finetuning": config["finetuning"]}
+    if "source" in backbone and backbone["source"] != backbone["target"]:
+        extra["source_backbone"] = backbone["source"]
+    built: TransferModule = module(
+        **{role: task.to_dict() for role, task in data.tasks.items()},
+        backbone=backbone["target"],
+        augment={role: config[role].get("augment") or {} for role in data.tasks},
+        seed=config["seed"],
+        **extra,
+        **cell,
+    )
+    return built
+
+
+class Run:
+    """One run of one cell in one folder.
+
+    Args:
+        config: The composed configuration.
+        folder: The run's folder.
+    """
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        self.began = time.perf_counter()
+        self.precision, channels_last = resolve(config["precision"], config["trainer"]["accelerator"])
+        self.data = build_data(config)
+        self.data.prepare_data()
+        self.data.setup()
+        self.module = build_module(config, self.data)
+        if channels_last:
+            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.steps = config["steps"] or config["epochs"] * self.data.epoch_steps
+
+    def run(self) -> float:
+        """Do what is not yet done and return the value of `optimized_metric`."""
+        self.write_config()
+        self.plant_source()
+        if rank_zero_only.rank == 0:
+            pictures.samples(self.data, self.folder / "samples.png")
+        records = []
+        for stage, steps in zip(self.module.plan, split_steps(self.steps, self.module.plan), strict=True):
+            done = self.folder / "checkpoints" / stage.name / "DONE.json"
+            self.data.enter(stage)
+            report = self.module.enter(stage.name)
+            if done.exists():
+                records.append(json.loads(done.read_text()))
+            else:
+                if report.loaded or report.adapted:
+                    print(f"{stage.name}: taken over from the source: {report}")
+                records.append(self.train(stage.name, steps))
+                if rank_zero_only.rank == 0:
+                    write_json(done, records[-1])
+            self.load(self.folder / "checkpoints" / stage.name / records[-1]["checkpoint"])
+        tested = self.test()
+        results = self.results(records, tested)
+        if rank_zero_only.rank == 0:
+            pictures.predictions(self.module, self.data, self.folder / "predictions.png")
+            pictures.curves(self.folder / "metrics.csv", self.folder / "curves.png")
+            write_json(self.folder / "results.json", results)
+            show_results(results, self.folder)
+        return self.optimized(results)
+
+    def write_config(self) -> None:
+        """Write `config.yaml`, once."""
+        from omegaconf import OmegaConf
+
+        path = self.folder / "config.yaml"
+        if rank_zero_only.rank == 0 and not path.exists():
+            write_whole(path, OmegaConf.to_yaml(self.config).encode())
+
+    def plant_source(self) -> None:
+        """Take weights of an earlier run where `source_checkpoint` names one."""
+        given = self.config["source_checkpoint"]
+        if given is None:
+            return
+        path = chosen_checkpoint(Path(given))
+        report = self.module.plant(torch.load(path, map_location="cpu", weights_only=True))
+        print(f"source_checkpoint={given}: {report}")
+
+    def train(self, name: str, steps: int) -> dict[str, Any]:
+        """Fit one stage, from its last checkpoint if it has one, and return its record."""
+        folder = self.folder / "checkpoints" / name
+        last = folder / "last.ckpt"
+        began = time.perf_counter()
+        reached = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last.exists() else 0
+        monitor, mode = self.module.monitor
+        best, latest = self.checkpoints(folder, monitor, mode)
+        trainer = self.trainer(name, steps, monitor, [best, latest], reached)
+        trainer.fit(self.module, datamodule=self.data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        score = best.best_model_score
+        trainable = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+        return {
+            "name": name,
+            "steps": trainer.global_step,
+            "seconds": round(time.perf_counter() - began, 2),
+            "resumed_at": reached,
+            "trainable_parameters": trainable,
+            "selection": f"{monitor} {mode}",
+            "score": None if score is None else float(score),
+            "checkpoint": "last.ckpt" if score is None else "best.ckpt",
+        }
+
+    def checkpoints(self, folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+        """Return the callbacks that keep the best and the last checkpoint, both written after each validation."""
+        common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False, "auto_insert_metric_name": False}
+        best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common)
+        return best, ModelCheckpoint(filename="last", save_top_k=1, save_on_train_epoch_end=False, **common)
+
+    def trainer(self, name: str, steps: int, monitor: str, callbacks: list[Any], reached: int = 0) -> Trainer:
+        """Return a fresh Trainer for one stage."""
+        options = self.config["trainer"]
+        loggers: list[Logger] = [MetricsFile(self.folder / "metrics.csv", name, reached)]
+        if self.config["logger"] == "tensorboard":
+            from lightning.pytorch.loggers import TensorBoardLogger
+
+            loggers.append(TensorBoardLogger(self.folder, name="tensorboard", version=name))
+        shown: list[Callback] = [StageProgress(name, monitor, steps)] if options["progress"] else []
+        interval = validation_interval(steps, options["validations"])
+        return Trainer(
+            max_steps=steps,
+            val_check_interval=interval * options["accumulate"],
+            check_val_every_n_epoch=None,
+            accumulate_grad_batches=options["accumulate"],
+            log_every_n_steps=max(1, min(50, steps // 20)),
+            logger=loggers,
+            callbacks=[*callbacks, *shown],
+            **self.machine(),
+        )
+
+    def machine(self) -> dict[str, Any]:
+        """Return the Trainer's options on where and how it runs."""
+        options = self.config["trainer"]
+        one_role_a_step = self.config["datamodule"]["mode"] in ("proportional", "temperature")
+        several = "ddp_find_unused_parameters_true" if one_role_a_step else "ddp"
+        return {
+            "accelerator": options["accelerator"],
+            "devices": options["devices"],
+            "strategy": several if options["devices"] > 1 else "auto",
+            "precision": self.precision,
+            "use_distributed_sampler": False,
+            "num_sanity_val_steps": 0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": self.folder,
+            "plugins": [AtomicCheckpointIO()],
+        }
+
+    def load(self, path: Path) -> None:
+        """Load a checkpoint's weights."""
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        self.module.on_load_checkpoint(checkpoint)
+        self.module.load_state_dict(checkpoint["state_dict"])
+
+    def test(self) -> dict[str, float]:
+        """Test once: the target, and the source where its head is still in use."""
+        heads = {role: names[2] for role, names in self.module.parts.wires.items()}
+        joint = len(self.module.plan[-1].learn) > 1
+        roles = [role for role in heads if role == "target" or joint or heads[role] == heads["target"]]
+        trainer = Trainer(logger=False, **self.machine())
+        loaders = self.data.whole("test", roles)
+        metrics = trainer.test(self.module, loaders, verbose=False)
+        return {key: value for part in metrics for key, value in part.items()}
+
+    def results(self, records: list[dict[str, Any]], tested: Mapping[str, float]) -> dict[str, Any]:
+        """Return what `results.json` holds."""
+        config, last = self.config, records[-1]
+        name = config["cell"]["name"]
+        shared = {key: config[key] for key in ("target", "backbone", "trainer")}
+        shared |= {"steps": self.steps, "batch_size": config["datamodule"]["batch_size"], "precision": self.precision}
+        return {
+            "schema": 1,
+            "cell": name,
+            "seed": config["seed"],
+            "mode": config["datamodule"]["mode"],
+            "finetuning": config["finetuning"] and config["finetuning"]["name"],
+            "uda": None,
+            "loss_weighting": "sum",
+            "precision": self.precision,
+            "source": None if name == "scratch" else self.describe("source"),
+            "target": self.describe("target"),
+            "backbone": config["backbone"]["name"],
+            "weights": config["backbone"].get("weights"),
+            "source_checkpoint": config["source_checkpoint"],
+            "steps": self.steps,
+            "batch_size": config["datamodule"]["batch_size"],
+            "lr": config["cell"]["lr"],
+            "baseline_key": hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=8).hexdigest(),
+            "selection": last["selection"],
+            "val": {last["selection"].split()[0].removeprefix("val/"): last["score"]},
+            "test": {key.removeprefix("test/"): value for key, value in tested.items()},
+            "stages": records,
+            "parameters": sum(p.numel() for p in self.module.parameters()),
+            "seconds": round(time.perf_counter() - self.began, 2),
+            "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
+        }
+
+    def describe(self, role: str) -> dict[str, Any]:
+        """Return what `results.json` says of a role's dataset."""
+        task = self.data.tasks[role]
+        sizes = {f"{split}_size": len(self.data.split(role, split)) for split in ("train", "val", "test")}
+        return {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain, **sizes}
+
+    def optimized(self, results: Mapping[str, Any]) -> float:
+        """Return the value of `optimized_metric`, by default the target's selection metric on its test set.
+
+        Raises:
+            ValueError: If the run has no such metric.
+        """
+        values = {f"{split}/{key}": value for split in ("val", "test") for key, value in results[split].items()}
+        wanted = self.config["optimized_metric"] or f"test/target/{self.module.head('target').monitor}"
+        if wanted not in values:
+            raise ValueError(f"optimized_metric={wanted!r} is not measured by this run; it has {', '.join(values)}")
+        return float(values[wanted])
+
+
+def validation_interval(steps: int, validations: int) -> int:
+    """Return the steps between validations: a divisor of `steps`, so that the last one sees the final weights.
+
+    Args:
+        steps: Optimiser steps of the stage.
+        validations: How many are wanted; the divisor nearest to it is taken.
+    """
+    divisors = [d for d in range(1, steps + 1) if steps % d == 0]
+    return min(divisors, key=lambda d: abs(steps / d - validations))
+
+
+def chosen_checkpoint(path: Path) -> Path:
+    """Return the checkpoint file that a path names: itself, or the one a run folder's last stage chose.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if path.is_file():
+        return path
+    done = sorted(path.glob("checkpoints/*/DONE.json"), key=lambda file: file.stat().st_mtime)
+    if not done:
+        raise ValueError(f"source_checkpoint={path} is neither a checkpoint file nor the folder of a finished run")
+    return done[-1].parent / json.loads(done[-1].read_text())["checkpoint"]
