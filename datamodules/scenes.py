@@ -94,6 +94,7 @@ def _grounds(ground: str, split: str, count: int, size: int, rng: torch.Generato
     return grounds, regions
 
 
+@lru_cache(maxsize=8)
 def compose(ground: str, split: str, count: int, size: int, role: str, seed: int) -> Composed:
     """Compose scenes.
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 WARMUP = 0.2
 
@@ -50,9 +50,15 @@ def clip_islands(islands: Iterable[Iterable[nn.Module]], norm: float) -> None:
 
 
 def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
-    """Warm up and anneal to zero (Smith and Topin 2019), each group to its own highest rate."""
-    highest = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(optimizer, highest, total_steps=max(steps, 2), pct_start=WARMUP)
+    """Warm up over a fifth of the steps and anneal to zero, both along half a cosine (Smith and Topin 2019)."""
+    warm = max(1, round(WARMUP * steps))
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return 0.5 * (1 - math.cos(math.pi * (step + 1) / (warm + 1)))
+        return 0.5 * (1 + math.cos(math.pi * min((step - warm) / max(steps - warm, 1), 1.0)))
+
+    return LambdaLR(optimizer, factor)
 
 
 def cosine(optimizer: Optimizer, steps: int) -> LRScheduler:

@@ -38,7 +38,7 @@ def plant(parts: Parts, checkpoint: Mapping[str, Any], of: str, into: str) -> Re
         What became of each tensor.
 
     Raises:
-        ValueError: If the checkpoint is not one of ours, has no such role, or nothing of it fits.
+        ValueError: If the checkpoint is not one of ours, has no such role, or its stem and trunk do not fit.
     """
     carried = checkpoint.get("transfer")
     if carried is None or of not in carried["wiring"]:
@@ -57,6 +57,8 @@ def plant(parts: Parts, checkpoint: Mapping[str, Any], of: str, into: str) -> Re
                 continue
             part.labels = list(labels)
         report.add(transplant(part, state), f"{kind}.")
-    if not any(name.startswith(("stem.", "trunk.")) for name in report.loaded):
-        raise ValueError(f"checkpoint: none of its stem and trunk fits this backbone ({report})")
+    misfits = [name for name in report.reinitialised if not name.startswith("head.")]
+    if misfits:
+        shown = ", ".join(misfits[:5]) + (", ..." if len(misfits) > 5 else "")
+        raise ValueError(f"checkpoint: it does not fit this backbone, which also needs {shown}")
     return report

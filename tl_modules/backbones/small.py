@@ -14,14 +14,19 @@ WIDTHS = (32, 64, 128, 192)
 
 
 class SmallTrunk(Trunk):
-    """Three blocks of pooling, convolution and normalisation; maps at strides 2, 4 and 8."""
+    """Three blocks of convolution and normalisation, pooled in between; maps at strides 2, 4 and 8."""
 
     def __init__(self) -> None:
         super().__init__()
         self.dim, self.channels, self.strides = WIDTHS[-1], list(WIDTHS[1:]), [2, 4, 8]
         self.norm = nn.BatchNorm2d(WIDTHS[0])
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+            nn.Sequential(
+                nn.Identity() if b == WIDTHS[1] else nn.MaxPool2d(2),
+                nn.Conv2d(a, b, 3, padding=1, bias=False),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+            )
             for a, b in pairwise(WIDTHS)
         )
 
@@ -40,4 +45,4 @@ def small(channels: int = 3) -> Backbone:
     Args:
         channels: Channels of the images.
     """
-    return Backbone(ImageStem(nn.Conv2d(channels, WIDTHS[0], 3, padding=1, bias=False)), SmallTrunk())
+    return Backbone(ImageStem(nn.Conv2d(channels, WIDTHS[0], 5, stride=2, padding=2, bias=False)), SmallTrunk())

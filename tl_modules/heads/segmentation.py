@@ -80,7 +80,7 @@ class Segmentation(Head):
     ) -> None:
         super().__init__(labels, key)
         self.pyramid = Pyramid(channels, strides, finest=2)
-        self.mix = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.GroupNorm(8, WIDTH), nn.ReLU())
+        self.mix = nn.Sequential(nn.GroupNorm(8, WIDTH), nn.ReLU())
         self.classify = nn.Conv2d(WIDTH, len(labels), 1)
 
     def forward(self, features: Features) -> Tensor:

@@ -1,1 +1,8 @@
 """What `train.py` is made of: the configuration's check, the run's folder, its stages and its pictures."""
+
+from omegaconf import OmegaConf
+
+# `conf/` uses it to leave `steps` unset where `epochs` is given; here, so that whoever composes it can read it.
+OmegaConf.register_new_resolver(
+    "default_unless", lambda default, other: default if other is None else None, replace=True
+)

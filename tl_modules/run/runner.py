@@ -19,6 +19,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
 
 from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData
 from datamodules.scenes import aligned as aligned_scenes
@@ -103,9 +104,8 @@ def build_data(config: Config) -> PairedData:
         return MergedData(**common)
     if mode in (None, "sequential"):
         return SequentialData(**common)
-    return CombinedData(
-        **common, mode=mode, temperature=options["temperature"], aligned_dataset=aligned_scenes if mode == "aligned" else None
-    )
+    both = aligned_scenes if mode == "aligned" else None
+    return CombinedData(**common, mode=mode, temperature=options["temperature"], aligned_dataset=both)
 
 
 def build_module(config: Config, data: PairedData) -> TransferModule:
@@ -182,12 +182,19 @@ class Run:
         return self.optimized(results)
 
     def write_config(self) -> None:
-        """Write `config.yaml`, once."""
-        from omegaconf import OmegaConf
+        """Write `config.yaml`, or hold a resumed run to the one it was started with.
 
-        path = self.folder / "config.yaml"
-        if rank_zero_only.rank == 0 and not path.exists():
-            write_whole(path, OmegaConf.to_yaml(self.config).encode())
+        Raises:
+            ValueError: If the folder belongs to a run with other options.
+        """
+        path, mine = self.folder / "config.yaml", {**self.config, "resume": None}
+        if path.exists():
+            before = OmegaConf.to_container(OmegaConf.load(path))
+            changed = sorted(key for key in mine if mine[key] != before.get(key))  # type: ignore[union-attr]
+            if changed:
+                raise ValueError(f"{', '.join(changed)} differs from what the run in {self.folder} was started with")
+        elif rank_zero_only.rank == 0:
+            write_whole(path, OmegaConf.to_yaml(OmegaConf.create(mine)).encode())
 
     def plant_source(self) -> None:
         """Take weights of an earlier run where `source_checkpoint` names one."""

@@ -17,8 +17,8 @@ def show_results(results: Mapping[str, Any], folder: Path) -> None:
         results: The content of `results.json`.
         folder: The run's folder.
     """
-    rule = results["selection"]
-    table = Table(title=f"{results['cell']}, seed {results['seed']}: test of the checkpoint with {rule}", title_justify="left")
+    what = f"{results['cell']}, seed {results['seed']}"
+    table = Table(title=f"{what}: test of the checkpoint with the best {results['selection']}", title_justify="left")
     for column in ("role", "dataset", "metric"):
         table.add_column(column)
     table.add_column("test", justify="right")

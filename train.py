@@ -1,0 +1,24 @@
+"""Train one cell on one or two datasets: `python train.py cell=multitask`; sweep with `-m`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tl_modules.run.cli import checked, run
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    """Check the configuration, run it, and return `optimized_metric` for a sweeper."""
+    config = checked(cfg)
+    from tl_modules.run.runner import execute  # only now: a configuration error is answered without torch
+
+    return execute(config, Path(HydraConfig.get().runtime.output_dir))
+
+
+if __name__ == "__main__":
+    run(main)
