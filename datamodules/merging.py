@@ -85,7 +85,7 @@ class MergedDataset(Dataset[Batch]):
 
     def _mapped(self, role: str, batch: Batch) -> Batch:
         task, kind = self.tasks[role], self.tasks[role].kind
-        inputs = {name: batch[name] for name in ("id", "image", "text") if name in batch}
+        inputs: Batch = {name: batch[name] for name in ("id", "image", "text") if name in batch}
         if task.key not in batch:
             return inputs
         target, lut = batch[task.key], torch.tensor(self.columns[role], dtype=torch.long)

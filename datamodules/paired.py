@@ -202,7 +202,7 @@ class PairedData(LightningDataModule):
     def _progress(self) -> tuple[int, int]:
         if self.trainer is None:
             return 0, 0
-        loop = self.trainer.fit_loop
+        loop: Any = self.trainer.fit_loop
         return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.processed
 
     def _loader(self, dataset: Dataset[Batch], **options: Any) -> DataLoader[Any]:

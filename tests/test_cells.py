@@ -250,6 +250,15 @@ def test_aligned_is_one_backbone_pass_a_step() -> None:
     assert len(passes) == 5
 
 
+def test_roles_that_share_a_trunk_take_one_pass() -> None:
+    data = pair_for("weight_sharing")
+    module = module_for("weight_sharing", data)
+    passes = []
+    module.parts.of("target", "trunk").register_forward_hook(lambda _, args, __: passes.append(len(args[0].values)))
+    fit(module, data, steps=2)
+    assert passes == [16, 16]
+
+
 def test_partial_labels_change_nothing_else() -> None:
     """The loss over samples of which some have no target is the loss over those that have one."""
     data = pair_for("multitask", mode="aligned")
@@ -261,11 +270,14 @@ def test_partial_labels_change_nothing_else() -> None:
     partial = dataset.batch(rows)
     assert partial["label_rows"].tolist() == [0, 1]
     assert "mask_rows" not in partial
-    mixed = module._losses(["source", "target"], partial)
-    alone = module._losses(["source", "target"], dataset.batch(rows[:2]))
+
+    def losses(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        features = module.features(batch)
+        return {role: module._loss(role, features, batch) for role in ("source", "target")}
+
+    mixed, alone = losses(partial), losses(dataset.batch(rows[:2]))
     assert torch.allclose(mixed["target"], alone["target"])
-    whole = {key: value for key, value in partial.items() if not key.startswith("label")}
-    without = module._losses(["source", "target"], whole)
+    without = losses({key: value for key, value in partial.items() if not key.startswith("label")})
     assert torch.equal(without["source"], mixed["source"])
     assert float(without["target"].detach()) == 0 and without["target"].requires_grad
 

@@ -58,7 +58,7 @@ class Augment:
         if not self.geometric:
             return {**out, "image": image}
         owner = batch.get("image_rows", torch.arange(count, device=image.device))
-        size = (image.shape[-2], image.shape[-1])
+        size = (int(image.shape[-2]), int(image.shape[-1]))
         # The inverse map, in grid_sample's coordinates from -1 to 1: output place -> input place.
         factor = torch.cat([mirror / grow, 1 / grow], 1)
         offset = -2 * move * factor
@@ -97,7 +97,8 @@ def _rows(batch: Batch, key: str, owner: Tensor, device: torch.device) -> Tensor
 def _grid(factor: Tensor, offset: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the places to read, `(B, H, W, 2)`."""
     theta = torch.diag_embed(factor)
-    return F.affine_grid(torch.cat([theta, offset[:, :, None]], 2), [len(factor), 1, *size], align_corners=False)
+    shape = [len(factor), 1, *size]
+    return F.affine_grid(torch.cat([theta, offset[:, :, None]], 2), shape, align_corners=False)
 
 
 def _masks(masks: Tensor, grid: Tensor) -> Tensor:

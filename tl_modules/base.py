@@ -16,6 +16,7 @@ from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
 from tl_modules.heads import Head
 from tl_modules.optim import SCHEDULES, clip_islands, named_groups
 from tl_modules.parts import Parts, Wiring
+from tl_modules.passes import by_trunk, features_of
 from tl_modules.planting import carry, plant
 from tl_modules.scores import Scores
 from tl_modules.seeding import generator, seed_of
@@ -75,9 +76,9 @@ class TransferModule(LightningModule):
         given = {"source": source, "target": target}
         self.tasks = {role: Task.of(task) for role, task in given.items() if task is not None}
         self.finetuning, self.clip, self.seed = finetuning, clip, seed
-        self.rates = {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
+        self.rates: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
         backbones = {"backbone": backbone, "source_backbone": source_backbone}
-        plain = {name: value for name, value in backbones.items() if not isinstance(value, nn.Module)}
+        plain: dict[str, Any] = {name: value for name, value in backbones.items() if not isinstance(value, nn.Module)}
         self.own_backbone = len(plain) < len(backbones)
         plain |= {role: task.to_dict() for role, task in self.tasks.items()}
         plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed, **self.rates}
@@ -167,60 +168,49 @@ class TransferModule(LightningModule):
         return self.outputs(self.features(batch, role), role)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the sum of the roles' losses; each role's randomness is a function of seed, step and role alone."""
-        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        """Return the sum of the roles' losses; what is random is a function of seed, step and roles alone."""
+        address = (self.seed, self.trainer.fit_loop.epoch_loop.total_batch_idx, self.global_rank)
+        batches = by_roles(batch, "target", self.tasks["target"])
+        for key, part in batches.items():
+            noise = generator(*address, "augment", key, device=self.device)
+            batches[key] = self.augment[key.split("+")[-1]](part, noise)
         losses: dict[str, Tensor] = {}
-        for key, part in by_roles(batch, "target", self.tasks["target"]).items():
-            address = (self.seed, "step", step, key, self.global_rank)
-            noise = generator(*address, "augment", device=self.device)
-            part = self.augment[key.split("+")[-1]](part, noise)
-            torch.manual_seed(seed_of(*address))
-            losses.update(self._merged_loss(part) if "role" in part else self._losses(key.split("+"), part))
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+        for units in by_trunk(self.parts, batches):
+            torch.manual_seed(seed_of(*address, [key for key, _ in units]))
+            for (key, role), features in features_of(self.parts, batches, units).items():
+                losses[role] = self._loss(role, features, batches[key])
+        if self.trainer.global_step % getattr(self.trainer, "log_every_n_steps", 50) == 0:
             self.log_dict({f"train/{role}/loss": loss.detach() for role, loss in losses.items()}, batch_size=1)
         return torch.stack(list(losses.values())).sum()
 
-    def _losses(self, roles: list[str], batch: Batch) -> dict[str, Tensor]:
-        losses, passes = {}, {}
-        for role in roles:
-            path = self.parts.wires[role][:2]
-            features = passes[path] = passes[path] if path in passes else self.features(batch, role)
-            found = targets_of(batch, self.tasks[role], self.head(role).key)
-            if role not in self.stage.learn or found is None:
-                losses[role] = features.pooled.float().sum() * 0  # tied to the features: DDP refuses None
-                continue
-            targets, rows = found
-            features = features if rows is None else features.take(rows)
-            losses[role] = self.head(role).loss(self.outputs(features, role), targets)
-        return losses
-
-    def _merged_loss(self, batch: Batch) -> dict[str, Tensor]:
-        features, head = self.features(batch), self.head("target")
-        union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels))
-        found = targets_of(batch, self.tasks["target"], head.key)
-        if found is None:
-            return {"target": features.pooled.float().sum() * 0}
+    def _loss(self, role: str, features: Features, batch: Batch) -> Tensor:
+        head, merged = self.head(role), "role" in batch
+        found = targets_of(batch, self.tasks[role], head.key)
+        if found is None or not (merged or role in self.stage.learn):
+            return features.pooled.float().sum() * 0  # tied to the features: DDP refuses None
         targets, rows = found
-        outputs = self.outputs(features if rows is None else features.take(rows), labels=union)
+        features = features if rows is None else features.take(rows)
+        if not merged:
+            return head.loss(self.outputs(features, role), targets)
+        union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels))
+        outputs = self.outputs(features, role, labels=union)
         if union:
             targets["annotated"] = annotated(batch, rows, self.tasks, union, features.pooled.device)
             outputs = head.restrict(outputs, targets["annotated"])
-        return {"target": head.loss(outputs, targets)}
+        return head.loss(outputs, targets)
 
     def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
         loaders = getattr(self.trainer, f"{split}_dataloaders")
         key = list(loaders)[dataloader_idx] if isinstance(loaders, Mapping) else "target"
-        for roles, part in by_roles(batch, key, self.tasks[key.split("+")[-1]]).items():
-            passes: dict[tuple[str, ...], Features] = {}
-            for role in roles.split("+"):
-                path = self.parts.wires[role][:2]
-                features = passes[path] = passes[path] if path in passes else self.features(part, role)
-                found = targets_of(part, self.tasks[role], self.head(role).key)
+        batches = by_roles(batch, key, self.tasks[key.split("+")[-1]])
+        scores = self.val_scores if split == "val" else self.test_scores
+        for units in by_trunk(self.parts, batches):
+            for (name, role), features in features_of(self.parts, batches, units).items():
+                found = targets_of(batches[name], self.tasks[role], self.head(role).key)
                 if found is not None:
                     targets, rows = found
                     outputs = self.outputs(features if rows is None else features.take(rows), role)
-                    count = size_of(part) if rows is None else len(rows)
-                    scores = self.val_scores if split == "val" else self.test_scores
+                    count = size_of(batches[name]) if rows is None else len(rows)
                     scores.update(role, self.head(role), outputs, targets, count)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -251,7 +241,7 @@ class TransferModule(LightningModule):
         role = "target" if "target" in self.stage.learn else self.stage.learn[0]
         return f"val/{role}/{self.head(role).monitor}", self.head(role).mode
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """Return AdamW over named groups (part and decay) and the schedule over the stage's steps."""
         lr, decay = self.rates["lr"], self.rates["weight_decay"]
         optimizer = torch.optim.AdamW(named_groups(self.parts.named(), lr, decay, self.stage.lr))

@@ -28,3 +28,13 @@ class Features:
             rows: Their indices, int64 `(N,)`.
         """
         return Features(self.pooled[rows], {stride: m[rows] for stride, m in self.maps.items()}, self.size)
+
+    def split(self, sizes: list[int]) -> list[Features]:
+        """Return the features of consecutive samples.
+
+        Args:
+            sizes: How many belong together.
+        """
+        pooled = self.pooled.split(sizes)
+        maps = {stride: m.split(sizes) for stride, m in self.maps.items()}
+        return [Features(p, {stride: m[i] for stride, m in maps.items()}, self.size) for i, p in enumerate(pooled)]

@@ -33,8 +33,8 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
     """
     if isinstance(spec, nn.Module):
         return own(spec, channels)
-    options = {"name": spec} if isinstance(spec, str) else dict(spec)
-    name = options.pop("name", None)
+    options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = str(options.pop("name", None))
     if name not in BACKBONES:
         raise ValueError(f"backbone={name!r} is unknown; allowed: {', '.join(BACKBONES)}")
     allowed = _OPTIONS.get(name, ("weights",))

@@ -33,7 +33,7 @@ class PositiveF1(BinaryF1Score):
 class MacroAUROC(MulticlassAUROC):
     """Mean one-against-rest AUROC of the labels that have both positives and negatives."""
 
-    def compute(self) -> Tensor:
+    def compute(self) -> Tensor:  # type: ignore[override]
         """Return the mean, or NaN where no label has both."""
         target = torch.cat(list(self.target)) if isinstance(self.target, list) else self.target
         counts = torch.bincount(target.flatten(), minlength=self.num_classes)

@@ -16,7 +16,7 @@ from tl_modules.heads.base import Batch, Defined, VectorHead
 class MeanAP(MultilabelAveragePrecision):
     """Mean average precision over the labels that occur."""
 
-    def compute(self) -> Tensor:
+    def compute(self) -> Tensor:  # type: ignore[override]
         """Return the mean, or NaN where no label occurs."""
         target = torch.cat(list(self.target)) if isinstance(self.target, list) else self.target
         occur = target.sum(0) > 0

@@ -72,17 +72,22 @@ def with_resumed(arguments: Sequence[str]) -> list[str]:
         arguments: The command line after the program's name.
 
     Raises:
-        ConfigError: If the folder is not a run's.
+        ConfigError: If the folder is not a run's, or other options are given that the run did not have.
     """
     given = [argument for argument in arguments if argument.startswith("resume=")]
-    if not given or any(flag in arguments for flag in MULTIRUN):
+    value = given[-1].partition("=")[2].strip("'\"") if given else "null"
+    if value == "null":
         return list(arguments)
-    value = given[-1].partition("=")[2].strip("'\"")
+    if any(flag in arguments for flag in MULTIRUN):
+        raise ConfigError(f"resume={value}: goes on with one run; leave out -m")
     recorded = Path(value) / ".hydra" / "overrides.yaml"
     if not recorded.is_file():
         raise ConfigError(f"resume={value}: must be the folder of a run, but {recorded} is missing")
     before = [str(line) for line in OmegaConf.load(recorded)]
     before = [line for line in before if not line.startswith(("resume=", "hydra."))]
+    others = [a for a in arguments if a not in before and not a.startswith(("resume=", "hydra.", "trainer.progress="))]
+    if others:
+        raise ConfigError(f"resume={value}: goes on with the run's own options; leave out {' '.join(others)}")
     folder = str(Path(value)).replace("'", "\\'")
     return [*before, *arguments, f"hydra.run.dir='{folder}'"]
 

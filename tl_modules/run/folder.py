@@ -18,6 +18,11 @@ from lightning.pytorch.utilities import rank_zero_only
 FIELDS = ("stage", "step", "metric", "value")
 
 
+def first_process() -> bool:
+    """Tell whether this is the process that writes files."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a kill leaves the old one or the new one: temporary file, sync, rename.
 
@@ -61,7 +66,7 @@ class MetricsFile(Logger):
     def __init__(self, path: Path, stage: str, keep_until: int = 0) -> None:
         super().__init__()
         self.path, self.stage = path, stage
-        if rank_zero_only.rank == 0:
+        if first_process():
             rows = read_metrics(path)
             kept = [row for row in rows if row["stage"] != stage or int(row["step"]) < keep_until]
             text = io.StringIO()

@@ -186,8 +186,7 @@ def _draw(axis: Axes, target: Any, task: Task, compare: Any = None) -> None:
         text, agrees = _words(target, task), None
         if compare is not None:
             agrees = abs(float(target - compare)) < 0.5 if task.kind == "regression" else text == _words(compare, task)
-        colour = "black" if agrees is None else RIGHT if agrees else WRONG
-        axis.set_title(text, fontsize=8, color=colour)
+        axis.set_title(text, fontsize=8, color="black" if agrees is None else RIGHT if agrees else WRONG)
 
 
 def _words(target: Any, task: Task) -> str:
@@ -202,7 +201,7 @@ def _words(target: Any, task: Task) -> str:
 def _colours(count: int, background: bool = False) -> list[tuple[float, ...]]:
     table = matplotlib.colormaps["tab20"]
     start = 1 if background else 0
-    colours = [(*table((index - start) % 20 / 20 + 0.01)[:3], 0.75) for index in range(count)]
+    colours: list[tuple[float, ...]] = [(*table((i - start) % 20 / 20 + 0.01)[:3], 0.75) for i in range(count)]
     return [(0.0, 0.0, 0.0, 0.0), *colours[1:]] if background else colours
 
 

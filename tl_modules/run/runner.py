@@ -18,7 +18,6 @@ from hydra.utils import get_class, instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
 from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData
@@ -26,7 +25,7 @@ from datamodules.scenes import aligned as aligned_scenes
 from tl_modules.base import TransferModule
 from tl_modules.run import pictures
 from tl_modules.run.errors import RunError
-from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, write_json, write_whole
+from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, write_json, write_whole
 from tl_modules.run.precision import resolve
 from tl_modules.run.progress import StageProgress
 from tl_modules.run.table import show_results
@@ -156,7 +155,7 @@ class Run:
         """Do what is not yet done and return the value of `optimized_metric`."""
         self.write_config()
         self.plant_source()
-        if rank_zero_only.rank == 0:
+        if first_process():
             pictures.samples(self.data, self.folder / "samples.png")
         records = []
         for stage, steps in zip(self.module.plan, split_steps(self.steps, self.module.plan), strict=True):
@@ -169,12 +168,12 @@ class Run:
                 if report.loaded or report.adapted:
                     print(f"{stage.name}: taken over from the source: {report}")
                 records.append(self.train(stage.name, steps))
-                if rank_zero_only.rank == 0:
+                if first_process():
                     write_json(done, records[-1])
             self.load(self.folder / "checkpoints" / stage.name / records[-1]["checkpoint"])
         tested = self.test()
         results = self.results(records, tested)
-        if rank_zero_only.rank == 0:
+        if first_process():
             pictures.predictions(self.module, self.data, self.folder / "predictions.png")
             pictures.curves(self.folder / "metrics.csv", self.folder / "curves.png")
             write_json(self.folder / "results.json", results)
@@ -193,17 +192,27 @@ class Run:
             changed = sorted(key for key in mine if mine[key] != before.get(key))  # type: ignore[union-attr]
             if changed:
                 raise ValueError(f"{', '.join(changed)} differs from what the run in {self.folder} was started with")
-        elif rank_zero_only.rank == 0:
+        elif first_process():
             write_whole(path, OmegaConf.to_yaml(OmegaConf.create(mine)).encode())
 
     def plant_source(self) -> None:
-        """Take weights of an earlier run where `source_checkpoint` names one."""
+        """Let an earlier run stand in for the source's stage where `source_checkpoint` names one.
+
+        Raises:
+            ValueError: If the cell has no such stage.
+        """
         given = self.config["source_checkpoint"]
         if given is None:
             return
+        first = self.module.plan[0]
+        if "target" in first.learn:
+            name = self.config["cell"]["name"]
+            raise ValueError(f"source_checkpoint={given}: it stands in for a source's stage, and cell={name} has none")
         path = chosen_checkpoint(Path(given))
         report = self.module.plant(torch.load(path, map_location="cpu", weights_only=True))
         print(f"source_checkpoint={given}: {report}")
+        self.module.enter(first.name)
+        self.module.plan = self.module.plan[1:]
 
     def train(self, name: str, steps: int) -> dict[str, Any]:
         """Fit one stage, from its last checkpoint if it has one, and return its record."""
@@ -214,7 +223,8 @@ class Run:
         monitor, mode = self.module.monitor
         best, latest = self.checkpoints(folder, monitor, mode)
         trainer = self.trainer(name, steps, monitor, [best, latest], reached)
-        trainer.fit(self.module, datamodule=self.data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        path = str(last) if last.exists() else None
+        trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
         score = best.best_model_score

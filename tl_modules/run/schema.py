@@ -262,7 +262,7 @@ def check(cfg: Mapping[str, Any]) -> None:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
-def model_of(name: str, node: Any) -> type[Group]:  # noqa: ANN401
+def model_of(name: str, node: Any) -> type[Group]:
     """Return the model that a group's node is held to.
 
     Args:
@@ -305,7 +305,7 @@ def near(value: object, allowed: Iterable[object]) -> str:
     return f"did you mean {close[0]}? " if close else ""
 
 
-def plain(value: Any) -> str:  # noqa: ANN401
+def plain(value: Any) -> str:
     """Return a value as it would be written on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -320,7 +320,7 @@ def _names(model: type[Group]) -> list[str]:
     return [key for key, field in model.model_fields.items() if field.alias is None]
 
 
-def _at(node: Any, path: Iterable[Any]) -> Any:  # noqa: ANN401
+def _at(node: Any, path: Iterable[Any]) -> Any:
     for key in path:
         node = node.get(key) if isinstance(node, Mapping) else node[key] if isinstance(node, list) else node
     return node
@@ -334,7 +334,7 @@ def _check_root(cfg: Mapping[str, Any]) -> Iterator[str]:
     yield from _check_group("", {key: value for key, value in cfg.items() if key in Root.model_fields}, Root)
 
 
-def _check_group(prefix: str, node: Any, model: type[Group]) -> Iterator[str]:  # noqa: ANN401
+def _check_group(prefix: str, node: Any, model: type[Group]) -> Iterator[str]:
     if node is None:
         yield f"{prefix}=null: must be one of the options of its group in conf/"
         return
@@ -351,7 +351,7 @@ def _check_group(prefix: str, node: Any, model: type[Group]) -> Iterator[str]:  
             yield f"{path}={plain(_value(problem, node))}: {_says(problem, model)}"
 
 
-def _value(problem: Mapping[str, Any], node: Any) -> Any:  # noqa: ANN401
+def _value(problem: Mapping[str, Any], node: Any) -> Any:
     if problem["type"] == "missing":
         return None
     return problem["input"] if "[key]" in problem["loc"] else _at(node, problem["loc"])
@@ -377,7 +377,7 @@ def _says(problem: Mapping[str, Any], model: type[Group]) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _check_backbone(path: str, given: Any) -> list[str]:  # noqa: ANN401
+def _check_backbone(path: str, given: Any) -> list[str]:
     """Return the problems of a backbone given by name or as a mapping."""
     node: Any = {"name": given} if isinstance(given, str) else given
     name = node.get("name") if isinstance(node, Mapping) else None

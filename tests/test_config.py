@@ -1,0 +1,385 @@
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+from datamodules.base import InMemory
+from datamodules.paired import MIXING
+from datamodules.scenes import TARGETS, Scenes
+from tl_modules import augment, backbones
+from tl_modules.backbones import build_backbone
+from tl_modules.backbones.bag import bag
+from tl_modules.backbones.inputs import inputs
+from tl_modules.backbones.resnet import RESNETS
+from tl_modules.cube import BY_NAME, CELLS, SCRATCH_PATH
+from tl_modules.heads import HEADS, build_head
+from tl_modules.optim import SCHEDULES
+from tl_modules.run import schema
+from tl_modules.run.cli import CONF, checked, group_options, lines, with_resumed
+from tl_modules.run.schema import ConfigError, check
+from tl_modules.stages import FINETUNINGS, PART_KINDS
+from tl_modules.tasks import KINDS, Task
+
+ROOT = CONF.parent
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        values: Any = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+    return values
+
+
+def says(*overrides: str) -> list[str]:
+    """Return the lines that a command line is answered with."""
+    try:
+        check(composed(*overrides))
+    except Exception as error:
+        return lines(error)
+    return []
+
+
+ALL_BACKBONES = ", ".join(schema.BACKBONES)
+MAPS = ", ".join(name for name in schema.BACKBONES if name not in ("bag", "inputs"))
+CELL_OPTIONS = "name, lr, weight_decay, clip, schedule"
+CELL_NAMES = ", ".join(sorted([*BY_NAME, "scratch"]))
+MISTAKES = {
+    "cell=multitsk": f"cell=multitsk: did you mean multitask? allowed: {CELL_NAMES}",
+    "": f"cell= is missing; choose one of {CELL_NAMES}",
+    "cell=multitask cell.lrr=1": f"cell.lrr: unknown option; did you mean lr? allowed: {CELL_OPTIONS}",
+    "cell=multitask +cell.foo=1": f"cell.foo=1: unknown; allowed: {CELL_OPTIONS}",
+    "cell=multitask cell.lr=-1": "cell.lr=-1: must be greater than 0",
+    "cell=multitask cell.lr=abc": "cell.lr=abc: must be a number",
+    "cell=multitask cell.lr=inf": "cell.lr=inf: must be a finite number",
+    "cell=multitask cell.clip=0": "cell.clip=0: must be greater than 0",
+    "cell=multitask cell.schedule=cosin": "cell.schedule=cosin: did you mean cosine? allowed: one_cycle, cosine, constant",
+    "cell=multitask steps=x": "steps=x: must be a whole number",
+    "cell=multitask steps=0": "steps=0: must be at least 1",
+    "cell=multitask steps=true": "steps=true: must be a whole number",
+    "cell=multitask steps=1.5": "steps=1.5: must be a whole number",
+    "cell=multitask steps=9 epochs=2": "epochs=2: excludes steps=9; give one of the two",
+    "cell=multitask steps=null": "steps=null: must be at least 1 where epochs is not given",
+    "cell=task_finetuning steps=1": "steps=1: must be at least 2, one for each of the stages of task_finetuning",
+    "cell=multitask seed=-1": "seed=-1: must be at least 0",
+    "cell=multitask precision=fp16": "precision=fp16: did you mean bf16? allowed: auto, bf16, 32",
+    "cell=multitask logger=tensorbord": "logger=tensorbord: did you mean tensorboard? allowed: csv, tensorboard",
+    "cell=multitask trainer.devices=0": "trainer.devices=0: must be at least 1",
+    "cell=multitask datamodule.batch_size=0": "datamodule.batch_size=0: must be at least 1",
+    "cell=multitask datamodule.mode=cycel": (
+        "datamodule.mode=cycel: did you mean cycle? allowed: cycle, proportional, temperature, aligned, merged, sequential"
+    ),
+    "cell=multitask datamodule.mode=merged": (
+        "datamodule.mode=merged: does not fit multitask; allowed: cycle, proportional, temperature, aligned"
+    ),
+    "cell=task_finetuning datamodule.mode=cycle": (
+        "datamodule.mode=cycle: does not fit task_finetuning; allowed: sequential"
+    ),
+    "cell=multitask datamodule.temperature=3": (
+        "datamodule.temperature=3: has no effect with datamodule.mode=cycle; it needs mode=temperature"
+    ),
+    "cell=multitask datamodule.mode=aligned source.image_size=64 target.image_size=48": (
+        "source.image_size=64: must equal target.image_size=48 with datamodule.mode=aligned, where they share a batch"
+    ),
+    "cell=multitask finetuning=full": (
+        "finetuning=full: has no effect in multitask, which learns source and target at once; leave it out"
+    ),
+    "cell=scratch finetuning=full": "finetuning=full: has no effect in scratch, which has no source; leave it out",
+    "cell=task_adaptation finetuning.freeze=[stem,trnk]": (
+        "finetuning.freeze.1=trnk: did you mean trunk? allowed: stem, trunk, head"
+    ),
+    "cell=task_adaptation finetuning.freeze=[stem,trunk,head]": (
+        "finetuning.freeze=[stem,trunk,head]: must leave a kind of part that learns"
+    ),
+    "cell=domain_adaptation finetuning.lr.trunk=0": "finetuning.lr.trunk=0: must be greater than 0",
+    "cell=task_adaptation +finetuning.lr.trunk=0.1": "finetuning.lr.trunk=0.1: has no effect, finetuning.freeze has it",
+    "cell=task_finetuning dataset@source=scenes/plain_segment": (
+        "cell=task_finetuning: source and target have different tasks digit-pixels (segmentation) and largest-digit "
+        "(classification) and different domains scenes-plain and scenes-textured; the cell that fits is modality_transfer"
+    ),
+    "cell=multitask source.domain=elsewhere": (
+        "cell=multitask: source and target have different tasks digit-pixels (segmentation) and largest-digit "
+        "(classification) and different domains elsewhere and scenes-textured; the cell that fits is parallel_training"
+    ),
+    "cell=multitask dataset@source=svhn": (
+        f"dataset@source=svhn: allowed: {', '.join(group_options('dataset'))}".replace("@source", "")
+    ),
+    "cell=multitask target.image_size=8": "target.image_size=8: must be at least 32",
+    "cell=multitask target.train_size=0": "target.train_size=0: must be at least 1",
+    "cell=multitask target.augment.shift=1": "target.augment.shift=1: must be less than 1",
+    "cell=multitask +target.augment.flp=true": (
+        "target.augment.flp=true: unknown; did you mean flip? allowed: flip, shift, scale, brightness"
+    ),
+    "cell=multitask target.ground=plain": (
+        "target.name=scenes/textured_classify: does not go with ground=plain, target=classify and kind=classification; "
+        "choose the dataset with dataset@target="
+    ),
+    "cell=multitask backbone=resnet19": (
+        f"backbone=resnet19: did you mean resnet18? allowed: {', '.join(group_options('backbone'))}"
+    ),
+    "cell=multitask backbone.weights=DEFAULT": "backbone.weights=DEFAULT: must be null",
+    "cell=scratch backbone=resnet18 backbone.weights=IMAGENET1K_V2": (
+        "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1"
+    ),
+    "cell=scratch dataset@target=scenes/plain_detect backbone=inputs": (
+        f"backbone=inputs: has no feature maps, which target.task=digit-boxes (detection) needs; allowed: {MAPS}"
+    ),
+    "cell=scratch backbone=bag": (
+        f"backbone=bag: reads text, but target=scenes/textured_classify has images; allowed: {MAPS}, inputs"
+    ),
+    "cell=multitask target.backbone=resnet18": (
+        "target.backbone=resnet18: multitask has one trunk for both roles; set backbone= instead"
+    ),
+    "cell=parallel_training source.backbone=smal": (
+        f"source.backbone=smal: did you mean small? allowed: {ALL_BACKBONES}"
+    ),
+    "cell=multitask source_checkpoint=x": "source_checkpoint=x: has no effect in multitask, which has no source stage",
+    "cell=domain_adaptation source_checkpoint=nowhere.ckpt": (
+        "source_checkpoint=nowhere.ckpt: must be a checkpoint file or a run's folder that exists"
+    ),
+    "cell=scratch optimized_metric=test/target/acuracy": (
+        "optimized_metric=test/target/acuracy: did you mean test/target/accuracy? allowed: val/target/accuracy, "
+        "test/target/accuracy, test/target/macro_f1, test/target/auroc, test/target/f1"
+    ),
+    "cell=multitask data_root=nowhere": "data_root=nowhere: must be a folder that exists",
+    "cell=multitask steps=[1": "steps=[1: cannot be read; expected option=value",
+    "cell=multitask experiment=quik": "experiment=quik: did you mean quick? allowed: quick",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_answered_in_one_line(mistake):
+    assert says(*mistake.split()) == [MISTAKES[mistake]]
+
+
+def test_several_mistakes_are_answered_at_once():
+    found = says("cell=multitask", "cell.lr=-1", "steps=x", "target.train_size=0", "+foo=1")
+    assert len(found) == 4
+    assert sorted(line.split("=")[0] for line in found) == ["cell.lr", "foo", "steps", "target.train_size"]
+
+
+@pytest.mark.parametrize(
+    "group", [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("cell", "dataset")]
+)
+def test_every_option_of_a_group_composes(group):
+    for option in group_options(group):
+        cell = "task_finetuning" if group == "finetuning" else "scratch"
+        found = says(f"cell={cell}", f"{group}={option}")
+        # A text backbone is in order by itself; scenes have no text.
+        assert found == [] or (option == "bag" and "reads text" in found[0])
+
+
+@pytest.mark.parametrize("experiment", group_options("experiment"))
+@pytest.mark.parametrize("cell", group_options("cell"))
+def test_every_cell_fits_the_cube_by_default_and_under_every_experiment(cell, experiment):
+    assert says(f"cell={cell}") == []
+    assert says(f"cell={cell}", f"experiment={experiment}") == []
+    values = composed(f"cell={cell}")
+    assert values["cell"]["name"] == cell
+    assert values["source"]["train_size"] > values["target"]["train_size"] > 0
+    assert (values["finetuning"] is None) == (values["datamodule"]["mode"] != "sequential" or cell == "scratch")
+    assert get_class(values["cell"]["_target_"]).__module__.startswith("tl_modules.")
+
+
+@pytest.mark.parametrize("dataset", group_options("dataset"))
+def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset):
+    node = composed("cell=scratch", f"dataset@target={dataset}")["target"]
+    given = {key: value for key, value in node.items() if key not in schema.Dataset.FOR_THE_RUN}
+    data = instantiate({**given, "role": "target", "seed": 0})
+    assert (data.task.name, data.task.kind, data.domain) == (node["task"], node["kind"], node["domain"])
+    assert node["name"] == dataset
+    if isinstance(data, Scenes):  # its YAML holds the defaults of its constructor
+        plain = Scenes(ground=node["ground"], target=node["target"])
+        assert (plain.task, plain.image_size) == (data.task, data.image_size)
+
+
+@pytest.mark.parametrize("name", group_options("backbone"))
+def test_every_backbone_is_built_from_its_yaml(name):
+    node = composed("cell=scratch", f"backbone={name}")["backbone"]
+    assert build_backbone(node).trunk.dim > 0
+
+
+def test_command_line_wins_over_cell_and_experiment():
+    values = composed(
+        "cell=domain_adaptation",
+        "experiment=quick",
+        "dataset@source=scenes/plain_count",
+        "target.train_size=7",
+        "steps=9",
+    )
+    assert (values["source"]["name"], values["target"]["train_size"], values["steps"]) == ("scenes/plain_count", 7, 9)
+
+
+def test_epochs_alone_replace_the_default_steps():
+    values = composed("cell=scratch", "epochs=3")
+    assert (values["steps"], values["epochs"]) == (None, 3)
+    assert composed("cell=scratch")["steps"] > 0
+
+
+def test_numbers_for_precision_are_taken_as_names():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert checked(compose("train", ["cell=scratch", "precision=32"]))["precision"] == "32"
+
+
+def names(function: Any) -> set[str]:
+    return {name for name in inspect.signature(function).parameters if name != "self"}
+
+
+def fields(model: type[schema.Group]) -> set[str]:
+    return {name for name, field in model.model_fields.items() if field.alias is None}
+
+
+@pytest.mark.parametrize("path", [SCRATCH_PATH, *(cell.path for cell in CELLS)])
+def test_cell_options_are_the_constructors(path):
+    from_elsewhere = {"target", "source", "backbone", "source_backbone", "finetuning", "augment", "seed"}
+    assert fields(schema.Cell) - {"name"} == names(get_class(path).__init__) - from_elsewhere
+    defaults = {name: p.default for name, p in inspect.signature(get_class(path).__init__).parameters.items()}
+    cell = composed("cell=scratch")["cell"]
+    assert {name: cell[name] for name in fields(schema.Cell) - {"name"}}.items() <= defaults.items()
+
+
+def test_other_options_are_the_constructors():
+    of_its_own = {"role", "seed", "batch_size", "num_workers"}
+    assert fields(schema.Scenes) - set(schema.Dataset.FOR_THE_RUN) == names(Scenes.__init__) - of_its_own
+    assert fields(schema.AugmentOptions) == names(augment.Augment.__init__)
+    assert fields(schema.Bag) - {"name"} == names(bag)
+    assert fields(schema.Inputs) - {"name"} == names(inputs)
+    assert set(schema.SCENES_KINDS.items()) == {(target, kind) for target, (_, kind, _) in TARGETS.items()}
+
+
+def test_choices_are_those_of_the_code():
+    def choices(model: type[schema.Group], field: str) -> set[Any]:
+        return set(model.model_fields[field].annotation.__args__)
+
+    assert set(schema.BACKBONES) == set(backbones.BACKBONES) == set(group_options("backbone"))
+    assert choices(schema.ResNet, "name") == set(schema.WEIGHTS) == set(RESNETS)
+    assert choices(schema.Cell, "schedule") == set(SCHEDULES)
+    assert choices(schema.DataModule, "mode") == {*MIXING, "merged", "sequential"}
+    assert schema.MIXING == MIXING
+    assert set(schema.Kind.__args__) == set(KINDS) == set(schema.METRICS) == set(HEADS)
+    assert schema.PartKind.__args__ == PART_KINDS
+    assert set(group_options("finetuning")) == set(FINETUNINGS)
+    for name, options in FINETUNINGS.items():
+        node = composed("cell=task_finetuning", f"finetuning={name}")["finetuning"]
+        assert tuple(node["freeze"]) == tuple(options["freeze"])
+        assert set(node["lr"].values()) == {1.0}
+
+
+def test_weight_names_are_torchvisions():
+    from torchvision.models import get_model_weights
+
+    for name, weights in schema.WEIGHTS.items():
+        assert set(weights) == set(get_model_weights(name).__members__) - {"DEFAULT"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_metric_names_are_the_heads(kind):
+    assert HEADS[kind].monitor == schema.METRICS[kind][0]
+    assert HEADS[kind].needs_maps == (kind in schema.NEED_MAPS)
+    labels = () if kind == "regression" else ("background", "x")
+    task = Task("t", kind, labels, positive="x" if kind == "classification" else None)
+    metrics = build_head(task, 8, [8, 8], [4, 8]).metrics(list(labels))
+    if hasattr(metrics, "keys"):
+        assert set(metrics.keys()) == set(schema.METRICS[kind])
+
+
+TRAIN = [sys.executable, str(ROOT / "train.py")]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["cell=multitsk"],
+        ["cell=multitask", "cell.lr=-1"],
+        ["-m", "cell=scratch,multitask", "cell.lr=0.1,-1"],
+        ["-m", "cell=scratch,multitsk"],
+        ["cell=scratch,multitask"],
+        ["cell=multitask", "resume=nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_train_answers_a_mistake_with_one_line_without_torch_and_writes_nothing(mistake, tmp_path):
+    timed = [sys.executable, "-X", "importtime", *TRAIN[1:], *mistake]
+    done = subprocess.run(timed, cwd=tmp_path, capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert len(said) == 1, said
+    assert done.stdout == ""
+    assert "pydantic" in imported
+    assert not {"torch", "lightning", "torchvision", "sklearn"} & imported
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_reports_a_misspelt_option_as_it_was_given(tmp_path):
+    done = subprocess.run([*TRAIN, "cell=multitask", "cell.lrr=1"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == f"cell.lrr=1: unknown option; did you mean lr? allowed: {CELL_OPTIONS}\n"
+    done = subprocess.run([*TRAIN, "cell=multitask", "dataset=x"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr.startswith("dataset=: no such group of options; did you mean dataset@source or dataset@target?")
+
+
+def test_resume_takes_the_runs_own_options_and_folder(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("- cell=multitask\n- steps=30\n- resume=old\n")
+    assert with_resumed(["cell=scratch"]) == ["cell=scratch"]
+    want = ["cell=multitask", "steps=30", f"resume={tmp_path}", f"hydra.run.dir='{tmp_path}'"]
+    assert with_resumed([f"resume={tmp_path}"]) == want
+    with pytest.raises(ConfigError, match=r"leave out cell\.lr=1$"):
+        with_resumed([f"resume={tmp_path}", "steps=30", "cell.lr=1"])
+    with pytest.raises(ConfigError, match="leave out -m"):
+        with_resumed([f"resume={tmp_path}", "-m"])
+
+
+def shown(page: str, language: str, what: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.S)
+    return next(block for block in blocks if what in block)
+
+
+def test_the_pages_examples_run(monkeypatch, tmp_path):
+    package = tmp_path / "examples_of_the_pages"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "stripes.py").write_text(shown("CONTRIBUTING.md", "python", "class Stripes"))
+    (package / "head_start.py").write_text(shown("CONTRIBUTING.md", "python", "class HeadStart"))
+    monkeypatch.syspath_prepend(tmp_path)
+    node = OmegaConf.to_container(OmegaConf.create(shown("CONTRIBUTING.md", "yaml", "Stripes")))
+    node["_target_"] = f"{package.name}.stripes.Stripes"
+    cell = OmegaConf.to_container(OmegaConf.create(shown("CONTRIBUTING.md", "yaml", "HeadStart")))["cell"]
+    values = composed("cell=domain_adaptation")
+    values["cell"] |= {**cell, "_target_": f"{package.name}.head_start.HeadStart"}
+    check({**values, "target": node, "finetuning": None})
+
+    given = {key: value for key, value in node.items() if key not in schema.Dataset.FOR_THE_RUN}
+    data = instantiate({**given, "role": "target", "seed": 0})
+    data.setup()
+    assert isinstance(data.train_dataset, InMemory)
+    module = get_class(values["cell"]["_target_"])(target=data.task, source=data.task)
+    assert [stage.name for stage in module.plan] == ["source", "head", "target"]
+    assert module(data.train_dataset.batch([0, 1])).shape == (2, 2)
+
+
+def test_readme_import_example_trains(monkeypatch):
+    import torch
+    from lightning.pytorch import Trainer
+    from torch.utils.data import DataLoader
+
+    def loader(**targets: torch.Tensor) -> DataLoader[Any]:
+        image = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+        samples = [{"image": image[i], **{key: value[i] for key, value in targets.items()}} for i in range(4)]
+        return DataLoader(samples, batch_size=2)  # type: ignore[arg-type]
+
+    code = shown("README.md", "python", "MultiTask(").replace('"resnet18"', '"small"').replace("1000", "2")
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    monkeypatch.setattr("lightning.pytorch.Trainer", lambda **given: Trainer(**given, **options))
+    scope = {
+        "source_loader": loader(mask=torch.zeros(4, 32, 32, dtype=torch.long)),
+        "target_loader": loader(label=torch.tensor([0, 1, 0, 1])),
+    }
+    exec(textwrap.dedent(code), scope)

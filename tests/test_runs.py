@@ -1,0 +1,206 @@
+"""Whole runs in one process: folders, resume, results."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from lightning.pytorch import Callback, Trainer
+
+from tests.conftest import CELLS
+from tl_modules.run import runner
+from tl_modules.run.cli import CONF, checked
+from tl_modules.run.errors import RunError
+from tl_modules.run.folder import write_whole
+from tl_modules.run.runner import Run, execute, validation_interval
+
+TINY = [
+    "steps=12",
+    "{role}.image_size=32",
+    "{role}.train_size=24",
+    "{role}.val_size=12",
+    "datamodule.batch_size=8",
+    "trainer.validations=4",
+    "trainer.accelerator=cpu",
+    "trainer.progress=false",
+    "precision=32",
+]
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    lines = [line.format(role=role) for line in TINY for role in ("source", "target")]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return checked(compose("train", [*dict.fromkeys(lines), *overrides]))
+
+
+def weights(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the last weights of every stage."""
+    found = sorted(folder.glob("checkpoints/*/last.ckpt"))
+    return {path.parent.name: torch.load(path, weights_only=True)["state_dict"] for path in found}
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(Callback):
+    """End the process's work in mid-epoch, at an optimiser step of a stage."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == self.at:
+            raise Killed("killed")
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, at: int, stage: str) -> None:
+    made = Run.trainer
+
+    def with_kill(self: Run, name: str, *args: Any, **kwargs: Any) -> Trainer:
+        trainer = made(self, name, *args, **kwargs)
+        if name == stage:
+            trainer.callbacks.append(Kill(at))  # type: ignore[attr-defined]
+        return trainer
+
+    monkeypatch.setattr(Run, "trainer", with_kill)
+
+
+LAST = {cell: "joint" for cell in CELLS} | {
+    cell: "target" for cell in ("task_finetuning", "domain_adaptation", "task_adaptation", "modality_transfer", "scratch")
+}
+RESUMED = [
+    *((cell, stage, ()) for cell, stage in LAST.items()),
+    ("task_adaptation", "source", ()),
+    ("multitask", "joint", ("trainer.accumulate=2",)),
+    ("multitask", "joint", ("datamodule.mode=proportional", "datamodule.num_workers=1")),
+    ("multitask", "joint", ("datamodule.mode=aligned",)),
+]
+
+
+@pytest.mark.parametrize(("cell", "stage", "more"), RESUMED)
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    cell: str, stage: str, more: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = config(f"cell={cell}", *more)
+    straight = execute(given, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        killed(patch, at=3 if stage == "target" and cell != "scratch" else 5, stage=stage)
+        with pytest.raises(RunError, match="killed"):
+            execute(given, tmp_path / "killed")
+    assert (tmp_path / "killed" / "error.json").exists()
+    assert not (tmp_path / "killed" / "results.json").exists()
+    resumed = execute(given, tmp_path / "killed")
+    assert not (tmp_path / "killed" / "error.json").exists()
+    assert resumed == straight
+    first, second = weights(tmp_path / "straight"), weights(tmp_path / "killed")
+    assert first.keys() == second.keys()
+    for name, state in first.items():
+        assert all(torch.equal(tensor, second[name][key]) for key, tensor in state.items()), name
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("straight", "killed")]
+    assert results[0]["test"] == results[1]["test"] and results[0]["val"] == results[1]["val"]
+    validated = [[row for row in rows(tmp_path / n) if row["metric"].startswith("val/")] for n in ("straight", "killed")]
+    assert validated[0] == validated[1]
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = config("cell=scratch")
+    first = execute(given, tmp_path)
+    monkeypatch.setattr(Run, "train", lambda *_: pytest.fail("trained again"))
+    assert execute(given, tmp_path) == first
+    with pytest.raises(RunError, match="seed differs from what the run"):
+        execute({**given, "seed": 1}, tmp_path)
+
+
+def test_the_same_run_gives_the_same_numbers(tmp_path: Path) -> None:
+    given = config("cell=weight_sharing")
+    assert execute(given, tmp_path / "a") == execute(given, tmp_path / "b")
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+
+
+def test_parallel_training_minus_scratch_is_zero(tmp_path: Path) -> None:
+    for cell in ("scratch", "parallel_training"):
+        execute(config(f"cell={cell}", "precision=bf16"), tmp_path / cell)
+    found = [json.loads((tmp_path / cell / "results.json").read_text()) for cell in ("scratch", "parallel_training")]
+    alone, beside = ({k: v for k, v in one["test"].items() if k.startswith("target/")} for one in found)
+    assert alone == beside
+    assert found[0]["val"] == found[1]["val"]
+    assert found[0]["baseline_key"] == found[1]["baseline_key"]
+
+
+def test_a_run_s_folder_holds_what_it_says(tmp_path: Path) -> None:
+    execute(config("cell=domain_adaptation", "logger=tensorboard"), tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"config.yaml", "metrics.csv", "results.json", "samples.png", "predictions.png", "curves.png"} <= names
+    assert any((tmp_path / "tensorboard").rglob("events*"))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["selection"] == "val/target/accuracy max"
+    assert [stage["name"] for stage in results["stages"]] == ["source", "target"]
+    assert sum(stage["steps"] for stage in results["stages"]) == results["steps"] == 12
+    assert "source/accuracy" in results["test"]  # the head is kept: what was forgotten
+    for stage in ("source", "target"):
+        folder = tmp_path / "checkpoints" / stage
+        assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt", "DONE.json"}
+        torch.load(folder / "best.ckpt", weights_only=True)
+    best = max(float(r["value"]) for r in rows(tmp_path) if r["metric"] == "val/target/accuracy" and r["stage"] == "target")
+    assert results["val"]["target/accuracy"] == pytest.approx(best)
+
+
+def test_an_earlier_run_stands_in_for_the_source(tmp_path: Path) -> None:
+    execute(config("cell=scratch", "steps=4"), tmp_path / "first")
+    given = config("cell=task_finetuning", f"source_checkpoint={tmp_path / 'first'}")
+    execute(given, tmp_path / "second")
+    results = json.loads((tmp_path / "second" / "results.json").read_text())
+    assert results["source_checkpoint"] == str(tmp_path / "first")
+    assert [stage["name"] for stage in results["stages"]] == ["target"]
+    assert results["stages"][0]["steps"] == results["steps"]
+    with pytest.raises(RunError, match="stands in for a source's stage, and cell=multitask has none"):
+        execute(config("cell=multitask", f"source_checkpoint={tmp_path / 'first'}"), tmp_path / "fourth")
+    with pytest.raises(RunError, match="is neither a checkpoint file nor the folder of a finished run"):
+        execute(config("cell=task_finetuning", f"source_checkpoint={tmp_path / 'none'}"), tmp_path / "third")
+
+
+def test_failures_leave_one_line_and_the_traceback_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner.pictures, "samples", lambda *_: 1 / 0)
+    with pytest.raises(RunError, match="ZeroDivisionError: division by zero; see .*error.log"):
+        execute(config("cell=scratch"), tmp_path)
+    assert json.loads((tmp_path / "error.json").read_text())["type"] == "ZeroDivisionError"
+    assert "Traceback" in (tmp_path / "error.log").read_text()
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="file"):
+        execute(config("cell=scratch"), tmp_path / "file" / "run")
+
+
+def test_an_unknown_metric_to_optimise_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="optimized_metric='test/target/acc' is not measured by this run; it has"):
+        execute({**config("cell=scratch"), "optimized_metric": "test/target/acc"}, tmp_path)
+
+
+def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    write_whole(path, b"old")
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_whole(path, b"new and longer")
+    assert path.read_bytes() == b"old"
+
+
+def test_the_last_validation_sees_the_final_weights() -> None:
+    for steps in (1, 7, 12, 180, 420, 600, 997):
+        assert steps % validation_interval(steps, 10) == 0
