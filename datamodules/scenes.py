@@ -249,7 +249,7 @@ def aligned(source: Scenes, target: Scenes) -> InMemory:
     """
     for role, data in (("source", source), ("target", target)):
         if not isinstance(data, Scenes):
-            raise ValueError(f"datamodule.mode=aligned needs samples that carry both targets; the {role} is no scenes set")
+            raise ValueError(f"datamodule.mode=aligned needs samples with both targets; the {role} is no scenes set")
     if (source.ground, source.image_size) != (target.ground, target.image_size):
         raise ValueError(
             f"datamodule.mode=aligned needs one picture for both roles, but the source is {source.ground} at "

@@ -38,12 +38,21 @@ def step(module: TransferModule, data: PairedData, role: str) -> None:
 # The design's table: which parts a source-only and a target-only step move.
 MOVES = {
     "task_finetuning": ({"stem.shared", "trunk.shared", "head.shared"}, {"stem.shared", "trunk.shared", "head.shared"}),
-    "domain_adaptation": ({"stem.shared", "trunk.shared", "head.shared"}, {"stem.shared", "trunk.shared", "head.shared"}),
+    "domain_adaptation": (
+        {"stem.shared", "trunk.shared", "head.shared"},
+        {"stem.shared", "trunk.shared", "head.shared"},
+    ),
     "task_adaptation": ({"stem.shared", "trunk.shared", "head.source"}, {"stem.shared", "trunk.shared", "head.target"}),
-    "modality_transfer": ({"stem.source", "trunk.shared", "head.source"}, {"stem.target", "trunk.shared", "head.target"}),
+    "modality_transfer": (
+        {"stem.source", "trunk.shared", "head.source"},
+        {"stem.target", "trunk.shared", "head.target"},
+    ),
     "weight_sharing": ({"stem.source", "trunk.shared", "head.shared"}, {"stem.target", "trunk.shared", "head.shared"}),
     "multitask": ({"stem.shared", "trunk.shared", "head.source"}, {"stem.shared", "trunk.shared", "head.target"}),
-    "parallel_training": ({"stem.source", "trunk.source", "head.source"}, {"stem.target", "trunk.target", "head.target"}),
+    "parallel_training": (
+        {"stem.source", "trunk.source", "head.source"},
+        {"stem.target", "trunk.target", "head.target"},
+    ),
 }
 
 
@@ -107,7 +116,9 @@ def test_frozen_is_frozen_through_a_stage(cell: str) -> None:
     trainer_for(4).fit(module, datamodule=data)
     assert torch.equal(first, features(True))
     assert {part: value for part, value in state(module).items() if part in frozen} == frozen
-    assert all(not p.requires_grad for kind, _, part in module.parts.named() if kind != "head" for p in part.parameters())
+    assert all(
+        not p.requires_grad for kind, _, part in module.parts.named() if kind != "head" for p in part.parameters()
+    )
 
 
 class Broken(Callback):
@@ -334,7 +345,9 @@ def test_text_runs_through_the_same_code(cell: str) -> None:
 def test_two_kinds_of_input_and_one_missing() -> None:
     rng = torch.Generator().manual_seed(0)
     label = torch.arange(32) % 2
-    image = torch.randint(0, 60, (32, 3, 16, 16), generator=rng, dtype=torch.uint8) + (label * 150).view(-1, 1, 1, 1).byte()
+    image = (
+        torch.randint(0, 60, (32, 3, 16, 16), generator=rng, dtype=torch.uint8) + (label * 150).view(-1, 1, 1, 1).byte()
+    )
     texts = [("good" if y else "bad") + f" {i}" for i, y in enumerate(label.tolist())]
     both = InMemory({"id": texts, "image": image, "text": texts, "label": label}, first={"image": 20})
     task = Task("pages", "classification", ("no", "yes"), "paper")

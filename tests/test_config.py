@@ -60,7 +60,9 @@ MISTAKES = {
     "cell=multitask cell.lr=abc": "cell.lr=abc: must be a number",
     "cell=multitask cell.lr=inf": "cell.lr=inf: must be a finite number",
     "cell=multitask cell.clip=0": "cell.clip=0: must be greater than 0",
-    "cell=multitask cell.schedule=cosin": "cell.schedule=cosin: did you mean cosine? allowed: one_cycle, cosine, constant",
+    "cell=multitask cell.schedule=cosin": (
+        "cell.schedule=cosin: did you mean cosine? allowed: one_cycle, cosine, constant"
+    ),
     "cell=multitask steps=x": "steps=x: must be a whole number",
     "cell=multitask steps=0": "steps=0: must be at least 1",
     "cell=multitask steps=true": "steps=true: must be a whole number",
@@ -74,7 +76,8 @@ MISTAKES = {
     "cell=multitask trainer.devices=0": "trainer.devices=0: must be at least 1",
     "cell=multitask datamodule.batch_size=0": "datamodule.batch_size=0: must be at least 1",
     "cell=multitask datamodule.mode=cycel": (
-        "datamodule.mode=cycel: did you mean cycle? allowed: cycle, proportional, temperature, aligned, merged, sequential"
+        "datamodule.mode=cycel: did you mean cycle? "
+        "allowed: cycle, proportional, temperature, aligned, merged, sequential"
     ),
     "cell=multitask datamodule.mode=merged": (
         "datamodule.mode=merged: does not fit multitask; allowed: cycle, proportional, temperature, aligned"
@@ -102,7 +105,8 @@ MISTAKES = {
     "cell=task_adaptation +finetuning.lr.trunk=0.1": "finetuning.lr.trunk=0.1: has no effect, finetuning.freeze has it",
     "cell=task_finetuning dataset@source=scenes/plain_segment": (
         "cell=task_finetuning: source and target have different tasks digit-pixels (segmentation) and largest-digit "
-        "(classification) and different domains scenes-plain and scenes-textured; the cell that fits is modality_transfer"
+        "(classification) and different domains scenes-plain and scenes-textured; "
+        "the cell that fits is modality_transfer"
     ),
     "cell=multitask source.domain=elsewhere": (
         "cell=multitask: source and target have different tasks digit-pixels (segmentation) and largest-digit "

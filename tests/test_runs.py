@@ -78,7 +78,8 @@ def killed(monkeypatch: pytest.MonkeyPatch, at: int, stage: str) -> None:
 
 
 LAST = {cell: "joint" for cell in CELLS} | {
-    cell: "target" for cell in ("task_finetuning", "domain_adaptation", "task_adaptation", "modality_transfer", "scratch")
+    cell: "target"
+    for cell in ("task_finetuning", "domain_adaptation", "task_adaptation", "modality_transfer", "scratch")
 }
 RESUMED = [
     *((cell, stage, ()) for cell, stage in LAST.items()),
@@ -110,7 +111,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
         assert all(torch.equal(tensor, second[name][key]) for key, tensor in state.items()), name
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("straight", "killed")]
     assert results[0]["test"] == results[1]["test"] and results[0]["val"] == results[1]["val"]
-    validated = [[row for row in rows(tmp_path / n) if row["metric"].startswith("val/")] for n in ("straight", "killed")]
+    validated = [
+        [row for row in rows(tmp_path / n) if row["metric"].startswith("val/")] for n in ("straight", "killed")
+    ]
     assert validated[0] == validated[1]
 
 
@@ -153,7 +156,9 @@ def test_a_run_s_folder_holds_what_it_says(tmp_path: Path) -> None:
         folder = tmp_path / "checkpoints" / stage
         assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt", "DONE.json"}
         torch.load(folder / "best.ckpt", weights_only=True)
-    best = max(float(r["value"]) for r in rows(tmp_path) if r["metric"] == "val/target/accuracy" and r["stage"] == "target")
+    best = max(
+        float(r["value"]) for r in rows(tmp_path) if r["metric"] == "val/target/accuracy" and r["stage"] == "target"
+    )
     assert results["val"]["target/accuracy"] == pytest.approx(best)
 
 
@@ -175,7 +180,7 @@ def test_failures_leave_one_line_and_the_traceback_in_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner.pictures, "samples", lambda *_: 1 / 0)
-    with pytest.raises(RunError, match="ZeroDivisionError: division by zero; see .*error.log"):
+    with pytest.raises(RunError, match=r"ZeroDivisionError: division by zero; see .*error\.log"):
         execute(config("cell=scratch"), tmp_path)
     assert json.loads((tmp_path / "error.json").read_text())["type"] == "ZeroDivisionError"
     assert "Traceback" in (tmp_path / "error.log").read_text()

@@ -69,7 +69,7 @@ class Augment:
             if key in ("image", "role", "annotated") or key.endswith("_rows"):
                 continue
             rows = _rows(batch, key, owner, image.device)
-            if isinstance(values, Tensor) and values.ndim == 3 and values.shape[1:] == size:
+            if isinstance(values, Tensor) and values.ndim == 3 and tuple(values.shape[1:]) == size:
                 out[key] = _masks(values, _grid(factor[rows], offset[rows], size))
             elif isinstance(values, list) and _label_key(key) in batch:
                 moved = [

@@ -15,9 +15,7 @@ from tl_modules.tasks import Task
 
 __all__ = ["HEADS", "Classification", "Detection", "Head", "Multilabel", "Regression", "Segmentation", "build_head"]
 
-HEADS: dict[str, Any] = {
-    head.kind: head for head in (Classification, Multilabel, Regression, Segmentation, Detection)
-}
+HEADS: dict[str, Any] = {head.kind: head for head in (Classification, Multilabel, Regression, Segmentation, Detection)}
 
 
 def build_head(
@@ -37,7 +35,7 @@ def build_head(
     """
     kind = HEADS[task.kind]
     if kind.needs_maps and not channels:
-        raise ValueError(f"a {task.kind} head (task {task.name!r}) needs a backbone with feature maps; this one has none")
+        raise ValueError(f"task {task.name!r}: a {task.kind} head needs a backbone with feature maps; this has none")
     options = {"positive": task.positive} if task.kind == "classification" else {}
     head: Head = kind(dim, channels, strides, list(task.labels if labels is None else labels), task.key, **options)
     return head
