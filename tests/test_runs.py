@@ -19,6 +19,7 @@ from tl_modules.run.cli import CONF, checked
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import write_whole
 from tl_modules.run.runner import Run, execute, validation_interval
+from tl_modules.run.schema import ConfigError
 
 TINY = [
     "steps=12",
@@ -170,10 +171,11 @@ def test_an_earlier_run_stands_in_for_the_source(tmp_path: Path) -> None:
     assert results["source_checkpoint"] == str(tmp_path / "first")
     assert [stage["name"] for stage in results["stages"]] == ["target"]
     assert results["stages"][0]["steps"] == results["steps"]
-    with pytest.raises(RunError, match="stands in for a source's stage, and cell=multitask has none"):
-        execute(config("cell=multitask", f"source_checkpoint={tmp_path / 'first'}"), tmp_path / "fourth")
-    with pytest.raises(RunError, match="is neither a checkpoint file nor the folder of a finished run"):
-        execute(config("cell=task_finetuning", f"source_checkpoint={tmp_path / 'none'}"), tmp_path / "third")
+    with pytest.raises(ConfigError, match="has no effect in multitask, which has no source stage"):
+        config("cell=multitask", f"source_checkpoint={tmp_path / 'first'}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((ConfigError, RunError), match="empty"):
+        execute(config("cell=task_finetuning", f"source_checkpoint={tmp_path / 'empty'}"), tmp_path / "third")
 
 
 def test_failures_leave_one_line_and_the_traceback_in_the_folder(

@@ -38,7 +38,7 @@ class Stage:
 
 FINETUNINGS: dict[str, dict[str, Any]] = {
     "full": {"freeze": (), "lr": {}},
-    "linear_probe": {"freeze": ("stem", "trunk"), "lr": {}},
+    "linear_probe": {"freeze": ("stem", "trunk"), "lr": {"head": 10.0}},
 }
 
 
