@@ -98,7 +98,7 @@ MISTAKES = {
     "cell=task_adaptation finetuning.freeze=[stem,trnk]": (
         "finetuning.freeze.1=trnk: did you mean trunk? allowed: stem, trunk, head"
     ),
-    "cell=task_adaptation finetuning.freeze=[stem,trunk,head]": (
+    "cell=task_adaptation finetuning=full finetuning.freeze=[stem,trunk,head]": (
         "finetuning.freeze=[stem,trunk,head]: must leave a kind of part that learns"
     ),
     "cell=domain_adaptation finetuning.lr.trunk=0": "finetuning.lr.trunk=0: must be greater than 0",
@@ -146,7 +146,7 @@ MISTAKES = {
     ),
     "cell=multitask source_checkpoint=x": "source_checkpoint=x: has no effect in multitask, which has no source stage",
     "cell=domain_adaptation source_checkpoint=nowhere.ckpt": (
-        "source_checkpoint=nowhere.ckpt: must be a checkpoint file or a run's folder that exists"
+        "source_checkpoint=nowhere.ckpt: must be a checkpoint file, or the folder of a run with a finished stage"
     ),
     "cell=scratch optimized_metric=test/target/acuracy": (
         "optimized_metric=test/target/acuracy: did you mean test/target/accuracy? allowed: val/target/accuracy, "
@@ -273,7 +273,7 @@ def test_choices_are_those_of_the_code():
     for name, options in FINETUNINGS.items():
         node = composed("cell=task_finetuning", f"finetuning={name}")["finetuning"]
         assert tuple(node["freeze"]) == tuple(options["freeze"])
-        assert set(node["lr"].values()) == {1.0}
+        assert {part: factor for part, factor in node["lr"].items() if factor != 1} == options["lr"]
 
 
 def test_weight_names_are_torchvisions():

@@ -530,8 +530,8 @@ def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
     given = cfg["source_checkpoint"]
     if given is not None and _at_once(cfg):
         yield f"source_checkpoint={given}: has no effect in {cfg['cell']['name']}, which has no source stage"
-    elif given is not None and not Path(given).exists():
-        yield f"source_checkpoint={given}: must be a checkpoint file or a run's folder that exists"
+    elif given is not None and not (Path(given).is_file() or any(Path(given).glob("checkpoints/*/DONE.json"))):
+        yield f"source_checkpoint={given}: must be a checkpoint file, or the folder of a run with a finished stage"
     if cfg["logger"] == "tensorboard" and find_spec("tensorboard") is None:
         yield 'logger=tensorboard: tensorboard is not installed; pip install -e ".[tensorboard]", or logger=csv'
 
