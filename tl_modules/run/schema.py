@@ -466,6 +466,7 @@ def _check_finetuning(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"finetuning={node['name']}: has no effect in {name}, which {why}; leave it out"
     if set(node["freeze"]) == {"stem", "trunk", "head"}:
         yield f"finetuning.freeze={plain(node['freeze'])}: must leave a kind of part that learns"
+        return
     for part, factor in node["lr"].items():
         if factor <= 0:
             yield f"finetuning.lr.{part}={plain(factor)}: must be greater than 0"
