@@ -150,8 +150,16 @@ def test_parallel_training_equals_scratch(options: dict[str, Any]) -> None:
         own = augment if cell != "scratch" else {"target": augment["target"]}
         module = module_for(cell, data, backbone=backbone, augment=own, clip=0.1)
         callbacks = [Broken()] if nan and cell != "scratch" else []
-        fit(module, data, steps=5, limit_val_batches=1.0, val_check_interval=2, check_val_every_n_epoch=None,
-            callbacks=callbacks, **options)  # fmt: skip
+        fit(
+            module,
+            data,
+            steps=5,
+            limit_val_batches=1.0,
+            val_check_interval=2,
+            check_val_every_n_epoch=None,
+            callbacks=callbacks,
+            **options,
+        )
         scores = module.trainer.callback_metrics
         weights = "".join(value for (_, name), value in state(module).items() if name == "target")
         results.append((weights, {key: float(v) for key, v in scores.items() if key.startswith("val/target")}))

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+from torchmetrics.functional.classification import binary_auroc
+from torchmetrics.utilities.data import dim_zero_cat
 
 from tl_modules.heads.base import Batch, Defined, VectorHead
 
@@ -35,11 +37,11 @@ class MacroAUROC(MulticlassAUROC):
 
     def compute(self) -> Tensor:  # type: ignore[override]
         """Return the mean, or NaN where no label has both."""
-        target = torch.cat(list(self.target)) if isinstance(self.target, list) else self.target
-        counts = torch.bincount(target.flatten(), minlength=self.num_classes)
-        both = (counts > 0) & (counts < counts.sum())
-        values = super().compute()
-        return values[both].mean() if bool(both.any()) else torch.tensor(float("nan"), device=values.device)
+        scores, target = dim_zero_cat(self.preds), dim_zero_cat(self.target).flatten()
+        counts = torch.bincount(target, minlength=scores.shape[1])
+        both = torch.where((counts > 0) & (counts < counts.sum()))[0].tolist()
+        values = [binary_auroc(scores[:, i], (target == i).long()) for i in both]
+        return torch.stack(values).mean() if values else torch.tensor(float("nan"), device=scores.device)
 
 
 class Classification(VectorHead):

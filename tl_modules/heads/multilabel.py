@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
+from torchmetrics.functional.classification import binary_average_precision
+from torchmetrics.utilities.data import dim_zero_cat
 
 from tl_modules.heads.base import Batch, Defined, VectorHead
 
@@ -18,10 +20,10 @@ class MeanAP(MultilabelAveragePrecision):
 
     def compute(self) -> Tensor:  # type: ignore[override]
         """Return the mean, or NaN where no label occurs."""
-        target = torch.cat(list(self.target)) if isinstance(self.target, list) else self.target
-        occur = target.sum(0) > 0
-        values = super().compute()
-        return values[occur].mean() if bool(occur.any()) else torch.tensor(float("nan"), device=values.device)
+        scores, target = dim_zero_cat(self.preds), dim_zero_cat(self.target)
+        occur = torch.where(target.sum(0) > 0)[0].tolist()
+        values = [binary_average_precision(scores[:, i], target[:, i]) for i in occur]
+        return torch.stack(values).mean() if values else torch.tensor(float("nan"), device=scores.device)
 
 
 class Multilabel(VectorHead):
