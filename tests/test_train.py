@@ -1,0 +1,86 @@
+"""`train.py` as a user runs it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+TRAIN = [sys.executable, str(Path(__file__).resolve().parents[1] / "train.py")]
+TINY = [
+    "steps=12",
+    "source.train_size=24",
+    "source.image_size=32",
+    "target.train_size=24",
+    "target.image_size=32",
+    "datamodule.batch_size=8",
+    "trainer.accelerator=cpu",
+]
+
+
+def train(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*TRAIN, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_a_sweep_over_cells_and_one_wrong_line_before_it(tmp_path: Path):
+    done = train("-m", "cell=scratch,parallel_training", "seed=1", *TINY, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {one["cell"]: one for one in (json.loads(p.read_text()) for p in tmp_path.rglob("results.json"))}
+    assert set(found) == {"scratch", "parallel_training"}
+    shared = {key: value for key, value in found["scratch"]["test"].items() if key.startswith("target/")}
+    assert shared and all(found["parallel_training"]["test"][key] == value for key, value in shared.items())
+    assert "step 12/12" in done.stderr, "long work shows progress"
+    assert "Traceback" not in done.stderr and "Warning" not in done.stderr
+
+    wrong = train("-m", "cell=scratch", "seed=1,-2", *TINY, folder=tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stderr.strip() == "seed=-2: must be at least 0"
+
+
+def test_two_processes_train_the_same_model(tmp_path: Path):
+    done = train("cell=multitask", "trainer.devices=2", "hydra.run.dir=two", *TINY, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert results["stages"][0]["steps"] == 12
+    assert len(list(tmp_path.rglob("results.json"))) == 1
+
+
+def test_a_run_killed_for_real_goes_on_to_the_same_weights(tmp_path: Path):
+    options = ["cell=task_adaptation", "precision=32", *TINY, "steps=60", "trainer.validations=12"]
+    assert train(*options, "hydra.run.dir=straight", folder=tmp_path).returncode == 0
+    process = subprocess.Popen([*TRAIN, *options, "hydra.run.dir=killed"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    last = tmp_path / "killed" / "checkpoints" / "source" / "last.ckpt"
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "results.json").exists()
+    resumed = train("resume=killed", folder=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    for stage in ("source", "target"):
+        paths = [tmp_path / name / "checkpoints" / stage / "last.ckpt" for name in ("straight", "killed")]
+        states = [torch.load(path, weights_only=True)["state_dict"] for path in paths]
+        assert all(torch.equal(value, states[1][key]) for key, value in states[0].items()), stage
+    tests = [json.loads((tmp_path / name / "results.json").read_text())["test"] for name in ("straight", "killed")]
+    assert tests[0] == tests[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["cell=multitask", "source_checkpoint=nowhere"], "source_checkpoint=nowhere: has no effect in multitask"),
+        (["cell=domain_adaptation", "dataset@source=scenes/textured_classify"], "task_finetuning"),
+        (["cell=task_finetuning", "resume=nowhere"], "resume=nowhere: must be the folder of a run"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(arguments: list[str], line: str, tmp_path: Path):
+    done = train(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert line in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
