@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import inspect
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,7 +15,6 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from datamodules.base import InMemory
 from datamodules.paired import MIXING
 from datamodules.scenes import TARGETS, Scenes
 from tl_modules import augment, backbones
@@ -254,7 +256,7 @@ def test_other_options_are_the_constructors():
     assert fields(schema.Scenes) - set(schema.Dataset.FOR_THE_RUN) == names(Scenes.__init__) - of_its_own
     assert fields(schema.AugmentOptions) == names(augment.Augment.__init__)
     assert fields(schema.Bag) - {"name"} == names(bag)
-    assert fields(schema.Inputs) - {"name"} == names(inputs)
+    assert fields(schema.Inputs) - {"name"} == names(inputs) - {"channels"}
     assert set(schema.SCENES_KINDS.items()) == {(target, kind) for target, (_, kind, _) in TARGETS.items()}
 
 
@@ -267,7 +269,7 @@ def test_choices_are_those_of_the_code():
     assert choices(schema.Cell, "schedule") == set(SCHEDULES)
     assert choices(schema.DataModule, "mode") == {*MIXING, "merged", "sequential"}
     assert schema.MIXING == MIXING
-    assert set(schema.Kind.__args__) == set(KINDS) == set(schema.METRICS) == set(HEADS)
+    assert set(KINDS) == set(schema.METRICS) == set(HEADS)
     assert schema.PartKind.__args__ == PART_KINDS
     assert set(group_options("finetuning")) == set(FINETUNINGS)
     for name, options in FINETUNINGS.items():
@@ -346,27 +348,33 @@ def shown(page: str, language: str, what: str) -> str:
     return next(block for block in blocks if what in block)
 
 
-def test_the_pages_examples_run(monkeypatch, tmp_path):
-    package = tmp_path / "examples_of_the_pages"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "stripes.py").write_text(shown("CONTRIBUTING.md", "python", "class Stripes"))
-    (package / "head_start.py").write_text(shown("CONTRIBUTING.md", "python", "class HeadStart"))
-    monkeypatch.syspath_prepend(tmp_path)
-    node = OmegaConf.to_container(OmegaConf.create(shown("CONTRIBUTING.md", "yaml", "Stripes")))
-    node["_target_"] = f"{package.name}.stripes.Stripes"
-    cell = OmegaConf.to_container(OmegaConf.create(shown("CONTRIBUTING.md", "yaml", "HeadStart")))["cell"]
-    values = composed("cell=domain_adaptation")
-    values["cell"] |= {**cell, "_target_": f"{package.name}.head_start.HeadStart"}
-    check({**values, "target": node, "finetuning": None})
-
-    given = {key: value for key, value in node.items() if key not in schema.Dataset.FOR_THE_RUN}
-    data = instantiate({**given, "role": "target", "seed": 0})
-    data.setup()
-    assert isinstance(data.train_dataset, InMemory)
-    module = get_class(values["cell"]["_target_"])(target=data.task, source=data.task)
-    assert [stage.name for stage in module.plan] == ["source", "head", "target"]
-    assert module(data.train_dataset.batch([0, 1])).shape == (2, 2)
+def test_the_pages_examples_are_one_file_and_one_yaml(tmp_path):
+    """A new cell, dataset, backbone and head, as the page shows them, in one run."""
+    for name in ("tl_modules", "datamodules", "conf"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "train.py", tmp_path)
+    stripes = shown("CONTRIBUTING.md", "python", "class Stripes")
+    dataset = shown("CONTRIBUTING.md", "yaml", "Stripes")
+    files = {
+        "datamodules/stripes.py": stripes,
+        "datamodules/ranks.py": stripes.replace('"classification"', '"ordinal"').replace('"label"', '"ordinal"'),
+        "tl_modules/head_start.py": shown("CONTRIBUTING.md", "python", "class HeadStart"),
+        "tl_modules/backbones/flat.py": shown("CONTRIBUTING.md", "python", "class FlatTrunk"),
+        "tl_modules/heads/ordinal.py": shown("CONTRIBUTING.md", "python", "class Ordinal"),
+        "conf/dataset/stripes.yaml": dataset,
+        "conf/dataset/ranks.yaml": dataset.replace("classification", "ordinal").replace("stripes.Str", "ranks.Str"),
+        "conf/cell/head_start.yaml": shown("CONTRIBUTING.md", "yaml", "HeadStart"),
+        "conf/backbone/flat.yaml": shown("CONTRIBUTING.md", "yaml", "width: 16"),
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    run = [sys.executable, "train.py", "cell=head_start", "backbone=flat", "hydra.run.dir=run", "steps=30"]
+    run += ["dataset@source=ranks", "dataset@target=stripes", "datamodule.batch_size=16", "backbone.width=8"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."})
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [stage["name"] for stage in results["stages"]] == ["source", "head", "target"]
+    assert results["backbone"] == "flat" and "target/accuracy" in results["test"]
 
 
 def test_readme_import_example_trains(monkeypatch):

@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KINDS = ("classification", "multilabel", "regression", "segmentation", "detection")
-DEFAULT_KEYS = dict(zip(KINDS, ("label", "labels", "value", "mask", "boxes"), strict=True))
+from tl_modules.found import names_in
+
+DEFAULT_KEYS = {
+    "classification": "label",
+    "multilabel": "labels",
+    "regression": "value",
+    "segmentation": "mask",
+    "detection": "boxes",
+}
+KINDS = (*DEFAULT_KEYS, *(kind for kind in names_in("heads") if kind not in DEFAULT_KEYS))
 ROLES = ("source", "target")
 
 
@@ -23,8 +31,8 @@ class Task:
         kind: One of `KINDS`; it decides the head, the loss and the metrics.
         labels: The ordered names of the label space; empty for regression.
         domain: Where the inputs come from.
-        key: The sample's field that holds the target; the kind's own by default. Two tasks of one kind on the same
-            samples need two keys.
+        key: The sample's field that holds the target; by default the kind's own (for a new kind, its name). Two tasks
+            of one kind on the same samples need two keys.
         positive: For two-label classification, the name whose F1 is reported.
         channels: Channels of the inputs' images.
 
@@ -61,7 +69,7 @@ class Task:
             )
         if self.channels < 1:
             raise ValueError(f"channels={self.channels} of task {self.name!r} must be at least 1")
-        object.__setattr__(self, "key", self.key or DEFAULT_KEYS[self.kind])
+        object.__setattr__(self, "key", self.key or DEFAULT_KEYS.get(self.kind, self.kind))
 
     @classmethod
     def of(cls, value: Task | Mapping[str, Any]) -> Task:

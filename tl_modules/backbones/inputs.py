@@ -48,12 +48,22 @@ class InputsStem(nn.Module):
         return Stemmed(total / count.clamp(min=1))
 
 
-def inputs(encoders: Mapping[str, Backbone], width: int = 128, dim: int = 128) -> Backbone:
+def inputs(encoders: Mapping[str, Any] | None = None, width: int = 128, dim: int = 128, channels: int = 3) -> Backbone:
     """Build a backbone over several kinds of input; it has no maps.
 
     Args:
-        encoders: Backbone by input, `image` or `text`.
+        encoders: By input, `image` or `text`, what `build_backbone` takes; `small` and `bag` by default.
         width: Length of the common vector.
         dim: Length of the features.
+        channels: Channels of the images.
+
+    Raises:
+        ValueError: If an input is unknown or there is none.
     """
-    return Backbone(InputsStem(encoders, width), VectorTrunk(width, dim))
+    from tl_modules.backbones import build_backbone
+
+    given = {"image": "small", "text": "bag"} if encoders is None else dict(encoders)
+    if set(given) - {"image", "text"} or not given:
+        raise ValueError(f"backbone.encoders={given!r}: inputs are image and text")
+    built = {name: build_backbone(spec, channels) for name, spec in given.items()}
+    return Backbone(InputsStem(built, width), VectorTrunk(width, dim))

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from tl_modules.heads.base import Head
-from tl_modules.heads.classification import Classification
-from tl_modules.heads.detection import Detection
-from tl_modules.heads.multilabel import Multilabel
-from tl_modules.heads.regression import Regression
-from tl_modules.heads.segmentation import Segmentation
-from tl_modules.tasks import Task
+from tl_modules.tasks import KINDS, Task
 
-__all__ = ["HEADS", "Classification", "Detection", "Head", "Multilabel", "Regression", "Segmentation", "build_head"]
+__all__ = ["HEADS", "Head", "build_head"]
 
-HEADS: dict[str, Any] = {head.kind: head for head in (Classification, Multilabel, Regression, Segmentation, Detection)}
+
+def _head_of(kind: str) -> Any:
+    """Return the head that a kind's file defines.
+
+    Raises:
+        ValueError: If it defines none.
+    """
+    for value in vars(import_module(f"{__name__}.{kind}")).values():
+        if isinstance(value, type) and issubclass(value, Head) and getattr(value, "kind", None) == kind:
+            return value
+    raise ValueError(f"tl_modules/heads/{kind}.py defines no Head with kind = {kind!r}")
+
+
+HEADS: dict[str, Any] = {kind: _head_of(kind) for kind in KINDS}
 
 
 def build_head(

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tl_modules.cube import BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
+from tl_modules.found import names_in
+from tl_modules.tasks import KINDS
 
-Kind = Literal["classification", "multilabel", "regression", "segmentation", "detection"]
 PartKind = Literal["stem", "trunk", "head"]
 MIXING = ("cycle", "proportional", "temperature", "aligned")
 NEED_MAPS = ("segmentation", "detection")
@@ -120,7 +121,19 @@ class Inputs(Group):
     dim: int = Field(128, ge=1)
 
 
-BACKBONES: dict[str, type[Group]] = {"small": Small, "bag": Bag, "inputs": Inputs, **dict.fromkeys(WEIGHTS, ResNet)}
+class OwnBackbone(Group):
+    """A backbone that a new file of `tl_modules/backbones/` builds; its options are for its function to check."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    name: str
+
+
+KNOWN: dict[str, type[Group]] = {"small": Small, "bag": Bag, "inputs": Inputs, **dict.fromkeys(WEIGHTS, ResNet)}
+BACKBONES: dict[str, type[Group]] = {
+    **KNOWN,
+    **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
+}
 
 
 class AugmentOptions(Group):
@@ -138,7 +151,7 @@ class Dataset(Made):
     FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone")
 
     name: str = Field(min_length=1)
-    kind: Kind
+    kind: Literal[KINDS]  # type: ignore[valid-type]
     task: str = Field(min_length=1)
     domain: str = Field(min_length=1)
     train_size: int | None = Field(ge=1)
@@ -540,6 +553,8 @@ def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
 def _check_metric(cfg: Mapping[str, Any]) -> Iterator[str]:
     given = cfg["optimized_metric"]
     if given is None:
+        return
+    if any(cfg[role]["kind"] not in METRICS for role in _roles(cfg)):
         return
     allowed = [f"val/target/{METRICS[cfg['target']['kind']][0]}"]
     allowed += [f"test/{role}/{metric}" for role in _roles(cfg)[::-1] for metric in METRICS[cfg[role]["kind"]]]
