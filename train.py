@@ -8,7 +8,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tl_modules.run.cli import checked, run
+from tl_modules.run.cli import checked, one_line, run
+from tl_modules.run.errors import RunError
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -17,7 +18,10 @@ def main(cfg: DictConfig) -> float:
     config = checked(cfg)
     from tl_modules.run.runner import execute  # only now: a configuration error is answered without torch
 
-    return execute(config, Path(HydraConfig.get().runtime.output_dir))
+    try:
+        return execute(config, Path(HydraConfig.get().runtime.output_dir))
+    except RunError as error:
+        raise one_line(error) from error
 
 
 if __name__ == "__main__":

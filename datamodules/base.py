@@ -68,7 +68,7 @@ class DatasetModule(LightningDataModule):
     paired DataModules read these; its own loaders serve whoever uses it alone.
 
     Args:
-        task: The task, with its domain.
+        task: The task, with its domain; None where only `setup` can tell.
         train_size: Training samples; None for all.
         val_size: Validation samples; None for the dataset's own rule.
         seed: Root of the splits.
@@ -85,7 +85,7 @@ class DatasetModule(LightningDataModule):
 
     def __init__(
         self,
-        task: Task,
+        task: Task | None,
         train_size: int | None = None,
         val_size: int | None = None,
         seed: int = 0,
@@ -96,7 +96,7 @@ class DatasetModule(LightningDataModule):
         for name, size in (("train_size", train_size), ("val_size", val_size)):
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size} must be at least 1")
-        self.task, self.domain = task, task.domain
+        self.task, self.domain = task, "" if task is None else task.domain
         self.train_size, self.val_size, self.seed = train_size, val_size, seed
         self.batch_size, self.num_workers = batch_size, num_workers
 

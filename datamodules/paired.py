@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -98,6 +100,21 @@ class Whole(Dataset[Batch]):
         return fetch(self.dataset, indices, self.task)
 
 
+@contextmanager
+def naming(role: str) -> Iterator[None]:
+    """Put the role before the option that an error of one dataset begins with: `train_size=9: ...`.
+
+    Args:
+        role: The role.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if re.match(r"\w+=", str(error)) is None:
+            raise
+        raise ValueError(f"{role}.{error}") from error
+
+
 def _as_is(batch: Any) -> Any:
     return batch
 
@@ -135,28 +152,35 @@ class PairedData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.data = {"target": target} if source is None else {"source": source, "target": target}
-        given = {"source": source_task, "target": target_task}
+        self.given = {"source": source_task, "target": target_task}
         self.tasks: dict[str, Task] = {}
         for role, data in self.data.items():
-            task = given[role] or getattr(data, "task", None)
-            if task is None:
+            if self.given[role] is None and not hasattr(data, "task"):
                 raise ValueError(f"{role}_task=None: {type(data).__name__} has no task of its own, so it must be given")
-            self.tasks[role] = Task.of(task)
+        self._find_tasks()
         self.batch_size, self.num_workers, self.seed, self.accumulate = batch_size, num_workers, seed, accumulate
         self.stage: Stage | None = None
 
     def prepare_data(self) -> None:
         """Download what is missing."""
-        for data in self.data.values():
-            data.prepare_data()
+        for role, data in self.data.items():
+            with naming(role):
+                data.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
         """Make or read the datasets."""
         for role, data in self.data.items():
-            data.setup(stage)  # type: ignore[arg-type]
+            with naming(role):
+                data.setup(stage)  # type: ignore[arg-type]
             for name in ("train_dataset", "val_dataset", "test_dataset"):
                 if not hasattr(data, name):
                     raise ValueError(f"{role}: {type(data).__name__} has no {name} after setup()")
+        self._find_tasks()
+
+    def _find_tasks(self) -> None:
+        """Fill `tasks`; a dataset whose labels only its files tell has one after `setup`."""
+        found = {role: self.given[role] or getattr(data, "task", None) for role, data in self.data.items()}
+        self.tasks = {role: Task.of(task) for role, task in found.items() if task is not None}
 
     def enter(self, stage: Stage) -> None:
         """Make a stage the current one; without it all roles learn."""
@@ -248,7 +272,12 @@ class CombinedData(PairedData):
             (samples that carry both roles' targets: one backbone pass serves both).
         temperature: For `temperature`.
         aligned_dataset: For `aligned`: makes the one training dataset from the source's DataModule and the target's.
-        options: As for `PairedData`.
+        batch_size: As for `PairedData`.
+        num_workers: As for `PairedData`.
+        seed: As for `PairedData`.
+        accumulate: As for `PairedData`.
+        target_task: As for `PairedData`.
+        source_task: As for `PairedData`.
 
     Raises:
         ValueError: If the mode is unknown, or `aligned` lacks its dataset.

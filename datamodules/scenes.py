@@ -26,6 +26,7 @@ TARGETS = {
     "detect": ("digit-boxes", "detection", DIGITS),
 }
 FIELDS = {"classify": ("label",), "count": ("value",), "segment": ("mask",), "detect": ("boxes", "box_labels")}
+TRAIN_SIZE = {"source": 4000, "target": 200}
 TEST_SIZE = 1000
 VAL_SIZE = 300
 MOST_DIGITS = 3
@@ -179,7 +180,7 @@ class Scenes(DatasetModule):
         target: `classify` (the largest digit), `count`, `segment` or `detect`; the task.
         role: `source` or `target`: the two compose different scenes from the same training digits and regions.
         image_size: Height and width in pixels.
-        train_size: Training scenes; None for 4,000.
+        train_size: Training scenes; None for 4,000 of a source and 200 of a target.
         val_size: Validation scenes; None for 300 or the training scenes, whichever is less.
         seed: Root of the composition.
         task: Another name for the task.
@@ -205,16 +206,16 @@ class Scenes(DatasetModule):
         batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
-        for name, value, allowed in (("ground", ground, ("plain", "textured")), ("target", target, tuple(TARGETS))):
+        choices = (("ground", ground, ("plain", "textured")), ("target", target, TARGETS), ("role", role, TRAIN_SIZE))
+        for name, value, allowed in choices:
             if value not in allowed:
                 raise ValueError(f"{name}={value!r} is unknown; allowed: {', '.join(allowed)}")
         if not 32 <= image_size <= 112:
             raise ValueError(f"image_size={image_size} must be between 32 and 112 pixels")
         name, kind, labels = TARGETS[target]
         made = Task(task or name, kind, labels, domain or f"scenes-{ground}")
-        super().__init__(made, train_size or 4000, val_size, seed, batch_size, num_workers)
-        if train_size is not None and train_size < 1:
-            raise ValueError(f"train_size={train_size} must be at least 1")
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        self.train_size = train_size or TRAIN_SIZE[role]
         self.ground, self.target, self.role, self.image_size = ground, target, role, image_size
         self.composed: dict[str, Composed] = {}
 
@@ -222,9 +223,9 @@ class Scenes(DatasetModule):
         """Compose the three splits, once."""
         if self.composed:
             return
-        train_size = self.train_size or 4000
-        val_size = self.val_size or min(VAL_SIZE, train_size)
-        for split, count in zip(SPLITS, (train_size, val_size, TEST_SIZE), strict=True):
+        assert self.train_size is not None
+        val_size = self.val_size or min(VAL_SIZE, self.train_size)
+        for split, count in zip(SPLITS, (self.train_size, val_size, TEST_SIZE), strict=True):
             made = compose(self.ground, split, count, self.image_size, self.role, self.seed)
             self.composed[split] = made
             setattr(self, f"{split}_dataset", only(made.dataset, FIELDS[self.target]))

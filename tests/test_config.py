@@ -15,14 +15,16 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
+from datamodules.image_folder import ImageFolder
 from datamodules.paired import MIXING
 from datamodules.scenes import TARGETS, Scenes
+from datamodules.torchvision_sets import TorchvisionSet
 from tl_modules import augment, backbones
 from tl_modules.backbones import build_backbone
 from tl_modules.backbones.bag import bag
 from tl_modules.backbones.inputs import inputs
-from tl_modules.backbones.resnet import RESNETS
 from tl_modules.cube import BY_NAME, CELLS, SCRATCH_PATH
+from tl_modules.found import timm_networks, torchvision_networks
 from tl_modules.heads import HEADS, build_head
 from tl_modules.optim import SCHEDULES
 from tl_modules.run import schema
@@ -49,8 +51,8 @@ def says(*overrides: str) -> list[str]:
     return []
 
 
-ALL_BACKBONES = ", ".join(schema.BACKBONES)
-MAPS = ", ".join(name for name in schema.BACKBONES if name not in ("bag", "inputs"))
+ALL_BACKBONES = ", ".join([*schema.BACKBONES, *schema.NETWORKS])
+MAPS = ", ".join([*(name for name in schema.BACKBONES if name not in ("bag", "inputs")), *schema.NETWORKS])
 CELL_OPTIONS = "name, lr, weight_decay, clip, schedule"
 CELL_NAMES = ", ".join(sorted([*BY_NAME, "scratch"]))
 MISTAKES = {
@@ -114,8 +116,8 @@ MISTAKES = {
         "cell=multitask: source and target have different tasks digit-pixels (segmentation) and largest-digit "
         "(classification) and different domains elsewhere and scenes-textured; the cell that fits is parallel_training"
     ),
-    "cell=multitask dataset@source=svhn": (
-        f"dataset@source=svhn: allowed: {', '.join(group_options('dataset'))}".replace("@source", "")
+    "cell=multitask dataset@source=imagnet": (
+        f"dataset@source=imagnet: did you mean imagenet? allowed: {', '.join(group_options('dataset'))}".replace("@source", "")
     ),
     "cell=multitask target.image_size=8": "target.image_size=8: must be at least 32",
     "cell=multitask target.train_size=0": "target.train_size=0: must be at least 1",
@@ -128,7 +130,7 @@ MISTAKES = {
         "choose the dataset with dataset@target="
     ),
     "cell=multitask backbone=resnet19": (
-        f"backbone=resnet19: did you mean resnet18? allowed: {', '.join(group_options('backbone'))}"
+        f"backbone=resnet19: did you mean resnet18? allowed: {', '.join([*group_options('backbone'), *schema.NETWORKS])}"
     ),
     "cell=multitask backbone.weights=DEFAULT": "backbone.weights=DEFAULT: must be null",
     "cell=scratch backbone=resnet18 backbone.weights=IMAGENET1K_V2": (
@@ -189,21 +191,30 @@ def test_every_cell_fits_the_cube_by_default_and_under_every_experiment(cell, ex
     assert says(f"cell={cell}", f"experiment={experiment}") == []
     values = composed(f"cell={cell}")
     assert values["cell"]["name"] == cell
-    assert values["source"]["train_size"] > values["target"]["train_size"] > 0
+    assert values["source"]["train_size"] is values["target"]["train_size"] is None
     assert (values["finetuning"] is None) == (values["datamodule"]["mode"] != "sequential" or cell == "scratch")
     assert get_class(values["cell"]["_target_"]).__module__.startswith("tl_modules.")
 
 
 @pytest.mark.parametrize("dataset", group_options("dataset"))
-def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset):
-    node = composed("cell=scratch", f"dataset@target={dataset}")["target"]
+def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").touch()
+    named = ["target.dataset=SEMEION"] if dataset == "torchvision" else []
+    node = composed("cell=scratch", f"dataset@target={dataset}", f"data_root={tmp_path}", *named)["target"]
+    assert schema.model_of("target", node) is not schema.OwnDataset
     given = {key: value for key, value in node.items() if key not in schema.Dataset.FOR_THE_RUN}
     data = instantiate({**given, "role": "target", "seed": 0})
-    assert (data.task.name, data.task.kind, data.domain) == (node["task"], node["kind"], node["domain"])
-    assert node["name"] == dataset
+    assert (data.domain, node["name"]) == (node["domain"], dataset)
+    if data.task is not None:
+        assert (data.task.name, data.task.kind) == (node["task"], node["kind"])
     if isinstance(data, Scenes):  # its YAML holds the defaults of its constructor
         plain = Scenes(ground=node["ground"], target=node["target"])
         assert (plain.task, plain.image_size) == (data.task, data.image_size)
+    if isinstance(data, TorchvisionSet):
+        for options in data.published_as.values():
+            inspect.signature(data.made).bind("root", **options)
 
 
 @pytest.mark.parametrize("name", group_options("backbone"))
@@ -253,7 +264,12 @@ def test_cell_options_are_the_constructors(path):
 
 def test_other_options_are_the_constructors():
     of_its_own = {"role", "seed", "batch_size", "num_workers"}
-    assert fields(schema.Scenes) - set(schema.Dataset.FOR_THE_RUN) == names(Scenes.__init__) - of_its_own
+    for model, made in (
+        (schema.Scenes, Scenes),
+        (schema.TorchvisionSet, TorchvisionSet),
+        (schema.ImageFolder, ImageFolder),
+    ):
+        assert fields(model) - set(schema.Dataset.FOR_THE_RUN) == names(made.__init__) - of_its_own
     assert fields(schema.AugmentOptions) == names(augment.Augment.__init__)
     assert fields(schema.Bag) - {"name"} == names(bag)
     assert fields(schema.Inputs) - {"name"} == names(inputs) - {"channels"}
@@ -264,8 +280,8 @@ def test_choices_are_those_of_the_code():
     def choices(model: type[schema.Group], field: str) -> set[Any]:
         return set(model.model_fields[field].annotation.__args__)
 
-    assert set(schema.BACKBONES) == set(backbones.BACKBONES) == set(group_options("backbone"))
-    assert choices(schema.ResNet, "name") == set(schema.WEIGHTS) == set(RESNETS)
+    assert set(schema.BACKBONES) == set(group_options("backbone"))
+    assert {*schema.BACKBONES, *torchvision_networks()} == set(backbones.BACKBONES)
     assert choices(schema.Cell, "schedule") == set(SCHEDULES)
     assert choices(schema.DataModule, "mode") == {*MIXING, "merged", "sequential"}
     assert schema.MIXING == MIXING
@@ -278,11 +294,16 @@ def test_choices_are_those_of_the_code():
         assert {part: factor for part, factor in node["lr"].items() if factor != 1} == options["lr"]
 
 
-def test_weight_names_are_torchvisions():
-    from torchvision.models import get_model_weights
+def test_networks_read_from_sources_are_those_that_the_libraries_register():
+    import timm
+    import torchvision
+    from torchvision.models import get_model_weights, list_models
 
-    for name, weights in schema.WEIGHTS.items():
+    known = torchvision_networks()
+    assert set(known) == set(list_models(torchvision.models))
+    for name, weights in known.items():
         assert set(weights) == set(get_model_weights(name).__members__) - {"DEFAULT"}
+    assert set(timm_networks() or ()) == set(timm.list_models())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,23 +11,25 @@ from typing import Any
 from torch import nn
 
 from tl_modules.backbones.base import Backbone, ImageStem, Stemmed, Trunk
+from tl_modules.backbones.families import family
+from tl_modules.backbones.network import NetworkTrunk
 from tl_modules.backbones.own import OwnTrunk, own
-from tl_modules.backbones.resnet import RESNETS, resnet
-from tl_modules.found import names_in
+from tl_modules.found import TIMM, names_in, torchvision_networks
 
-__all__ = ["BACKBONES", "Backbone", "ImageStem", "OwnTrunk", "Stemmed", "Trunk", "build_backbone"]
+__all__ = ["BACKBONES", "Backbone", "ImageStem", "NetworkTrunk", "OwnTrunk", "Stemmed", "Trunk", "build_backbone"]
 
-BACKBONES = (*names_in("backbones"), *RESNETS)
+BACKBONES = (*names_in("backbones"), *torchvision_networks())
 
 
 def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3) -> Backbone:
     """Build a backbone.
 
-    A name is that of a ResNet, or of a file of this package whose function of the same name builds it.
+    A name is that of a file of this package whose function of the same name builds it, or of a network of torchvision
+    or timm.
 
     Args:
-        spec: A name of `BACKBONES`, a mapping with `name` and its options (`weights` for a ResNet, `encoders` for
-            `inputs`), or a module of one's own, which is copied.
+        spec: A name of `BACKBONES` or `timm/<name>`, a mapping with `name` and its options (`weights` and `image_size`
+            for a network of torchvision or timm, `encoders` for `inputs`), or a module of one's own, which is copied.
         channels: Channels of the images.
 
     Raises:
@@ -37,13 +39,13 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
         return own(spec, channels)
     options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = str(options.pop("name", None))
-    if name not in BACKBONES:
-        raise ValueError(f"backbone={name!r} is unknown; allowed: {', '.join(BACKBONES)}")
+    by_family = name in torchvision_networks() or name.startswith(TIMM)
+    if name not in BACKBONES and not by_family:
+        raise ValueError(f"backbone={name!r} is unknown; allowed: {', '.join(BACKBONES)}, timm/<name>")
     build: Callable[..., Backbone]
-    build = partial(resnet, name) if name in RESNETS else getattr(import_module(f"{__name__}.{name}"), name)
+    build = partial(family, name) if by_family else getattr(import_module(f"{__name__}.{name}"), name)
     takes = [option for option in signature(build).parameters if option not in ("name", "channels")]
-    if options.get("weights") is None:
-        options.pop("weights", None)
+    options = {key: value for key, value in options.items() if value is not None or key in takes}
     unknown = sorted(set(options) - set(takes))
     if unknown:
         raise ValueError(f"backbone.{unknown[0]} is no option of {name}; allowed: {', '.join(takes) or 'none'}")

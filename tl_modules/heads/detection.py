@@ -85,13 +85,14 @@ class Detection(Head):
         """Return raw outputs at all places of all maps."""
         maps = self.pyramid(features)
         raw = self.fcos(maps)
+        size = features.size or (0, 0)
         centres, strides = [], []
         for level, stride in zip(maps, self.pyramid.strides, strict=True):
-            rows, columns = (torch.arange(n, device=level.device) for n in level.shape[-2:])
-            y, x = torch.meshgrid(rows, columns, indexing="ij")
-            centres.append((torch.stack([x, y], -1).view(-1, 2) + 0.5) * stride)
+            cells = zip(size, level.shape[-2:], strict=True)  # a map that does not fill the picture lies in its middle
+            places = [side / 2 + (torch.arange(n, device=level.device) - (n - 1) / 2) * stride for side, n in cells]
+            y, x = torch.meshgrid(*places, indexing="ij")
+            centres.append(torch.stack([x, y], -1).view(-1, 2))
             strides.append(torch.full((level.shape[-2] * level.shape[-1],), float(stride), device=level.device))
-        size = features.size or (0, 0)
         logits, distances, centred = raw["cls_logits"], raw["bbox_regression"], raw["bbox_ctrness"][..., 0]
         return Outputs(logits.float(), distances.float(), centred.float(), torch.cat(centres), torch.cat(strides), size)
 

@@ -17,8 +17,10 @@ from hydra.errors import HydraException, InstantiationException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tl_modules.found import torchvision_networks
+from tl_modules.run import networks
 from tl_modules.run.errors import RunError
-from tl_modules.run.schema import ConfigError, check, near, options_of
+from tl_modules.run.schema import NETWORKS, ConfigError, check, near, options_of
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIG_NAME = "train"
@@ -152,6 +154,8 @@ def group_options(group: str) -> list[str]:
 def _missing_option(file: str) -> str:
     group = next((name for name in _groups() if file.startswith(f"{name}/")), file.rpartition("/")[0])
     given, allowed = file[len(group) + 1 :], group_options(group)
+    known = [*allowed, *torchvision_networks()] if group == networks.GROUP else allowed
+    allowed = [*allowed, *NETWORKS] if group == networks.GROUP else allowed
     asked = f"{group}={given}"
     for argument in sys.argv[1:]:
         name = argument.partition("=")[0]
@@ -159,7 +163,7 @@ def _missing_option(file: str) -> str:
             asked = f"{name}={given}"
     if not allowed:
         return f"{file}: no such option; groups: {', '.join(_groups())}"
-    return f"{asked}: {near(given, allowed)}allowed: {', '.join(allowed)}"
+    return f"{asked}: {near(given, known)}allowed: {', '.join(allowed)}"
 
 
 def _no_choice(group: str) -> str:
@@ -174,22 +178,55 @@ def _no_group(group: str) -> str:
 
 
 def _no_key(key: str) -> str:
-    allowed = options_of(key)
+    allowed = options_of(key, _dataset_class(key.partition(".")[0]))
     given = next((a for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key), key)
     shown = f"; {near(key.split('.')[-1], allowed)}allowed: {', '.join(allowed)}" if allowed else ""
     return f"{given}: unknown option{shown}"
+
+
+def _dataset_class(role: str) -> str | None:
+    """Return the class that the dataset chosen for a role is made by, as far as the command line tells."""
+    chosen = [a.partition("=")[2] for a in sys.argv[1:] if a.startswith(f"dataset@{role}=")] or [
+        "scenes/textured_classify"
+    ]
+    path = CONF / "dataset" / f"{chosen[-1]}.yaml"
+    while path.is_file():
+        node: Any = OmegaConf.load(path)
+        if "_target_" in node:
+            return str(node["_target_"])
+        path = CONF / "dataset" / f"{str(node['defaults'][0]).partition('@')[0]}.yaml"
+    return None
 
 
 def _groups() -> list[str]:
     return sorted(path.name for path in CONF.iterdir() if path.is_dir())
 
 
+def _no_value(key: str) -> str:
+    return f"{key}= is missing; the dataset's file in conf/ says what it is"
+
+
 PATTERNS: tuple[tuple[str, Callable[..., str]], ...] = (
+    (r"Missing mandatory value: (\S+)", _no_value),
     (r"Could not find '([^']+)'", _missing_option),
     (r"You must specify '([^']+)'", _no_choice),
     (r"Could not override '([^'@]+)'\.\s*(?:No match in the defaults list|Did you mean)", _no_group),
     (r"Could not override '([^']+)'", _no_key),
 )
+
+
+def one_line(error: RunError) -> RunError | SystemExit:
+    """Return what to raise for a run that failed, so that one line is all that is shown.
+
+    In a sweep that is the error itself: Hydra says which run it was and goes on with the others.
+
+    Args:
+        error: What ended the run.
+    """
+    if any(flag in sys.argv[1:] for flag in MULTIRUN):
+        return error
+    print(error, file=sys.stderr)
+    return SystemExit(FAILED)
 
 
 def _leave(said: Sequence[str], status: int) -> None:

@@ -14,16 +14,13 @@ from typing import Any
 
 import lightning
 import torch
-from hydra.utils import get_class, instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 
-from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData
-from datamodules.scenes import aligned as aligned_scenes
-from tl_modules.base import TransferModule
 from tl_modules.run import pictures
+from tl_modules.run.build import build_data, build_module
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, write_json, write_whole
 from tl_modules.run.precision import resolve
@@ -33,7 +30,6 @@ from tl_modules.stages import split_steps
 
 log = logging.getLogger(__name__)
 Config = dict[str, Any]
-FOR_THE_RUN = ("name", "kind", "augment", "backbone")
 
 
 def execute(config: Config, folder: Path) -> float:
@@ -79,58 +75,6 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 
-def build_data(config: Config) -> PairedData:
-    """Build the run's datasets and pair them as the cell needs.
-
-    Args:
-        config: The composed configuration.
-    """
-    options, trainer = config["datamodule"], config["trainer"]
-    roles = ("target",) if config["cell"]["name"] == "scratch" else ("source", "target")
-    data = {}
-    for role in roles:
-        given = {key: value for key, value in config[role].items() if key not in FOR_THE_RUN}
-        data[role] = instantiate({**given, "role": role, "seed": config["seed"]}, _convert_="all")
-    common: dict[str, Any] = {
-        **data,
-        "batch_size": options["batch_size"],
-        "num_workers": options["num_workers"],
-        "seed": config["seed"],
-        "accumulate": trainer["accumulate"],
-    }
-    mode = options["mode"]
-    if mode == "merged":
-        return MergedData(**common)
-    if mode in (None, "sequential"):
-        return SequentialData(**common)
-    both = aligned_scenes if mode == "aligned" else None
-    return CombinedData(**common, mode=mode, temperature=options["temperature"], aligned_dataset=both)
-
-
-def build_module(config: Config, data: PairedData) -> TransferModule:
-    """Build the run's module for its data's tasks.
-
-    Args:
-        config: The composed configuration.
-        data: The run's data.
-    """
-    cell = {key: value for key, value in config["cell"].items() if key not in ("_target_", "_convert_", "name")}
-    module = get_class(config["cell"]["_target_"])
-    backbone = {role: config[role].get("backbone") or config["backbone"] for role in data.tasks}
-    extra: dict[str, Any] = {} if config["finetuning"] is None else {"finetuning": config["finetuning"]}
-    if "source" in backbone and backbone["source"] != backbone["target"]:
-        extra["source_backbone"] = backbone["source"]
-    built: TransferModule = module(
-        **{role: task.to_dict() for role, task in data.tasks.items()},
-        backbone=backbone["target"],
-        augment={role: config[role].get("augment") or {} for role in data.tasks},
-        seed=config["seed"],
-        **extra,
-        **cell,
-    )
-    return built
-
-
 class Run:
     """One run of one cell in one folder.
 
@@ -157,6 +101,9 @@ class Run:
         self.plant_source()
         if first_process():
             pictures.samples(self.data, self.folder / "samples.png")
+            cut = {role: data.splits() for role, data in self.data.data.items() if hasattr(data, "splits")}
+            if cut:
+                write_whole(self.folder / "splits.json", json.dumps(cut).encode())
         records = []
         for stage, steps in zip(self.module.plan, split_steps(self.steps, self.module.plan), strict=True):
             done = self.folder / "checkpoints" / stage.name / "DONE.json"

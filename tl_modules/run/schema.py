@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from datamodules.folders import list_classes
 from tl_modules.cube import BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
-from tl_modules.found import names_in
+from tl_modules.found import TIMM, names_in, timm_networks, torchvision_networks
 from tl_modules.tasks import KINDS
 
 PartKind = Literal["stem", "trunk", "head"]
@@ -24,19 +25,6 @@ METRICS = {
     "regression": ("mae", "r2"),
     "segmentation": ("miou", "miou_foreground"),
     "detection": ("map50", "map"),
-}
-V1, BOTH = ("IMAGENET1K_V1",), ("IMAGENET1K_V1", "IMAGENET1K_V2")
-WEIGHTS = {
-    "resnet18": V1,
-    "resnet34": V1,
-    "resnet50": BOTH,
-    "resnet101": BOTH,
-    "resnet152": BOTH,
-    "resnext50_32x4d": BOTH,
-    "resnext101_32x8d": BOTH,
-    "resnext101_64x4d": V1,
-    "wide_resnet50_2": BOTH,
-    "wide_resnet101_2": BOTH,
 }
 
 
@@ -85,22 +73,12 @@ class Small(Group):
     weights: None = None
 
 
-class ResNet(Group):
-    """`backbone=resnet18` and the other ResNets of torchvision."""
+class Network(Group):
+    """`backbone=resnet18` and every other network of torchvision and timm."""
 
-    name: Literal[
-        "resnet18",
-        "resnet34",
-        "resnet50",
-        "resnet101",
-        "resnet152",
-        "resnext50_32x4d",
-        "resnext101_32x8d",
-        "resnext101_64x4d",
-        "wide_resnet50_2",
-        "wide_resnet101_2",
-    ]
+    name: str
     weights: str | None = None
+    image_size: int | None = Field(None, ge=1)
 
 
 class Bag(Group):
@@ -129,11 +107,20 @@ class OwnBackbone(Group):
     name: str
 
 
-KNOWN: dict[str, type[Group]] = {"small": Small, "bag": Bag, "inputs": Inputs, **dict.fromkeys(WEIGHTS, ResNet)}
+KNOWN: dict[str, type[Group]] = {"small": Small, "bag": Bag, "inputs": Inputs}
 BACKBONES: dict[str, type[Group]] = {
     **KNOWN,
     **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
 }
+WITHOUT_MAPS = ("bag", "inputs")
+NETWORKS = ("any classification network of torchvision, such as resnet18", "timm/<name>")
+
+
+def backbone_model(name: object) -> type[Group] | None:
+    """Return the model of a backbone's options, or None if there is no such backbone."""
+    if name in BACKBONES:
+        return BACKBONES[str(name)]
+    return Network if name in torchvision_networks() or str(name).startswith(TIMM) else None
 
 
 class AugmentOptions(Group):
@@ -174,7 +161,35 @@ class Scenes(Dataset):
     image_size: int = Field(ge=32, le=112)
 
 
-DATASETS: dict[str, type[Dataset]] = {"datamodules.scenes.Scenes": Scenes}
+class Pictures(Dataset):
+    """What the datasets that are read from files have in common."""
+
+    root: str | None
+    image_size: int | None = Field(ge=1)
+    channels: Literal[1, 3] | None
+    kind: Literal["classification"]
+
+
+class TorchvisionSet(Pictures):
+    """`dataset=mnist` and the others that torchvision reads."""
+
+    dataset: str = Field(min_length=1)
+    labels: list[str] | None
+    published: dict[Literal["train", "val", "test"], dict[str, Any]] | None
+    download: bool
+
+
+class ImageFolder(Pictures):
+    """`dataset=image_folder`."""
+
+    splits: dict[Literal["train", "val", "test"], str] | None
+
+
+DATASETS: dict[str, type[Dataset]] = {
+    "datamodules.scenes.Scenes": Scenes,
+    "datamodules.torchvision_sets.TorchvisionSet": TorchvisionSet,
+    "datamodules.image_folder.ImageFolder": ImageFolder,
+}
 SCENES_KINDS = {
     "classify": "classification",
     "count": "regression",
@@ -284,7 +299,7 @@ def model_of(name: str, node: Any) -> type[Group]:
     """
     given = node if isinstance(node, Mapping) else {}
     if name == "backbone":
-        return BACKBONES.get(str(given.get("name")), Small)
+        return backbone_model(given.get("name")) or Small
     if name in ("source", "target"):
         return DATASETS.get(str(given.get("_target_")), OwnDataset)
     if name == "cell":
@@ -293,17 +308,18 @@ def model_of(name: str, node: Any) -> type[Group]:
     return GROUPS[name]
 
 
-def options_of(path: str) -> list[str]:
+def options_of(path: str, dataset: str | None = None) -> list[str]:
     """Return the options that stand beside the last name of a dotted path, for a hint; empty where unknown.
 
     Args:
         path: Such as `cell.lrr`.
+        dataset: The path of the class that the role's dataset is made by, where the path begins with a role.
     """
     above = path.split(".")[:-1]
     if not above:
         return [*GROUPS, *Root.model_fields]
     if above[0] in ("source", "target") and above[1:] in ([], ["augment"]):
-        return _names(AugmentOptions if above[1:] else Scenes)
+        return _names(AugmentOptions if above[1:] else DATASETS.get(str(dataset), Dataset))
     return _names(GROUPS[above[0]]) if above[0] in GROUPS and not above[1:] else []
 
 
@@ -351,9 +367,8 @@ def _check_group(prefix: str, node: Any, model: type[Group]) -> Iterator[str]:
     if node is None:
         yield f"{prefix}=null: must be one of the options of its group in conf/"
         return
-    if prefix == "backbone" and isinstance(node, Mapping) and node.get("name") not in BACKBONES:
-        allowed = ", ".join(BACKBONES)
-        yield f"backbone.name={plain(node.get('name'))}: {near(node.get('name'), BACKBONES)}allowed: {allowed}"
+    if prefix == "backbone" and isinstance(node, Mapping) and backbone_model(node.get("name")) is None:
+        yield f"backbone.name={_no_backbone(node.get('name'))}"
         return
     try:
         model.model_validate(node)
@@ -394,17 +409,37 @@ def _check_backbone(path: str, given: Any) -> list[str]:
     """Return the problems of a backbone given by name or as a mapping."""
     node: Any = {"name": given} if isinstance(given, str) else given
     name = node.get("name") if isinstance(node, Mapping) else None
-    if name not in BACKBONES:
-        return [f"{path}={plain(given)}: {near(name, BACKBONES)}allowed: {', '.join(BACKBONES)}"]
-    problems = [*_check_group(path, node, BACKBONES[name])]
-    weights = node.get("weights")
-    if not problems and name in WEIGHTS and weights not in (None, "DEFAULT", *WEIGHTS[name]):
-        allowed = ("DEFAULT", *WEIGHTS[name])
-        problems.append(f"{path}.weights={weights}: {near(weights, allowed)}allowed: null, {', '.join(allowed)}")
+    model = backbone_model(name)
+    if model is None:
+        return [f"{path}={_no_backbone(name)}"]
+    problems = [*_check_group(path, node, model)]
+    if not problems and model is Network:
+        problems += _check_network(path, str(name), node.get("weights"))
     if not problems and name == "inputs":
         for key, encoder in node.get("encoders", {}).items():
             problems += _check_backbone(f"{path}.encoders.{key}", encoder)
     return problems
+
+
+def _no_backbone(name: object) -> str:
+    allowed = ", ".join([*BACKBONES, *NETWORKS])
+    return f"{plain(name)}: {near(name, [*BACKBONES, *torchvision_networks()])}allowed: {allowed}"
+
+
+def _check_network(path: str, name: str, weights: str | None) -> Iterator[str]:
+    if not name.startswith(TIMM):
+        allowed = ("DEFAULT", *torchvision_networks()[name])
+        if weights not in (None, *allowed):
+            yield f"{path}.weights={weights}: {near(weights, allowed)}allowed: null, {', '.join(allowed)}"
+        return
+    known, model = timm_networks(), name.removeprefix(TIMM).partition(".")[0]
+    if known is None:
+        yield f'{path}={name}: timm is not installed; pip install -e ".[timm]"'
+    elif model not in known:
+        close = get_close_matches(model, known, n=3, cutoff=0.6)
+        yield f"{path}={name}: timm has no such model{'; did you mean ' + ' or '.join(close) + '?' if close else ''}"
+    elif weights not in (None, "DEFAULT"):
+        yield f"{path}.weights={weights}: allowed: null, DEFAULT; a tag of timm's stands in the name, after a dot"
 
 
 class _Role(NamedTuple):
@@ -457,15 +492,24 @@ def _check_cell(cfg: Mapping[str, Any]) -> Iterator[str]:
 
 def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
     for role in _roles(cfg):
-        node = cfg[role]
-        if not _is_scenes(node):
-            continue
-        made = f"scenes/{node['ground']}_{node['target']}"
-        if node["name"] != made or node["kind"] != SCENES_KINDS[node["target"]]:
-            yield (
-                f"{role}.name={node['name']}: does not go with ground={node['ground']}, target={node['target']} and "
-                f"kind={node['kind']}; choose the dataset with dataset@{role}="
-            )
+        node, model = cfg[role], DATASETS.get(cfg[role]["_target_"])
+        if model is Scenes:
+            made = f"scenes/{node['ground']}_{node['target']}"
+            if node["name"] != made or node["kind"] != SCENES_KINDS[node["target"]]:
+                yield (
+                    f"{role}.name={node['name']}: does not go with ground={node['ground']}, target={node['target']} "
+                    f"and kind={node['kind']}; choose the dataset with dataset@{role}="
+                )
+        elif model is ImageFolder:
+            if node["root"] is None:
+                yield f"{role}.root=null: must be the folder that holds the class folders"
+                continue
+            try:
+                list_classes(node["root"], node["splits"])
+            except ValueError as error:
+                yield f"{role}.{error}"
+        elif model is TorchvisionSet and not node["download"] and not Path(node["root"] or "data").is_dir():
+            yield f"{role}.root={node['root'] or 'data'}: must be a folder that exists where download=false"
 
 
 def _check_finetuning(cfg: Mapping[str, Any]) -> Iterator[str]:
@@ -500,8 +544,11 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"datamodule.temperature={given}: has no effect with datamodule.mode={mode}; it needs mode=temperature"
     if mode not in ("aligned", "merged"):
         return
-    same = ["image_size", "augment", *(["ground"] if mode == "aligned" else [])]
-    for key in same if all(_is_scenes(cfg[role]) for role in _roles(cfg)) else ["augment"]:
+    if mode == "aligned" and not all(_is_scenes(cfg[role]) for role in _roles(cfg)):
+        yield "datamodule.mode=aligned: needs samples that carry both roles' targets; of conf/dataset only scenes/ do"
+        return
+    same = ["image_size", "channels", "augment", *(["ground"] if mode == "aligned" else [])]
+    for key in (key for key in same if all(key in cfg[role] for role in _roles(cfg))):
         source, target = cfg["source"][key], cfg["target"][key]
         if source != target:
             hint = f"must equal target.{key}={plain(target)} with datamodule.mode={mode}, where they share a batch"
@@ -519,11 +566,11 @@ def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:
         given = own or cfg["backbone"]
         backbone = given if isinstance(given, str) else given["name"]
         where = "backbone" if own is None else f"{role}.backbone"
-        maps = [key for key, model in BACKBONES.items() if model not in (Bag, Inputs)]
-        if backbone in ("bag", "inputs") and node["kind"] in NEED_MAPS:
+        maps = [*(key for key in BACKBONES if key not in WITHOUT_MAPS), *NETWORKS]
+        if backbone in WITHOUT_MAPS and node["kind"] in NEED_MAPS:
             task = f"{role}.task={node['task']} ({node['kind']})"
             yield f"{where}={backbone}: has no feature maps, which {task} needs; allowed: {', '.join(maps)}"
-        elif backbone == "bag" and _is_scenes(node):
+        elif backbone == "bag" and issubclass(DATASETS.get(node["_target_"], OwnDataset), Scenes | Pictures):
             yield f"{where}=bag: reads text, but {role}={node['name']} has images; allowed: {', '.join(maps)}, inputs"
 
 

@@ -1,0 +1,222 @@
+"""Pictures with a class each, from wherever they come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules.base import DatasetModule, InMemory
+from datamodules.splits import cut
+from tl_modules.tasks import Task
+
+MODES = {1: "L", 3: "RGB"}
+IN_MEMORY = 2 * 1024**3
+Picture = Path | Any
+Published = dict[str, tuple[list[str], Any, list[int]]]
+
+
+def read_picture(picture: Picture, channels: int, size: int | None) -> Tensor:
+    """Return a picture as uint8 `(C, H, W)`.
+
+    Args:
+        picture: A file, a PIL image, an array `(H, W[, C])` or `(C, H, W)`, or a tensor.
+        channels: 1 for grey, 3 for colour.
+        size: Its shorter side is brought to this many pixels and the middle square is cut out; None to leave it.
+
+    Raises:
+        ValueError: If the file cannot be read as a picture.
+    """
+    try:
+        image = Image.open(picture) if isinstance(picture, str | os.PathLike) else picture
+        if not isinstance(image, Image.Image):
+            array = np.asarray(image)
+            if array.ndim == 3 and array.shape[0] in MODES and array.shape[2] not in MODES:
+                array = array.transpose(1, 2, 0)
+            image = Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+        if size is not None:
+            image.draft(MODES[channels], (size, size))  # JPEG decodes at a fraction of its size, where that is enough
+        image = image.convert(MODES[channels])
+        if size is not None and image.size != (size, size):
+            scale = size / min(image.size)
+            width, height = (max(size, round(side * scale)) for side in image.size)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            left, top = (width - size) // 2, (height - size) // 2
+            image = image.crop((left, top, left + size, top + size))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{picture}: cannot be read as a picture ({' '.join(str(error).split())})") from error
+    array = np.array(image)
+    return torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1).contiguous()
+
+
+def resized(images: Tensor, channels: int, size: int | None) -> Tensor:
+    """Return a stack of square uint8 pictures `(N, C, H, W)` with other channels and another size.
+
+    Args:
+        images: The stack.
+        channels: 1 for grey (luma of ITU-R 601), 3 for colour.
+        size: Height and width in pixels; None to leave them.
+    """
+    chunks = []
+    for chunk in images.split(4096):
+        if chunk.shape[1] == 3 and channels == 1:
+            weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+            chunk = (chunk.float() * weights).sum(1, keepdim=True).round().to(torch.uint8)
+        if size is not None and chunk.shape[-2:] != (size, size):
+            chunk = F.interpolate(chunk, size=(size, size), mode="bilinear", antialias=True)
+        chunks.append(chunk.expand(-1, channels, -1, -1) if chunk.shape[1] == 1 else chunk)
+    return torch.cat(chunks).contiguous()
+
+
+class LazyPictures(Dataset[dict[str, Any]]):
+    """Pictures that are read when they are asked for.
+
+    Args:
+        ids: An id a sample.
+        labels: Class indices `(N,)`.
+        read: Gives sample i's picture as uint8 `(C, S, S)`.
+    """
+
+    def __init__(self, ids: Sequence[str], labels: Tensor, read: Callable[[int], Tensor]) -> None:
+        self.ids, self.labels, self.read = list(ids), labels, read
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return a sample."""
+        return {"id": self.ids[index], "image": self.read(index), "label": int(self.labels[index])}
+
+
+class ImageClasses(DatasetModule):
+    """Pictures with a class each; subclasses say where they come from.
+
+    Splits are taken as published where there are any, else cut as `splits.cut` says; `chosen` lists them. Pictures
+    are read once into memory while they take less than 2 GiB there, else by the loaders' workers as they are needed.
+
+    Args:
+        name: The task's name.
+        labels: Class names; None where only the files tell.
+        domain: The domain.
+        image_size: Height and width in pixels; None to leave the pictures as they are, if they are of one size.
+        channels: 1 for grey, 3 for colour; None for those of the first picture.
+        train_size: Training samples, each class in proportion; None for all.
+        val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        labels: Sequence[str] | None,
+        domain: str,
+        image_size: int | None,
+        channels: int | None,
+        train_size: int | None = None,
+        val_size: int | None = None,
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        if image_size is not None and image_size < 1:
+            raise ValueError(f"image_size={image_size} must be at least 1")
+        if channels not in (None, *MODES):
+            raise ValueError(f"channels={channels} must be 1 or 3")
+        super().__init__(None, train_size, val_size, seed, batch_size, num_workers)
+        self.task_name, self.domain, self.labels = name, domain, None if labels is None else list(labels)
+        self.image_size, self.channels = image_size, channels
+        self.chosen: dict[str, list[tuple[str, int]]] = {}
+        self.published_sizes: dict[str, int] = {}
+        self._name_task()
+
+    def published(self) -> Published:
+        """Return ids, pictures and class indices of each published split, and set `labels` where they are None.
+
+        The pictures are indexed by position: what `read_picture` takes, or a uint8 stack `(N, C, S, S)`.
+        """
+        raise TypeError(f"{type(self).__name__} has no pictures")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the pictures of the splits, once.
+
+        Raises:
+            ValueError: If there are too few samples, a picture cannot be read, or they differ in size.
+        """
+        if self.chosen:
+            return
+        parts = self.published()
+        self.chosen = cut({split: part[2] for split, part in parts.items()}, self.train_size, self.val_size, self.seed)
+        first = parts["train"][1][0]
+        self.channels = self.channels or _channels_of(first)
+        self._name_task()
+        size = self.image_size or read_picture(first, self.channels, None).shape[-1]
+        in_memory = sum(map(len, self.chosen.values())) * self.channels * size**2 <= IN_MEMORY
+        for split, places in self.chosen.items():
+            ids, pictures, labels = parts[places[0][0]]  # a split is taken from one published split
+            rows = [i for _, i in places]
+            target = torch.tensor([labels[i] for i in rows])
+            names = [ids[i] for i in rows]
+            read = partial(self._read_one, pictures, rows)
+            dataset: Dataset[Any] = LazyPictures(names, target, read)
+            if in_memory or isinstance(pictures, Tensor):
+                dataset = InMemory({"id": names, "image": self._read_all(pictures, rows, read), "label": target})
+            setattr(self, f"{split}_dataset", dataset)
+            self.published_sizes[places[0][0]] = len(ids)
+
+    def splits(self) -> dict[str, Any]:
+        """Return, for each split, the published split it is taken from, and its ids unless it is all of that."""
+        made = {}
+        for split, places in self.chosen.items():
+            dataset, part = getattr(self, f"{split}_dataset"), places[0][0]
+            ids = dataset.fields["id"] if isinstance(dataset, InMemory) else dataset.ids
+            made[split] = {"from": part, "count": len(ids), "ids": "all"}
+            if len(ids) < self.published_sizes[part]:
+                made[split]["ids"] = list(ids)
+        return made
+
+    def _name_task(self) -> None:
+        if self.labels is not None and self.channels is not None:
+            self.task = Task(self.task_name, "classification", tuple(self.labels), self.domain, channels=self.channels)
+
+    def _read_one(self, pictures: Any, rows: Sequence[int], index: int) -> Tensor:
+        assert self.channels is not None
+        return read_picture(pictures[rows[index]], self.channels, self.image_size)
+
+    def _read_all(self, pictures: Any, rows: Sequence[int], read: Callable[[int], Tensor]) -> Tensor:
+        assert self.channels is not None
+        if isinstance(pictures, Tensor):
+            return resized(pictures[torch.tensor(rows)], self.channels, self.image_size)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            images = list(pool.map(read, range(len(rows))))
+        sizes = sorted({tuple(image.shape[1:]) for image in images})
+        if len(sizes) > 1:
+            shown = ", ".join(f"{width}x{height}" for height, width in sizes[:3])
+            raise ValueError(f"image_size=null: the pictures differ in size ({shown}); give one")
+        return torch.stack(images)
+
+
+def _channels_of(picture: Picture) -> int:
+    """Return 1 for a grey picture and 3 for one in colour."""
+    if isinstance(picture, Tensor | np.ndarray):
+        return 1 if picture.ndim == 2 or 1 in (picture.shape[0], picture.shape[-1]) else 3
+    try:
+        image = Image.open(picture) if isinstance(picture, str | os.PathLike) else picture
+        return 1 if image.mode in ("1", "L", "I", "I;16", "F") else 3
+    except OSError as error:
+        raise ValueError(f"{picture}: cannot be read as a picture ({error})") from error

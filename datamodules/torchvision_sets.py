@@ -1,0 +1,160 @@
+"""Any of torchvision's classification sets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+
+from datamodules.images import ImageClasses, Picture, Published
+
+OF_LABELS = ("targets", "labels", "_labels", "y")
+
+
+class TorchvisionSet(ImageClasses):
+    """One of `torchvision.datasets`, whose samples are pairs of a picture and a class index.
+
+    Args:
+        dataset: The name of its class, such as `MNIST`.
+        root: The folder it is in or is downloaded to; also the folder above one of the set's own name.
+        task: The task's name.
+        domain: The domain.
+        labels: Class names in the order of the indices; None for the set's own.
+        published: The constructor's options by published split, such as `{"train": {"split": "train"}, "test":
+            {"split": "test"}}`; None for its option `train` where it has one, else for one split that is cut.
+        download: Whether to download what is missing.
+        role: `source` or `target`; of no effect here.
+        image_size: Height and width in pixels; None to leave them.
+        channels: 1 for grey, 3 for colour; None for those of the first picture.
+        train_size: Training samples, each class in proportion; None for all.
+        val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+
+    Raises:
+        ValueError: If torchvision has no such set, or `published` is None and the set has an option `split`.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        root: str | None = None,
+        task: str | None = None,
+        domain: str | None = None,
+        labels: Sequence[str] | None = None,
+        published: Mapping[str, Mapping[str, Any]] | None = None,
+        download: bool = True,
+        role: str = "target",
+        image_size: int | None = None,
+        channels: int | None = None,
+        train_size: int | None = None,
+        val_size: int | None = None,
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        found = getattr(torchvision.datasets, dataset, None)
+        if not (inspect.isclass(found) and issubclass(found, torchvision.datasets.VisionDataset)):
+            raise ValueError(f"dataset={dataset!r}: torchvision.datasets has no such set")
+        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        own = dataset.lower()
+        super().__init__(task or own, labels, domain or own, image_size, channels, *sizes)
+        self.made: Any = found
+        self.root, self.download = Path(root or "data"), download
+        self.published_as = dict(published or self._usual())
+
+    def _usual(self) -> dict[str, dict[str, Any]]:
+        takes = inspect.signature(self.made.__init__).parameters
+        if "train" in takes:
+            return {"train": {"train": True}, "test": {"train": False}}
+        if "split" in takes:
+            said = "{train: {split: train}, test: {split: test}} or as its documentation says"
+            raise ValueError(f"published=null: {self.made.__name__} publishes splits by its option split; give {said}")
+        return {"train": {}}
+
+    def prepare_data(self) -> None:
+        """Download what is missing, if that is allowed.
+
+        Raises:
+            ValueError: If the set is not there, and cannot or may not be downloaded.
+        """
+        for options in self.published_as.values():
+            self._open(options, self.download)
+
+    def published(self) -> Published:
+        """Return ids (split and index), pictures and class indices by split."""
+        parts: Published = {}
+        for split, options in self.published_as.items():
+            opened = self._open(options, False)
+            if self.labels is None:
+                self.labels = [str(name) for name in opened.classes]
+            targets = self._targets(opened)
+            if max(targets) >= len(self.labels):
+                raise ValueError(f"labels={self.labels}: {self.made.__name__} has a class {max(targets)}")
+            parts[split] = ([f"{split}/{i}" for i in range(len(opened))], self._pictures(opened), targets)
+        return parts
+
+    def _open(self, options: Mapping[str, Any], download: bool) -> Any:
+        """Return the set with some options, from the root or from a folder of the set's own name in it."""
+        takes = "download" in inspect.signature(self.made.__init__).parameters
+        name, failed = self.made.__name__, None
+        for place in (self.root, self.root / name):
+            try:
+                return self.made(str(place), **options, **({"download": False} if takes else {}))
+            except (RuntimeError, OSError) as error:
+                failed = error
+        if not (download and takes):
+            why = "" if takes else "; torchvision does not download this set, see its documentation"
+            raise ValueError(f"root={self.root}: {name} is not there{why}") from failed
+        try:
+            return self.made(str(self.root), **options, download=True)
+        except (RuntimeError, OSError) as error:
+            said = " ".join(str(error).split())
+            raise ValueError(f"root={self.root}: {name} is not there and cannot be downloaded ({said})") from error
+
+    @staticmethod
+    def _targets(opened: Any) -> list[int]:
+        for name in OF_LABELS:
+            given = getattr(opened, name, None)
+            if given is not None and len(given) == len(opened):
+                return [int(label) for label in given]
+        pairs = getattr(opened, "_samples", None) or (opened[i] for i in range(len(opened)))
+        return [int(pair[1]) for pair in pairs]
+
+    @staticmethod
+    def _pictures(opened: Any) -> Any:
+        """Return the set's pictures: a uint8 stack `(N, C, H, W)` where it holds one, else they are read one by one."""
+        data = getattr(opened, "data", None)
+        if isinstance(data, np.ndarray | Tensor) and len(data) == len(opened):
+            stack = torch.as_tensor(data)
+            if stack.dtype == torch.uint8 and stack.ndim == 3:
+                return stack[:, None]
+            if stack.dtype == torch.uint8 and stack.ndim == 4:
+                return stack if stack.shape[1] in (1, 3) else stack.permute(0, 3, 1, 2)
+        return Items(opened)
+
+
+class Items:
+    """The pictures of a dataset of pairs.
+
+    Args:
+        dataset: The dataset.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        """Return their number."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> Picture:
+        """Return a picture."""
+        return self.dataset[index][0]

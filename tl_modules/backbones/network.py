@@ -1,0 +1,198 @@
+"""Any image network cut into stem and trunk by one rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tl_modules.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, ImageStem, Stemmed, Trunk
+from tl_modules.features import Features
+from tl_modules.transplant import adapt_channels
+
+FINEST = 4
+MOST_EXTRA_TOKENS = 16
+
+
+class Handed(nn.Module):
+    """Stands where the first layer stood, and hands on what the stem made of the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stemmed: Stemmed | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the stem's output.
+
+        Raises:
+            ValueError: If the network did something to the images before its first layer, which the stem has not.
+        """
+        assert self.stemmed is not None
+        if images.shape[-2:] != self.stemmed.size:
+            raise ValueError(f"it changes the size {self.stemmed.size} of its images before its first layer")
+        return self.stemmed.values
+
+
+class MapOf(NamedTuple):
+    """Where a feature map comes from: a block's output, its layout, its channels, and tokens that are no place."""
+
+    block: str
+    layout: str
+    channels: int
+    extra: int = 0
+
+
+class NetworkTrunk(Trunk):
+    """A network after its first layer with weights, and without its classifier.
+
+    The network's own `forward` runs on an empty picture of the input's shape, so that what it does with sizes and
+    tokens works as ever, while `Handed` gives the stem's output in the first layer's place. Maps are the outputs of its
+    blocks, of each stride from 4 on the last one: `(B, C, H, W)`, `(B, H, W, C)`, or tokens `(B, extra + H * W, C)`.
+
+    Args:
+        net: The network, cut.
+        handed: The module at the first layer's place.
+        channels: Channels of the pictures that the uncut network takes.
+        trial: The stem's output for one square picture.
+
+    Raises:
+        ValueError: If the network gives no vector a picture.
+    """
+
+    def __init__(self, net: nn.Module, handed: Handed, channels: int, trial: Stemmed) -> None:
+        super().__init__()
+        self.net, self.handed, self.image_channels = net, handed, channels
+        self.maps: dict[int, MapOf] = {}
+        modes = {module: module.training for module in net.modules()}
+        net.eval()
+        with torch.no_grad():
+            pooled, outputs = self._run(trial, [name for name, _ in _blocks(net)])
+        for module, training in modes.items():
+            module.training = training
+        if not isinstance(pooled, Tensor) or pooled.ndim != 2:
+            raise ValueError(f"{type(net).__name__} gives no vector a picture without its classifier")
+        for name, output in outputs.items():
+            found = _map_of(name, output, (trial.size or (0, 0))[0])
+            self.maps |= {} if found is None else {found[0]: found[1]}
+        self.dim, self.strides = pooled.shape[1], sorted(self.maps)
+        self.channels = [self.maps[stride].channels for stride in self.strides]
+
+    def forward(self, stemmed: Stemmed) -> Features:
+        """Return the pooled vector `(B, dim)` and the maps."""
+        pooled, outputs = self._run(stemmed, [one.block for one in self.maps.values()])
+        maps = {stride: _as_map(outputs[one.block], one, stemmed.size) for stride, one in sorted(self.maps.items())}
+        return Features(pooled, maps, stemmed.size)
+
+    def _run(self, stemmed: Stemmed, blocks: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the network's output and those of some blocks, in the order in which they were last computed."""
+        outputs: dict[str, Tensor] = {}
+
+        def keeper(name: str) -> Any:
+            def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+                outputs.pop(name, None)
+                if isinstance(output, Tensor):
+                    outputs[name] = output
+
+            return keep
+
+        hooks = [self.net.get_submodule(name).register_forward_hook(keeper(name)) for name in blocks]
+        self.handed.stemmed = stemmed
+        try:
+            empty = stemmed.values.new_zeros(()).expand(len(stemmed.values), self.image_channels, *stemmed.size or ())
+            pooled: Tensor = self.net(empty)
+        except AssertionError as error:  # how the families that are built for one size refuse another
+            raise ValueError(f"{type(self.net).__name__} refuses images of {stemmed.size} pixels: {error}") from error
+        finally:
+            self.handed.stemmed = None
+            for hook in hooks:
+                hook.remove()
+        return pooled, outputs
+
+
+def cut(
+    net: nn.Module,
+    channels: int,
+    size: int,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    classifier: bool = True,
+) -> Backbone:
+    """Cut a network: its first convolution becomes the stem, the rest without its classifier the trunk.
+
+    Args:
+        net: The network; it is changed.
+        channels: Channels of the images; the first layer's filters are adapted to them.
+        size: Height and width in pixels of the picture of a trial pass, which finds the features' shapes.
+        mean: Mean a channel that its weights were trained with.
+        std: Standard deviation a channel.
+        classifier: Whether its last linear layer (or, where there is none, its last convolution) is a classifier.
+
+    Raises:
+        ValueError: If its first layer is no convolution, or it gives no vector a picture.
+        Exception: What the network raises on pictures of that size.
+    """
+    layers = [(name, module) for name, module in net.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    first, conv = layers[0] if layers else ("", net)
+    if not isinstance(conv, nn.Conv2d):
+        raise ValueError(f"{type(net).__name__} has no convolution as its first layer, so it has no stem to cut")
+    if classifier:
+        last = [name for name, module in layers if isinstance(module, nn.Linear)] or [layers[-1][0]]
+        _replace(net, last[-1], nn.Identity())
+    handed = Handed()
+    _replace(net, first, handed)
+    expected = conv.in_channels
+    if channels != expected:
+        conv.weight = nn.Parameter(adapt_channels(conv.weight.data, channels))
+        conv.in_channels = channels
+    stem = ImageStem(conv, mean, std)
+    with torch.no_grad():
+        trial = stem({"image": torch.zeros(1, channels, size, size)})
+    return Backbone(stem, NetworkTrunk(net, handed, expected, trial))
+
+
+def _blocks(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the network's children, and those of its sequences: where the families keep their blocks."""
+    for name, child in net.named_children():
+        if isinstance(child, (nn.Sequential, nn.ModuleList)):
+            yield from ((f"{name}.{inner}", block) for inner, block in child.named_children())
+        elif not isinstance(child, (nn.AdaptiveAvgPool2d, Handed)):
+            yield name, child
+
+
+def _map_of(block: str, output: Tensor, size: int) -> tuple[int, MapOf] | None:
+    """Return stride and description of a block's output for a square picture, or None if it is no map.
+
+    Sides need not divide the picture's: families round and pad differently, so the nearest power of two is the stride.
+    Tokens have the stride of their patches.
+    """
+    if output.ndim == 3:
+        for extra in range(MOST_EXTRA_TOKENS + 1):
+            side = math.isqrt(max(0, output.shape[1] - extra))
+            if side > 1 and side * side == output.shape[1] - extra:
+                return round(size / side), MapOf(block, "tokens", output.shape[2], extra)
+    if output.ndim != 4:
+        return None
+    for layout, first, channels in (("channels first", 2, 1), ("channels last", 1, 3)):
+        rows, columns = output.shape[first : first + 2]
+        stride = 2 ** round(math.log2(size / rows))
+        if rows == columns and rows > 1 and stride >= FINEST:
+            return stride, MapOf(block, layout, output.shape[channels])
+    return None
+
+
+def _as_map(output: Tensor, one: MapOf, size: tuple[int, int] | None) -> Tensor:
+    if one.layout == "channels last":
+        return output.permute(0, 3, 1, 2)
+    if one.layout == "tokens":
+        count, (height, width) = output.shape[1] - one.extra, size or (1, 1)
+        rows = round(math.sqrt(count * height / width))
+        return output[:, one.extra :].transpose(1, 2).unflatten(2, (rows, count // rows))
+    return output
+
+
+def _replace(net: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(net.get_submodule(parent), leaf, module)

@@ -1,0 +1,96 @@
+"""A run's data and module, from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+
+from datamodules.collate import as_sample
+from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData, naming
+from datamodules.scenes import aligned as aligned_scenes
+from tl_modules.base import TransferModule
+from tl_modules.found import TIMM, torchvision_networks
+
+Config = dict[str, Any]
+FOR_THE_RUN = ("name", "kind", "augment", "backbone")
+PARALLEL = "parallel_training"
+
+
+def build_data(config: Config) -> PairedData:
+    """Build the run's datasets and pair them as the cell needs.
+
+    Args:
+        config: The composed configuration.
+    """
+    options, trainer = config["datamodule"], config["trainer"]
+    roles = ("target",) if config["cell"]["name"] == "scratch" else ("source", "target")
+    data = {}
+    for role in roles:
+        given = {key: value for key, value in config[role].items() if key not in FOR_THE_RUN}
+        with naming(role):
+            try:
+                data[role] = instantiate({**given, "role": role, "seed": config["seed"]}, _convert_="all")
+            except InstantiationException as error:
+                raise error.__cause__ or error from None
+    common: dict[str, Any] = {
+        **data,
+        "batch_size": options["batch_size"],
+        "num_workers": options["num_workers"],
+        "seed": config["seed"],
+        "accumulate": trainer["accumulate"],
+    }
+    mode = options["mode"]
+    if mode == "merged":
+        return MergedData(**common)
+    if mode in (None, "sequential"):
+        return SequentialData(**common)
+    both = aligned_scenes if mode == "aligned" else None
+    return CombinedData(**common, mode=mode, temperature=options["temperature"], aligned_dataset=both)
+
+
+def build_module(config: Config, data: PairedData) -> TransferModule:
+    """Build the run's module for its data's tasks.
+
+    Args:
+        config: The composed configuration.
+        data: The run's data.
+    """
+    cell = {key: value for key, value in config["cell"].items() if key not in ("_target_", "_convert_", "name")}
+    module = get_class(config["cell"]["_target_"])
+    backbone = {role: config[role].get("backbone") or config["backbone"] for role in data.tasks}
+    extra: dict[str, Any] = {} if config["finetuning"] is None else {"finetuning": config["finetuning"]}
+    own_trunks = "source" in backbone and config["cell"]["name"] == PARALLEL
+    sized = {role: with_size(spec, data, role if own_trunks else "target") for role, spec in backbone.items()}
+    if "source" in sized and sized["source"] != sized["target"]:
+        extra["source_backbone"] = sized["source"]
+    built: TransferModule = module(
+        **{role: task.to_dict() for role, task in data.tasks.items()},
+        backbone=sized["target"],
+        augment={role: config[role].get("augment") or {} for role in data.tasks},
+        seed=config["seed"],
+        **extra,
+        **cell,
+    )
+    return built
+
+
+def with_size(spec: Mapping[str, Any] | str, data: PairedData, role: str) -> Any:
+    """Return a backbone's options with the size of a role's images, where they leave it open and it could matter.
+
+    Args:
+        spec: A backbone's name or options.
+        data: The run's data, set up.
+        role: Whose images.
+    """
+    options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = str(options["name"])
+    if isinstance(options.get("encoders"), Mapping):
+        return {**options, "encoders": {key: with_size(one, data, role) for key, one in options["encoders"].items()}}
+    if not (name.startswith(TIMM) or name in torchvision_networks()) or options.get("image_size") is not None:
+        return spec
+    sample = as_sample(data.split(role, "train")[0], data.tasks[role], "0")
+    sides = set(sample["image"].shape[-2:]) if "image" in sample else set()
+    return {**options, "image_size": sides.pop()} if len(sides) == 1 else spec

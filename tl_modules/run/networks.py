@@ -1,0 +1,72 @@
+"""Hydra's `backbone=<network>`: a config for every network of torchvision and timm, without a file for each."""
+
+from __future__ import annotations
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from tl_modules.found import TIMM, torchvision_networks
+
+GROUP = "backbone"
+
+
+class NetworkConfigs(ConfigSource):
+    """A place on Hydra's search path that holds `backbone/<torchvision network>` and `backbone/timm/<anything>`.
+
+    A name of timm is checked with the rest of the configuration.
+    """
+
+    @staticmethod
+    def scheme() -> str:
+        """Return the scheme of the place."""
+        return "networks"
+
+    def available(self) -> bool:
+        """Tell that the place is there."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Tell whether a path is the group or the part of it that is timm's."""
+        return config_path in ("", GROUP, f"{GROUP}/{TIMM.rstrip('/')}")
+
+    def is_config(self, config_path: str) -> bool:
+        """Tell whether a path is a network."""
+        group, _, name = config_path.removesuffix(".yaml").partition("/")
+        timm = name.startswith(TIMM) and name != TIMM
+        return group == GROUP and (timm or name in torchvision_networks())
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return a network's options.
+
+        Raises:
+            ConfigLoadError: If there is no such network.
+        """
+        if not self.is_config(config_path):
+            raise ConfigLoadError(f"Config not found : {config_path}")
+        name = config_path.removesuffix(".yaml").partition("/")[2]
+        config = OmegaConf.create({"name": name, "weights": None, "image_size": None})
+        header = {"package": GROUP if name.startswith(TIMM) else None}
+        return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return what is below a path; timm's names are too many to list."""
+        if config_path == "":
+            return [GROUP] if results_filter is not ObjectType.CONFIG else []
+        shown = config_path == GROUP and results_filter is not ObjectType.GROUP
+        return sorted(torchvision_networks()) if shown else []
+
+
+class OnSearchPath(SearchPathPlugin):
+    """Put the networks' configs behind those of `conf/`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the place."""
+        search_path.append("tl-modules", f"{NetworkConfigs.scheme()}://")
+
+
+for plugin in (NetworkConfigs, OnSearchPath):
+    Plugins.instance().register(plugin)
