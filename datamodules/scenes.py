@@ -129,8 +129,9 @@ def compose(ground: str, split: str, count: int, size: int, role: str, seed: int
         if not largest:  # into a corner away from the largest digit's middle, so that it stays readable
             middle = (boxes[:, 0, :2] + boxes[:, 0, 2:]) / 2
             near = (middle < size / 2).float()
-            flip = (torch.rand(count, 2, generator=rng) < 0.5).float() if slot == 2 else torch.ones(count, 2)
-            flip[:, 0] = torch.where(flip.sum(1) == 0, 1.0, flip[:, 0])
+            flip = torch.ones(count, 2)  # the second digit goes to the opposite corner, the third to one beside it
+            if slot == 2:
+                flip = F.one_hot(torch.randint(2, (count,), generator=rng), 2).float()
             away = torch.where(flip == 1, near, 1 - near)
             corner = away * (size - side) * (0.9 + 0.1 * corner / size) + (1 - away) * 0.1 * corner
         shown[:, slot] = numbers > slot

@@ -51,7 +51,7 @@ def says(*overrides: str) -> list[str]:
     return []
 
 
-ALL_BACKBONES = ", ".join([*schema.BACKBONES, *schema.NETWORKS])
+ALL_BACKBONES = ", ".join([*group_options("backbone"), *schema.NETWORKS])
 MAPS = ", ".join([*(name for name in schema.BACKBONES if name not in ("bag", "inputs")), *schema.NETWORKS])
 CELL_OPTIONS = "name, lr, weight_decay, clip, schedule"
 CELL_NAMES = ", ".join(sorted([*BY_NAME, "scratch"]))
@@ -117,7 +117,9 @@ MISTAKES = {
         "(classification) and different domains elsewhere and scenes-textured; the cell that fits is parallel_training"
     ),
     "cell=multitask dataset@source=imagnet": (
-        f"dataset@source=imagnet: did you mean imagenet? allowed: {', '.join(group_options('dataset'))}".replace("@source", "")
+        f"dataset@source=imagnet: did you mean imagenet? allowed: {', '.join(group_options('dataset'))}".replace(
+            "@source", ""
+        )
     ),
     "cell=multitask target.image_size=8": "target.image_size=8: must be at least 32",
     "cell=multitask target.train_size=0": "target.train_size=0: must be at least 1",
@@ -129,9 +131,7 @@ MISTAKES = {
         "target.name=scenes/textured_classify: does not go with ground=plain, target=classify and kind=classification; "
         "choose the dataset with dataset@target="
     ),
-    "cell=multitask backbone=resnet19": (
-        f"backbone=resnet19: did you mean resnet18? allowed: {', '.join([*group_options('backbone'), *schema.NETWORKS])}"
-    ),
+    "cell=multitask backbone=resnet19": (f"backbone=resnet19: did you mean resnet18? allowed: {ALL_BACKBONES}"),
     "cell=multitask backbone.weights=DEFAULT": "backbone.weights=DEFAULT: must be null",
     "cell=scratch backbone=resnet18 backbone.weights=IMAGENET1K_V2": (
         "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1"

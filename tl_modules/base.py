@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tl_modules.augment import Augment
 from tl_modules.batches import Batch, annotated, by_roles, size_of, targets_of
+from tl_modules.exporting import Exported
 from tl_modules.features import Features
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
 from tl_modules.heads import Head
@@ -234,6 +235,11 @@ class TransferModule(LightningModule):
         batch = next(iter(by_roles(batch, "target", self.tasks["target"]).values()))
         head, labels = self.head("target"), self.tasks["target"].labels
         return head.named(head.predict(self.outputs(self.features(batch))), labels)
+
+    def export(self, role: str = "target") -> Exported:
+        """Return a role as a plain module from images to predictions; see `exporting.Exported`."""
+        stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
+        return Exported(stem, trunk, self.head(role), self.tasks[role].labels)
 
     @property
     def monitor(self) -> tuple[str, str]:

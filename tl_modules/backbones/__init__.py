@@ -13,10 +13,20 @@ from torch import nn
 from tl_modules.backbones.base import Backbone, ImageStem, Stemmed, Trunk
 from tl_modules.backbones.families import family
 from tl_modules.backbones.network import NetworkTrunk
-from tl_modules.backbones.own import OwnTrunk, own
+from tl_modules.backbones.own import OwnTrunk, PassStem, own
 from tl_modules.found import TIMM, names_in, torchvision_networks
 
-__all__ = ["BACKBONES", "Backbone", "ImageStem", "NetworkTrunk", "OwnTrunk", "Stemmed", "Trunk", "build_backbone"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "ImageStem",
+    "NetworkTrunk",
+    "OwnTrunk",
+    "PassStem",
+    "Stemmed",
+    "Trunk",
+    "build_backbone",
+]
 
 BACKBONES = (*names_in("backbones"), *torchvision_networks())
 

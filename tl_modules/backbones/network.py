@@ -101,7 +101,8 @@ class NetworkTrunk(Trunk):
         hooks = [self.net.get_submodule(name).register_forward_hook(keeper(name)) for name in blocks]
         self.handed.stemmed = stemmed
         try:
-            empty = stemmed.values.new_zeros(()).expand(len(stemmed.values), self.image_channels, *stemmed.size or ())
+            shape = (stemmed.values.shape[0], self.image_channels, *(stemmed.size or ()))
+            empty = stemmed.values.new_zeros(()).expand(shape)
             pooled: Tensor = self.net(empty)
         except AssertionError as error:  # how the families that are built for one size refuse another
             raise ValueError(f"{type(self.net).__name__} refuses images of {stemmed.size} pixels: {error}") from error

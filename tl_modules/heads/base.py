@@ -59,6 +59,10 @@ class Head(nn.Module):
         """Return predictions as `metrics` compares them."""
         raise TypeError(f"{type(self).__name__} has no predictions")
 
+    def tensors(self, outputs: Any) -> Any:
+        """Return predictions as tensors whose shapes do not depend on their values, for export."""
+        return self.predict(outputs)
+
     def targets(self, batch: Batch) -> Any:
         """Return what `metrics` compares predictions with."""
         return batch[self.key]

@@ -158,8 +158,7 @@ class Detection(Head):
 
     def predict(self, outputs: Outputs) -> list[dict[str, Tensor]]:
         """Return boxes, scores and labels a picture, at most 100, after non-maximum suppression a label."""
-        scores = (outputs.logits.sigmoid() * outputs.centred.sigmoid()[..., None]).sqrt()
-        height, width = outputs.size
+        everywhere, scores = self.tensors(outputs)
         found = []
         for row in range(len(scores)):
             place, label = torch.where(scores[row] > SCORE)
@@ -167,11 +166,18 @@ class Detection(Head):
             if len(score) > 10 * MOST:
                 score, best = score.topk(10 * MOST)
                 place, label = place[best], label[best]
-            boxes = _to_boxes(outputs.centres[place], outputs.distances[row, place], outputs.stride[place])
-            boxes = torch.stack([boxes[:, i].clamp(0, (width, height)[i % 2]) for i in range(4)], 1)
+            boxes = everywhere[row, place]
             keep = batched_nms(boxes, score, label, OVERLAP)[:MOST]
             found.append({"boxes": boxes[keep], "scores": score[keep], "labels": label[keep]})
         return found
+
+    def tensors(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
+        """Return boxes `(B, P, 4)` in pixels and scores `(B, P, K)` of all places."""
+        reach = outputs.distances * outputs.stride[:, None]
+        boxes = torch.cat([outputs.centres - reach[..., :2], outputs.centres + reach[..., 2:]], -1)
+        height, width = outputs.size
+        boxes = torch.stack([boxes[..., i].clamp(0, (width, height)[i % 2]) for i in range(4)], -1)
+        return boxes, (outputs.logits.sigmoid() * outputs.centred.sigmoid()[..., None]).sqrt()
 
     def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
         """Return the true boxes and labels a picture."""

@@ -199,9 +199,9 @@ def _words(target: Any, task: Task) -> str:
 
 
 def _colours(count: int, background: bool = False) -> list[tuple[float, ...]]:
-    table = matplotlib.colormaps["tab20"]
     start = 1 if background else 0
-    colours: list[tuple[float, ...]] = [(*table((i - start) % 20 / 20 + 0.01)[:3], 0.75) for i in range(count)]
+    table = matplotlib.colormaps["tab10" if count - start <= 10 else "tab20"]
+    colours: list[tuple[float, ...]] = [(*table((i - start) % table.N)[:3], 0.75) for i in range(count)]
     return [(0.0, 0.0, 0.0, 0.0), *colours[1:]] if background else colours
 
 
