@@ -8,14 +8,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tl_modules.run.cli import checked, one_line, run
+from tl_modules.run.cli import announced, checked, one_line, run
 from tl_modules.run.errors import RunError
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Check the configuration, run it, and return `optimized_metric` for a sweeper."""
-    config = checked(cfg)
+    config = checked(announced(cfg, HydraConfig.get().overrides.task))
     from tl_modules.run.runner import execute  # only now: a configuration error is answered without torch
 
     try:

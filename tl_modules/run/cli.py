@@ -17,13 +17,15 @@ from hydra.errors import HydraException, InstantiationException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tl_modules.cube import cell_for
 from tl_modules.found import torchvision_networks
 from tl_modules.run import networks
 from tl_modules.run.errors import RunError
-from tl_modules.run.schema import NETWORKS, ConfigError, check, near, options_of
+from tl_modules.run.schema import NETWORKS, ConfigError, check, near, options_of, plain
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIG_NAME = "train"
+ORDERS = ("sequential", "simultaneous")
 MULTIRUN = ("-m", "--multirun")
 BAD_CONFIG, FAILED = 2, 1
 
@@ -65,6 +67,46 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
     values.pop("hydra", None)
     check(values)
     return {**values, "precision": str(values["precision"])}
+
+
+def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return a composed configuration in which `cell=auto` is settled: composed anew with the cell that fits.
+
+    The cell's default source does not count then: the pair that was asked for stays.
+
+    Args:
+        cfg: As Hydra composed it.
+        overrides: What it was composed from.
+
+    Raises:
+        ConfigError: If `order` is missing, or given with a cell of its own name.
+    """
+    order = cfg.get("order")
+    if cfg.cell.name != networks.AUTO:
+        if order is not None:
+            raise ConfigError(f"order={plain(order)}: is for cell=auto; cell={cfg.cell.name} has its own order")
+        return cfg
+    if order not in ORDERS:
+        raise ConfigError(f"order={plain(order)}: cell=auto needs one of {', '.join(ORDERS)}")
+    source, target = cfg.source, cfg.target
+    same = (source.task, source.kind) == (target.task, target.kind), source.domain == target.domain
+    cell = cell_for(*same, sequential=order == "sequential")
+    kept = [line for line in overrides if line.partition("=")[0] not in ("cell", "order", "dataset@source")]
+    return compose(CONFIG_NAME, [f"cell={cell}", f"dataset@source={source.name}", *kept])
+
+
+def announced(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return what `settled` does, and say which cell `cell=auto` became."""
+    made = settled(cfg, overrides)
+    if made is not cfg:
+        source, target = made.source, made.target
+        tasks = "same task" if source.task == target.task and source.kind == target.kind else "different tasks"
+        domains = "same domain" if source.domain == target.domain else "different domains"
+        print(
+            f"cell=auto: {tasks} ({source.task}, {target.task}), {domains} ({source.domain}, {target.domain}), ", end=""
+        )
+        print(f"{cfg.order}: this is cell={made.cell.name}")
+    return made
 
 
 def with_resumed(arguments: Sequence[str]) -> list[str]:
@@ -120,7 +162,8 @@ def check_ahead(arguments: Sequence[str]) -> None:
             return
         jobs = BasicSweeper.split_arguments(parsed, None)[0] if sweep else [rest]
         for job in jobs:
-            checked(compose(CONFIG_NAME, [line for line in job if not line.startswith("hydra.")]))
+            asked = [line for line in job if not line.startswith("hydra.")]
+            checked(settled(compose(CONFIG_NAME, asked), asked))
 
 
 def lines(error: Exception) -> list[str]:
@@ -155,7 +198,7 @@ def _missing_option(file: str) -> str:
     group = next((name for name in _groups() if file.startswith(f"{name}/")), file.rpartition("/")[0])
     given, allowed = file[len(group) + 1 :], group_options(group)
     known = [*allowed, *torchvision_networks()] if group == networks.GROUP else allowed
-    allowed = [*allowed, *NETWORKS] if group == networks.GROUP else allowed
+    allowed = [*allowed, *({networks.GROUP: NETWORKS, "cell": (networks.AUTO,)}.get(group, ()))]
     asked = f"{group}={given}"
     for argument in sys.argv[1:]:
         name = argument.partition("=")[0]

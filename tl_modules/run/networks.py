@@ -1,4 +1,4 @@
-"""Hydra's `backbone=<network>`: a config for every network of torchvision and timm, without a file for each."""
+"""Hydra configs without files: `backbone=<network>` for every network of torchvision and timm, and `cell=auto`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from tl_modules.cube import SCRATCH_PATH
 from tl_modules.found import TIMM, torchvision_networks
 
 GROUP = "backbone"
+AUTO = "auto"
+AUTO_PATH = f"cell/{AUTO}"
 
 
 class NetworkConfigs(ConfigSource):
-    """A place on Hydra's search path that holds `backbone/<torchvision network>` and `backbone/timm/<anything>`.
+    """A place on Hydra's search path: `backbone/<torchvision network>`, `backbone/timm/<anything>` and `cell/auto`.
 
-    A name of timm is checked with the rest of the configuration.
+    A name of timm is checked with the rest of the configuration. `cell/auto` is not listed, so that `cell=glob(*)` is
+    the cells.
     """
 
     @staticmethod
@@ -31,13 +35,14 @@ class NetworkConfigs(ConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         """Tell whether a path is the group or the part of it that is timm's."""
-        return config_path in ("", GROUP, f"{GROUP}/{TIMM.rstrip('/')}")
+        return config_path in ("", "cell", GROUP, f"{GROUP}/{TIMM.rstrip('/')}")
 
     def is_config(self, config_path: str) -> bool:
         """Tell whether a path is a network."""
-        group, _, name = config_path.removesuffix(".yaml").partition("/")
+        path = config_path.removesuffix(".yaml")
+        group, _, name = path.partition("/")
         timm = name.startswith(TIMM) and name != TIMM
-        return group == GROUP and (timm or name in torchvision_networks())
+        return path == AUTO_PATH or (group == GROUP and (timm or name in torchvision_networks()))
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return a network's options.
@@ -47,7 +52,11 @@ class NetworkConfigs(ConfigSource):
         """
         if not self.is_config(config_path):
             raise ConfigLoadError(f"Config not found : {config_path}")
-        name = config_path.removesuffix(".yaml").partition("/")[2]
+        path = config_path.removesuffix(".yaml")
+        if path == AUTO_PATH:
+            cell = OmegaConf.create({"cell": {"_target_": SCRATCH_PATH, "name": AUTO}})
+            return ConfigResult(self.provider, self.full_path(), cell, {"package": "_global_"})
+        name = path.partition("/")[2]
         config = OmegaConf.create({"name": name, "weights": None, "image_size": None})
         header = {"package": GROUP if name.startswith(TIMM) else None}
         return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)

@@ -13,6 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from datamodules.paired import PairedData, fetch
@@ -22,6 +23,7 @@ from tl_modules.tasks import Task
 
 COLUMNS = 8
 IGNORE = 255
+SHOWN = 0.3  # boxes with a lower score are not drawn
 RIGHT, WRONG = "#1a7f37", "#c0392b"
 
 
@@ -73,6 +75,35 @@ def predictions(module: TransferModule, data: PairedData, path: Path) -> None:
     for row, line in enumerate(axes):
         _name(line, ("truth", "prediction")[row % 2])
     _legend(figure, axes[0], task)
+    _save(figure, path)
+
+
+def prediction(image: Image.Image, found: Any, task: Task, path: Path) -> None:
+    """Draw a prediction on its picture.
+
+    Args:
+        image: The picture.
+        found: For detection a list of `box`, `label` and `score`; for segmentation a label map `(H, W)`; else the
+            prediction by name.
+        task: The task.
+        path: The PNG.
+    """
+    figure = Figure(figsize=(5, 5 * image.height / image.width + 0.4), layout="constrained")
+    axis = figure.subplots()
+    axis.set_axis_off()
+    axis.imshow(image, interpolation="nearest" if image.width < 200 else "antialiased")
+    if task.kind == "detection":
+        kept = [one for one in found if one["score"] > SHOWN]
+        boxes = [one["box"] for one in kept]
+        _draw(axis, (boxes, [task.labels.index(one["label"]) for one in kept]), task)
+        axis.set_title(f"{len(kept)} boxes with a score above {SHOWN}", fontsize=9)
+    elif task.kind == "segmentation":
+        _draw(axis, found, task)
+        _legend(figure, [axis], task)
+    else:
+        words = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in found.items() if not isinstance(v, dict)}
+        shown = [", ".join(value) or "none" if isinstance(value, list) else str(value) for value in words.values()]
+        axis.set_title("  ".join(shown), fontsize=10)
     _save(figure, path)
 
 
@@ -155,7 +186,7 @@ def _truths(batch: Mapping[str, Any], task: Task) -> list[Any]:
 def _predicted(found: Any, task: Task) -> list[Any]:
     """Return a head's predictions as `_draw` takes them."""
     if task.kind == "detection":
-        kept = [(one["scores"] > 0.3, one) for one in found]
+        kept = [(one["scores"] > SHOWN, one) for one in found]
         return [(one["boxes"][good].cpu(), one["labels"][good].cpu()) for good, one in kept]
     if task.kind == "classification":
         return list(found.argmax(1).cpu())

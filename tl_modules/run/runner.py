@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 
+from datamodules.collate import as_sample
 from tl_modules.run import pictures
 from tl_modules.run.build import build_data, build_module
 from tl_modules.run.errors import RunError
@@ -277,7 +278,10 @@ class Run:
         """Return what `results.json` says of a role's dataset."""
         task = self.data.tasks[role]
         sizes = {f"{split}_size": len(self.data.split(role, split)) for split in ("train", "val", "test")}
-        return {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain, **sizes}
+        sample = as_sample(self.data.split(role, "test")[0], task, "0")
+        image = list(sample["image"].shape) if "image" in sample else None
+        named = {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain}
+        return {**named, **sizes, "image": image}
 
     def optimized(self, results: Mapping[str, Any]) -> float:
         """Return the value of `optimized_metric`, by default the target's selection metric on its test set.

@@ -228,6 +228,7 @@ class TrainerOptions(Group):
 class Root(Group):
     """The options outside of any group."""
 
+    order: Literal["sequential", "simultaneous"] | None
     steps: int | None = Field(ge=1)
     epochs: int | None = Field(ge=1)
     precision: Literal["auto", "bf16", "32", 32]

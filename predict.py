@@ -1,0 +1,8 @@
+"""Predict with a trained run: `python predict.py run=outputs/multitask/<time> input=pictures/`."""
+
+from __future__ import annotations
+
+from tl_modules.run.predict_cli import main
+
+if __name__ == "__main__":
+    main()
