@@ -266,18 +266,19 @@ class CombinedData(PairedData):
     """Both roles in one loader.
 
     Args:
-        target: As for `PairedData`.
-        source: As for `PairedData`.
+        target: A LightningDataModule with `train_dataset`, `val_dataset` and `test_dataset` after `setup`, and with
+            `task` unless `target_task` is given.
+        source: The same for the source.
         mode: `cycle` (both roles in every step), `proportional` or `temperature` (one role a step), or `aligned`
             (samples that carry both roles' targets: one backbone pass serves both).
         temperature: For `temperature`.
         aligned_dataset: For `aligned`: makes the one training dataset from the source's DataModule and the target's.
-        batch_size: As for `PairedData`.
-        num_workers: As for `PairedData`.
-        seed: As for `PairedData`.
-        accumulate: As for `PairedData`.
-        target_task: As for `PairedData`.
-        source_task: As for `PairedData`.
+        batch_size: Samples a step and role.
+        num_workers: Processes that load.
+        seed: Root of the orders.
+        accumulate: Batches an optimiser step; an epoch is a whole number of these.
+        target_task: The target's task where the DataModule does not say.
+        source_task: The source's.
 
     Raises:
         ValueError: If the mode is unknown, or `aligned` lacks its dataset.

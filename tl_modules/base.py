@@ -14,7 +14,7 @@ from tl_modules.batches import Batch, annotated, by_roles, size_of, targets_of
 from tl_modules.exporting import Exported
 from tl_modules.features import Features
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
-from tl_modules.heads import Head
+from tl_modules.heads import Head, build_head
 from tl_modules.optim import SCHEDULES, clip_islands, named_groups
 from tl_modules.parts import Parts, Wiring
 from tl_modules.passes import by_trunk, features_of
@@ -89,7 +89,7 @@ class TransferModule(LightningModule):
         if source_backbone is not None and len({names[1] for names in wires.values()}) < 2:
             raise ValueError(f"source_backbone: in {type(self).__name__} both roles go through one trunk")
         bodies = {"target": backbone, "source": backbone if source_backbone is None else source_backbone}
-        self.parts = Parts(wires, self.tasks, bodies, seed)
+        self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head)
         heads = {role: self.head(role) for role in self.tasks}
         self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks)
         self.plan = self.stages()
@@ -107,6 +107,10 @@ class TransferModule(LightningModule):
         """Return the source's and the target's head where one is kept: one part if the label names are the same."""
         same = "source" in self.tasks and self.tasks["target"].same_labels(self.tasks["source"])
         return ("shared", "shared") if same else ("source", "target")
+
+    def new_head(self, task: Task, dim: int, channels: list[int], strides: list[int], labels: list[str]) -> Head:
+        """Return a new head, by default its kind's; a subclass may give one of its own (see `heads.build_head`)."""
+        return build_head(task, dim, channels, strides, labels)
 
     def head(self, role: str) -> Head:
         """Return a role's head."""

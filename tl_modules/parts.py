@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
 
 from tl_modules.backbones import OwnTrunk, build_backbone
-from tl_modules.heads import build_head
+from tl_modules.heads import Head, build_head
 from tl_modules.seeding import seeded
 from tl_modules.stages import PART_KINDS
 from tl_modules.tasks import Task
@@ -24,12 +24,20 @@ class Parts(nn.Module):
         tasks: Task by role. A head that several roles go through has the union of their labels.
         backbones: Backbone by role, for `build_backbone`.
         seed: Root of the initial weights.
+        make_head: What builds a head, called as `heads.build_head` is.
 
     Raises:
         ValueError: If roles of different kinds share a head, or a stem a domain is asked of a module that is all trunk.
     """
 
-    def __init__(self, wires: Wiring, tasks: Mapping[str, Task], backbones: Mapping[str, Any], seed: int) -> None:
+    def __init__(
+        self,
+        wires: Wiring,
+        tasks: Mapping[str, Task],
+        backbones: Mapping[str, Any],
+        seed: int,
+        make_head: Callable[..., Head] = build_head,
+    ) -> None:
         super().__init__()
         self.wires = wires
         self.stem, self.trunk, self.head = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
@@ -47,7 +55,7 @@ class Parts(nn.Module):
                     raise ValueError(f"source and target share a head, but their kinds differ: {', '.join(kinds)}")
                 labels = list(dict.fromkeys(name for task in users for name in task.labels))
                 with seeded(seed, "init", "head", head):
-                    self.head[head] = build_head(tasks[role], body.dim, body.channels, body.strides, labels)
+                    self.head[head] = make_head(tasks[role], body.dim, body.channels, body.strides, labels)
             if isinstance(body, OwnTrunk) and len(self.stem) > len(self.trunk):
                 raise ValueError(
                     f"backbone={type(body.net).__name__}: this cell needs a stem a domain, and a module of one's own "
