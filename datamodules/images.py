@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -73,6 +73,8 @@ def fitted(picture: Picture, channels: int, size: tuple[int, int] | None, whole:
             image = image.resize((width, height), Image.Resampling.BILINEAR)
             offset = (-((width - size[1]) // 2), -((height - size[0]) // 2))
             image = image.crop((-offset[0], -offset[1], size[1] - offset[0], size[0] - offset[1]))
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{picture}: cannot be read as a picture") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{picture}: cannot be read as a picture ({' '.join(str(error).split())})") from error
     array = np.array(image)

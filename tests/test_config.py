@@ -19,11 +19,12 @@ from datamodules.image_folder import ImageFolder
 from datamodules.paired import MIXING
 from datamodules.scenes import TARGETS, Scenes
 from datamodules.torchvision_sets import TorchvisionSet
+from tests.mistakes import CELL_OPTIONS
 from tl_modules import augment, backbones
 from tl_modules.backbones import build_backbone
 from tl_modules.backbones.bag import bag
 from tl_modules.backbones.inputs import inputs
-from tl_modules.cube import BY_NAME, CELLS, SCRATCH_PATH
+from tl_modules.cube import CELLS, SCRATCH_PATH
 from tl_modules.found import timm_networks, torchvision_networks
 from tl_modules.heads import HEADS, build_head
 from tl_modules.optim import SCHEDULES
@@ -49,122 +50,6 @@ def says(*overrides: str) -> list[str]:
     except Exception as error:
         return lines(error)
     return []
-
-
-ALL_BACKBONES = ", ".join([*group_options("backbone"), *schema.NETWORKS])
-MAPS = ", ".join([*(name for name in schema.BACKBONES if name not in ("bag", "inputs")), *schema.NETWORKS])
-CELL_OPTIONS = "name, lr, weight_decay, clip, schedule"
-CELL_NAMES = ", ".join(sorted([*BY_NAME, "scratch"]))
-MISTAKES = {
-    "cell=multitsk": f"cell=multitsk: did you mean multitask? allowed: {CELL_NAMES}",
-    "": f"cell= is missing; choose one of {CELL_NAMES}",
-    "cell=multitask cell.lrr=1": f"cell.lrr: unknown option; did you mean lr? allowed: {CELL_OPTIONS}",
-    "cell=multitask +cell.foo=1": f"cell.foo=1: unknown; allowed: {CELL_OPTIONS}",
-    "cell=multitask cell.lr=-1": "cell.lr=-1: must be greater than 0",
-    "cell=multitask cell.lr=abc": "cell.lr=abc: must be a number",
-    "cell=multitask cell.lr=inf": "cell.lr=inf: must be a finite number",
-    "cell=multitask cell.clip=0": "cell.clip=0: must be greater than 0",
-    "cell=multitask cell.schedule=cosin": (
-        "cell.schedule=cosin: did you mean cosine? allowed: one_cycle, cosine, constant"
-    ),
-    "cell=multitask steps=x": "steps=x: must be a whole number",
-    "cell=multitask steps=0": "steps=0: must be at least 1",
-    "cell=multitask steps=true": "steps=true: must be a whole number",
-    "cell=multitask steps=1.5": "steps=1.5: must be a whole number",
-    "cell=multitask steps=9 epochs=2": "epochs=2: excludes steps=9; give one of the two",
-    "cell=multitask steps=null": "steps=null: must be at least 1 where epochs is not given",
-    "cell=task_finetuning steps=1": "steps=1: must be at least 2, one for each of the stages of task_finetuning",
-    "cell=multitask seed=-1": "seed=-1: must be at least 0",
-    "cell=multitask precision=fp16": "precision=fp16: did you mean bf16? allowed: auto, bf16, 32",
-    "cell=multitask logger=tensorbord": "logger=tensorbord: did you mean tensorboard? allowed: csv, tensorboard",
-    "cell=multitask trainer.devices=0": "trainer.devices=0: must be at least 1",
-    "cell=multitask datamodule.batch_size=0": "datamodule.batch_size=0: must be at least 1",
-    "cell=multitask datamodule.mode=cycel": (
-        "datamodule.mode=cycel: did you mean cycle? "
-        "allowed: cycle, proportional, temperature, aligned, merged, sequential"
-    ),
-    "cell=multitask datamodule.mode=merged": (
-        "datamodule.mode=merged: does not fit multitask; allowed: cycle, proportional, temperature, aligned"
-    ),
-    "cell=task_finetuning datamodule.mode=cycle": (
-        "datamodule.mode=cycle: does not fit task_finetuning; allowed: sequential"
-    ),
-    "cell=multitask datamodule.temperature=3": (
-        "datamodule.temperature=3: has no effect with datamodule.mode=cycle; it needs mode=temperature"
-    ),
-    "cell=multitask datamodule.mode=aligned source.image_size=64 target.image_size=48": (
-        "source.image_size=64: must equal target.image_size=48 with datamodule.mode=aligned, where they share a batch"
-    ),
-    "cell=multitask finetuning=full": (
-        "finetuning=full: has no effect in multitask, which learns source and target at once; leave it out"
-    ),
-    "cell=scratch finetuning=full": "finetuning=full: has no effect in scratch, which has no source; leave it out",
-    "cell=task_adaptation finetuning.freeze=[stem,trnk]": (
-        "finetuning.freeze.1=trnk: did you mean trunk? allowed: stem, trunk, head"
-    ),
-    "cell=task_adaptation finetuning=full finetuning.freeze=[stem,trunk,head]": (
-        "finetuning.freeze=[stem,trunk,head]: must leave a kind of part that learns"
-    ),
-    "cell=domain_adaptation finetuning.lr.trunk=0": "finetuning.lr.trunk=0: must be greater than 0",
-    "cell=task_adaptation +finetuning.lr.trunk=0.1": "finetuning.lr.trunk=0.1: has no effect, finetuning.freeze has it",
-    "cell=task_finetuning dataset@source=scenes/plain_segment": (
-        "cell=task_finetuning: source and target have different tasks digit-pixels (segmentation) and largest-digit "
-        "(classification) and different domains scenes-plain and scenes-textured; "
-        "the cell that fits is modality_transfer"
-    ),
-    "cell=multitask source.domain=elsewhere": (
-        "cell=multitask: source and target have different tasks digit-pixels (segmentation) and largest-digit "
-        "(classification) and different domains elsewhere and scenes-textured; the cell that fits is parallel_training"
-    ),
-    "cell=multitask dataset@source=imagnet": (
-        f"dataset@source=imagnet: did you mean imagenet? allowed: {', '.join(group_options('dataset'))}".replace(
-            "@source", ""
-        )
-    ),
-    "cell=multitask target.image_size=8": "target.image_size=8: must be at least 32",
-    "cell=multitask target.train_size=0": "target.train_size=0: must be at least 1",
-    "cell=multitask target.augment.shift=1": "target.augment.shift=1: must be less than 1",
-    "cell=multitask +target.augment.flp=true": (
-        "target.augment.flp=true: unknown; did you mean flip? allowed: flip, shift, scale, brightness"
-    ),
-    "cell=multitask target.ground=plain": (
-        "target.name=scenes/textured_classify: does not go with ground=plain, target=classify and kind=classification; "
-        "choose the dataset with dataset@target="
-    ),
-    "cell=multitask backbone=resnet19": (f"backbone=resnet19: did you mean resnet18? allowed: {ALL_BACKBONES}"),
-    "cell=multitask backbone.weights=DEFAULT": "backbone.weights=DEFAULT: must be null",
-    "cell=scratch backbone=resnet18 backbone.weights=IMAGENET1K_V2": (
-        "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1"
-    ),
-    "cell=scratch dataset@target=scenes/plain_detect backbone=inputs": (
-        f"backbone=inputs: has no feature maps, which target.task=digit-boxes (detection) needs; allowed: {MAPS}"
-    ),
-    "cell=scratch backbone=bag": (
-        f"backbone=bag: reads text, but target=scenes/textured_classify has images; allowed: {MAPS}, inputs"
-    ),
-    "cell=multitask target.backbone=resnet18": (
-        "target.backbone=resnet18: multitask has one trunk for both roles; set backbone= instead"
-    ),
-    "cell=parallel_training source.backbone=smal": (
-        f"source.backbone=smal: did you mean small? allowed: {ALL_BACKBONES}"
-    ),
-    "cell=multitask source_checkpoint=x": "source_checkpoint=x: has no effect in multitask, which has no source stage",
-    "cell=domain_adaptation source_checkpoint=nowhere.ckpt": (
-        "source_checkpoint=nowhere.ckpt: must be a checkpoint file, or the folder of a run with a finished stage"
-    ),
-    "cell=scratch optimized_metric=test/target/acuracy": (
-        "optimized_metric=test/target/acuracy: did you mean test/target/accuracy? allowed: val/target/accuracy, "
-        "test/target/accuracy, test/target/macro_f1, test/target/auroc, test/target/f1"
-    ),
-    "cell=multitask data_root=nowhere": "data_root=nowhere: must be a folder that exists",
-    "cell=multitask steps=[1": "steps=[1: cannot be read; expected option=value",
-    "cell=multitask experiment=quik": "experiment=quik: did you mean quick? allowed: quick",
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistake_is_answered_in_one_line(mistake):
-    assert says(*mistake.split()) == [MISTAKES[mistake]]
 
 
 def test_several_mistakes_are_answered_at_once():

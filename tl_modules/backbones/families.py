@@ -34,12 +34,14 @@ def family(name: str, channels: int = 3, weights: str | None = None, image_size:
     """
     cause: Exception | None = None
     for trial in (image_size,) if image_size else TRIAL_WITHOUT_SIZE:
-        net, (mean, std) = _network(name, weights, image_size)
         try:
+            net, (mean, std) = _network(name, weights, image_size)
             return cut(net, channels, trial, mean, std, classifier=not name.startswith(TIMM))
         except REFUSALS as error:
+            if str(error).startswith("backbone"):
+                raise
             cause = error
-    said = (" ".join(str(cause).split()) or type(cause).__name__)[:160]
+    said = (" ".join(str(cause).split()) or type(cause).__name__).split(". ")[0][:160]
     smallest = next((size for size in TRIAL_SIZES if _takes(name, size)), None)
     if image_size is None or smallest in (None, image_size):
         raise ValueError(f"backbone={name}: cannot be cut into stem and trunk: {said}") from cause

@@ -52,6 +52,10 @@ def run(main: Callable[[], Any]) -> None:
         _leave(lines(error), BAD_CONFIG)
     except RunError as error:
         _leave(str(error).splitlines(), FAILED)
+    except OSError as error:
+        given = [argument for argument in sys.argv[1:] if argument.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+        where = given[-1] if given else f"the folder {Path.cwd()}"
+        _leave([f"{where}: cannot be written ({error.strerror or error})"], FAILED)
 
 
 def checked(cfg: DictConfig) -> dict[str, Any]:
@@ -210,7 +214,8 @@ def _missing_option(file: str) -> str:
 
 
 def _no_choice(group: str) -> str:
-    return f"{group}= is missing; choose one of {', '.join(group_options(group))}"
+    more = [networks.AUTO] if group == "cell" else []
+    return f"{group}= is missing; choose one of {', '.join([*group_options(group), *more])}"
 
 
 def _no_group(group: str) -> str:

@@ -320,8 +320,8 @@ def options_of(path: str, dataset: str | None = None) -> list[str]:
     if not above:
         return [*GROUPS, *Root.model_fields]
     if above[0] in ("source", "target") and above[1:] in ([], ["augment"]):
-        return _names(AugmentOptions if above[1:] else DATASETS.get(str(dataset), Dataset))
-    return _names(GROUPS[above[0]]) if above[0] in GROUPS and not above[1:] else []
+        return names(AugmentOptions if above[1:] else DATASETS.get(str(dataset), Dataset))
+    return names(GROUPS[above[0]]) if above[0] in GROUPS and not above[1:] else []
 
 
 def near(value: object, allowed: Iterable[object]) -> str:
@@ -346,7 +346,8 @@ def plain(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-def _names(model: type[Group]) -> list[str]:
+def names(model: type[Group]) -> list[str]:
+    """Return a group's options by name."""
     return [key for key, field in model.model_fields.items() if field.alias is None]
 
 
@@ -389,7 +390,7 @@ def _value(problem: Mapping[str, Any], node: Any) -> Any:
 def _says(problem: Mapping[str, Any], model: type[Group]) -> str:
     kind, context, loc = problem["type"], problem.get("ctx", {}), problem["loc"]
     if kind == "extra_forbidden":
-        allowed = _names(AugmentOptions if len(loc) > 1 else model)
+        allowed = names(AugmentOptions if len(loc) > 1 else model)
         return f"unknown; {near(loc[-1], allowed)}allowed: {', '.join(allowed)}"
     if kind == "missing":
         return "is required"
@@ -423,7 +424,7 @@ def _check_backbone(path: str, given: Any) -> list[str]:
 
 
 def _no_backbone(name: object) -> str:
-    allowed = ", ".join([*BACKBONES, *NETWORKS])
+    allowed = ", ".join([*sorted(BACKBONES), *NETWORKS])
     return f"{plain(name)}: {near(name, [*BACKBONES, *torchvision_networks()])}allowed: {allowed}"
 
 

@@ -1,0 +1,256 @@
+"""Mistakes and the lines that answer them: tested one by one, and shown in `docs/errors.md`.
+
+`python -m tests.mistakes` writes that page anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from tl_modules.cube import BY_NAME
+from tl_modules.run import schema
+from tl_modules.run.cli import group_options
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
+ALL_BACKBONES = ", ".join([*group_options("backbone"), *schema.NETWORKS])
+MAPS = ", ".join([*(name for name in schema.BACKBONES if name not in ("bag", "inputs")), *schema.NETWORKS])
+INTRODUCTION = """\
+Made by `python -m tests.mistakes` from the cases that the tests run. Wrong options, paths and pairs are answered before
+anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run. The
+traceback of what fails later is in the run's folder, in `error.log`, and a run that failed has no `results.json`."""
+CELL_OPTIONS = "name, lr, weight_decay, clip, schedule"
+CELL_NAMES = ", ".join([*sorted([*BY_NAME, "scratch"]), "auto"])
+CONFIGURATION = {
+    "cell=multitsk": f"cell=multitsk: did you mean multitask? allowed: {CELL_NAMES}",
+    "": f"cell= is missing; choose one of {CELL_NAMES}",
+    "cell=multitask cell.lrr=1": f"cell.lrr=1: unknown option; did you mean lr? allowed: {CELL_OPTIONS}",
+    "cell=multitask +cell.foo=1": f"cell.foo=1: unknown; allowed: {CELL_OPTIONS}",
+    "cell=multitask cell.lr=-1": "cell.lr=-1: must be greater than 0",
+    "cell=multitask cell.lr=abc": "cell.lr=abc: must be a number",
+    "cell=multitask cell.lr=inf": "cell.lr=inf: must be a finite number",
+    "cell=multitask cell.clip=0": "cell.clip=0: must be greater than 0",
+    "cell=multitask cell.schedule=cosin": (
+        "cell.schedule=cosin: did you mean cosine? allowed: one_cycle, cosine, constant"
+    ),
+    "cell=multitask steps=x": "steps=x: must be a whole number",
+    "cell=multitask steps=0": "steps=0: must be at least 1",
+    "cell=multitask steps=true": "steps=true: must be a whole number",
+    "cell=multitask steps=1.5": "steps=1.5: must be a whole number",
+    "cell=multitask steps=9 epochs=2": "epochs=2: excludes steps=9; give one of the two",
+    "cell=multitask steps=null": "steps=null: must be at least 1 where epochs is not given",
+    "cell=task_finetuning steps=1": "steps=1: must be at least 2, one for each of the stages of task_finetuning",
+    "cell=multitask seed=-1": "seed=-1: must be at least 0",
+    "cell=multitask precision=fp16": "precision=fp16: did you mean bf16? allowed: auto, bf16, 32",
+    "cell=multitask logger=tensorbord": "logger=tensorbord: did you mean tensorboard? allowed: csv, tensorboard",
+    "cell=multitask trainer.devices=0": "trainer.devices=0: must be at least 1",
+    "cell=multitask datamodule.batch_size=0": "datamodule.batch_size=0: must be at least 1",
+    "cell=multitask datamodule.mode=cycel": (
+        "datamodule.mode=cycel: did you mean cycle? "
+        "allowed: cycle, proportional, temperature, aligned, merged, sequential"
+    ),
+    "cell=multitask datamodule.mode=merged": (
+        "datamodule.mode=merged: does not fit multitask; allowed: cycle, proportional, temperature, aligned"
+    ),
+    "cell=task_finetuning datamodule.mode=cycle": (
+        "datamodule.mode=cycle: does not fit task_finetuning; allowed: sequential"
+    ),
+    "cell=multitask datamodule.temperature=3": (
+        "datamodule.temperature=3: has no effect with datamodule.mode=cycle; it needs mode=temperature"
+    ),
+    "cell=multitask datamodule.mode=aligned source.image_size=64 target.image_size=48": (
+        "source.image_size=64: must equal target.image_size=48 with datamodule.mode=aligned, where they share a batch"
+    ),
+    "cell=multitask finetuning=full": (
+        "finetuning=full: has no effect in multitask, which learns source and target at once; leave it out"
+    ),
+    "cell=scratch finetuning=full": "finetuning=full: has no effect in scratch, which has no source; leave it out",
+    "cell=task_adaptation finetuning.freeze=[stem,trnk]": (
+        "finetuning.freeze.1=trnk: did you mean trunk? allowed: stem, trunk, head"
+    ),
+    "cell=task_adaptation finetuning=full finetuning.freeze=[stem,trunk,head]": (
+        "finetuning.freeze=[stem,trunk,head]: must leave a kind of part that learns"
+    ),
+    "cell=domain_adaptation finetuning.lr.trunk=0": "finetuning.lr.trunk=0: must be greater than 0",
+    "cell=task_adaptation +finetuning.lr.trunk=0.1": "finetuning.lr.trunk=0.1: has no effect, finetuning.freeze has it",
+    "cell=task_finetuning dataset@source=scenes/plain_segment": (
+        "cell=task_finetuning: source and target have different tasks digit-pixels (segmentation) and largest-digit "
+        "(classification) and different domains scenes-plain and scenes-textured; "
+        "the cell that fits is modality_transfer"
+    ),
+    "cell=multitask source.domain=elsewhere": (
+        "cell=multitask: source and target have different tasks digit-pixels (segmentation) and largest-digit "
+        "(classification) and different domains elsewhere and scenes-textured; the cell that fits is parallel_training"
+    ),
+    "cell=multitask dataset@source=imagnet": (
+        f"dataset@source=imagnet: did you mean imagenet? allowed: {', '.join(group_options('dataset'))}"
+    ),
+    "cell=multitask target.image_size=8": "target.image_size=8: must be at least 32",
+    "cell=multitask target.train_size=0": "target.train_size=0: must be at least 1",
+    "cell=multitask target.augment.shift=1": "target.augment.shift=1: must be less than 1",
+    "cell=multitask +target.augment.flp=true": (
+        "target.augment.flp=true: unknown; did you mean flip? allowed: flip, shift, scale, brightness"
+    ),
+    "cell=multitask target.ground=plain": (
+        "target.name=scenes/textured_classify: does not go with ground=plain, target=classify and kind=classification; "
+        "choose the dataset with dataset@target="
+    ),
+    "cell=multitask backbone=resnet19": (f"backbone=resnet19: did you mean resnet18? allowed: {ALL_BACKBONES}"),
+    "cell=multitask backbone.weights=DEFAULT": "backbone.weights=DEFAULT: must be null",
+    "cell=scratch backbone=resnet18 backbone.weights=IMAGENET1K_V2": (
+        "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1"
+    ),
+    "cell=scratch dataset@target=scenes/plain_detect backbone=inputs": (
+        f"backbone=inputs: has no feature maps, which target.task=digit-boxes (detection) needs; allowed: {MAPS}"
+    ),
+    "cell=scratch backbone=bag": (
+        f"backbone=bag: reads text, but target=scenes/textured_classify has images; allowed: {MAPS}, inputs"
+    ),
+    "cell=multitask target.backbone=resnet18": (
+        "target.backbone=resnet18: multitask has one trunk for both roles; set backbone= instead"
+    ),
+    "cell=parallel_training source.backbone=smal": (
+        f"source.backbone=smal: did you mean small? allowed: {ALL_BACKBONES}"
+    ),
+    "cell=multitask source_checkpoint=x": "source_checkpoint=x: has no effect in multitask, which has no source stage",
+    "cell=domain_adaptation source_checkpoint=nowhere.ckpt": (
+        "source_checkpoint=nowhere.ckpt: must be a checkpoint file, or the folder of a run with a finished stage"
+    ),
+    "cell=scratch optimized_metric=test/target/acuracy": (
+        "optimized_metric=test/target/acuracy: did you mean test/target/accuracy? allowed: val/target/accuracy, "
+        "test/target/accuracy, test/target/macro_f1, test/target/auroc, test/target/f1"
+    ),
+    "cell=multitask data_root=nowhere": "data_root=nowhere: must be a folder that exists",
+    "cell=multitask steps=[1": "steps=[1: cannot be read; expected option=value",
+    "cell=multitask experiment=quik": "experiment=quik: did you mean quick? allowed: quick",
+}
+
+FILES = {
+    "dataset@target=image_folder": "target.root=null: must be the folder that holds the class folders",
+    "dataset@target=image_folder target.root=nowhere": "target.root=nowhere: must be a folder that exists",
+    "dataset@target=image_folder target.root=empty": (
+        "target.root=empty: must hold a folder a class, but empty holds no class folders"
+    ),
+    "dataset@target=image_folder target.root=flat": (
+        "target.root=flat: must hold a folder a class, but flat holds pictures outside of class folders"
+    ),
+    "dataset@target=image_folder target.root=hollow": "target.root=hollow: the class bee has no pictures in hollow",
+    "dataset@target=image_folder target.root=novel": (
+        "target.root=novel: novel/test/wasp is a class that novel/train has not"
+    ),
+    "dataset@target=image_folder target.root=insects target.splits={train:training}": (
+        "target.root=insects: must hold the folder training; it holds ant, bee"
+    ),
+    "dataset@target=mnist target.download=false": "target.root=data: must be a folder that exists where download=false",
+    "dataset@target=mnist target.dowload=false": (
+        "target.dowload=false: unknown option; did you mean download? allowed: "
+        + ", ".join(schema.names(schema.TorchvisionSet))
+    ),
+    "dataset@target=torchvision": "target.dataset= is missing; the dataset's file in conf/ says what it is",
+    "dataset@target=image_folder target.root=insects backbone=bag": (
+        f"backbone=bag: reads text, but target=image_folder has images; allowed: {MAPS}, inputs"
+    ),
+    "backbone=timm/resnet10x": (
+        "backbone=timm/resnet10x: timm has no such model; did you mean resnet10t or resnet101 or resnet101s?"
+    ),
+    "cell=auto": "order=null: cell=auto needs one of sequential, simultaneous",
+    "cell=multitask order=sequential": "order=sequential: is for cell=auto; cell=multitask has its own order",
+    "cell=multitask dataset@source=mnist dataset@target=kmnist source.domain=x target.domain=x datamodule.mode=aligned": (
+        "datamodule.mode=aligned: needs samples that carry both roles' targets; of conf/dataset only scenes/ do"
+    ),
+    "cell=dataset_merging dataset@source=svhn dataset@target=mnist source.domain=digits-mnist": (
+        "source.channels=3: must equal target.channels=1 with datamodule.mode=merged, where they share a batch"
+    ),
+}
+RUNNING = {
+    "hydra.run.dir=flat/1.png/run": "hydra.run.dir=flat/1.png/run: cannot be written (Not a directory)",
+    "dataset@target=image_folder target.root=corrupt": ("corrupt/bee/1.png: cannot be read as a picture"),
+    "dataset@target=image_folder target.root=insects target.train_size=50": (
+        "target.train_size=50: must be at most 8, the training samples beside val"
+    ),
+    "dataset@target=image_folder target.root=insects target.val_size=12": (
+        "target.val_size=12: must be less than 10, the samples it is cut off"
+    ),
+    "dataset@target=image_folder target.root=insects target.image_size=null": (
+        "target.image_size=null: the pictures differ in size (10x9, 13x12); give one"
+    ),
+    "dataset@target=mnist target.root=empty target.download=false": "target.root=empty: MNIST is not there",
+    "dataset@target=torchvision target.dataset=Mnist": "target.dataset='Mnist': torchvision.datasets has no such set",
+    "dataset@target=torchvision target.dataset=SVHN": (
+        "target.published=null: SVHN publishes splits by its option split; give {train: {split: train}, "
+        "test: {split: test}} or as its documentation says"
+    ),
+    "target.train_size=32 backbone=maxvit_t": (
+        "backbone=maxvit_t: does not take images of 48 pixels; the smallest size that it takes is 224 "
+        "(Input size (12, 12) of block 0 is not divisible by partition size 7)"
+    ),
+}
+PREDICTING = {
+    "run=insects": "input= is missing; python predict.py --help shows the options",
+    "run=insects input=insects": "run=insects: must be the folder of a finished run, but it has no results.json",
+    "run=insects inptu=x": (
+        "inptu=x: unknown option; did you mean input? allowed: run, input, out, role, cell, draw, batch"
+    ),
+    "run=insects input=insects batch=0": "batch=0: must be a whole number, at least 1",
+}
+
+
+class Case(NamedTuple):
+    """A command line in the folder that `make_files` makes, the line that answers it, and the exit code."""
+
+    program: str
+    command: str
+    line: str
+    code: int
+
+
+def cases() -> dict[str, list[Case]]:
+    """Return the cases by what they are about."""
+
+    def made(program: str, lines: dict[str, str], code: int) -> list[Case]:
+        scratch = {command: program == "train.py" and command and "cell=" not in command for command in lines}
+        return [Case(program, f"cell=scratch {c}" if scratch[c] else c, line, code) for c, line in lines.items()]
+
+    return {
+        "Options": made("train.py", CONFIGURATION, 2),
+        "Files, networks and pairs, before the run": made("train.py", FILES, 2),
+        "What only the files, the network or the disk tell": made("train.py", RUNNING, 1),
+        "predict.py": made("predict.py", PREDICTING, 2),
+    }
+
+
+def make_files(folder: Path) -> None:
+    """Make the folders that the commands name."""
+
+    def picture(path: str, size: int = 8) -> None:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (size + 1, size), (size * 9 % 255, 90, 30)).save(folder / path)
+
+    for i in range(6):
+        for label in ("ant", "bee"):
+            picture(f"insects/{label}/{i}.png", 8 + i)
+            picture(f"corrupt/{label}/{i}.png")
+    for path in ("flat/1.png", "hollow/ant/1.png", "novel/train/ant/1.png", "novel/test/wasp/1.png"):
+        picture(path)
+    (folder / "corrupt" / "bee" / "1.png").write_bytes(b"no picture")
+    (folder / "hollow" / "bee").mkdir()
+    (folder / "hollow" / "bee" / "notes.txt").touch()
+    (folder / "empty").mkdir()
+
+
+def page() -> str:
+    """Return the page of all cases as Markdown."""
+    text = ["# Mistakes and how they are answered", "", INTRODUCTION, ""]
+    for title, some in cases().items():
+        text += [f"## {title}", "", f"Exit code {some[0].code}.", ""]
+        for case in some:
+            command = " ".join(["python", case.program, case.command]).strip()
+            text += ["```", f"$ {command}", case.line, "```", ""]
+    return "\n".join(text)
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page())
