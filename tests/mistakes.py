@@ -157,7 +157,7 @@ FILES = {
     ),
     "cell=auto": "order=null: cell=auto needs one of sequential, simultaneous",
     "cell=multitask order=sequential": "order=sequential: is for cell=auto; cell=multitask has its own order",
-    "cell=multitask dataset@source=mnist dataset@target=kmnist source.domain=x target.domain=x datamodule.mode=aligned": (
+    "cell=multitask dataset@source=mnist dataset@target=kmnist target.domain=digits-mnist datamodule.mode=aligned": (
         "datamodule.mode=aligned: needs samples that carry both roles' targets; of conf/dataset only scenes/ do"
     ),
     "cell=dataset_merging dataset@source=svhn dataset@target=mnist source.domain=digits-mnist": (

@@ -29,7 +29,7 @@ from tl_modules.found import timm_networks, torchvision_networks
 from tl_modules.heads import HEADS, build_head
 from tl_modules.optim import SCHEDULES
 from tl_modules.run import schema
-from tl_modules.run.cli import CONF, checked, group_options, lines, with_resumed
+from tl_modules.run.cli import CONF, announced, checked, group_options, lines, with_resumed
 from tl_modules.run.schema import ConfigError, check
 from tl_modules.stages import FINETUNINGS, PART_KINDS
 from tl_modules.tasks import KINDS, Task
@@ -301,3 +301,37 @@ def test_readme_import_example_trains(monkeypatch):
         "target_loader": loader(label=torch.tensor([0, 1, 0, 1])),
     }
     exec(textwrap.dedent(code), scope)
+
+
+@pytest.mark.parametrize("order", ["sequential", "simultaneous"])
+@pytest.mark.parametrize("source", ["textured_classify", "plain_classify", "textured_count", "plain_count"])
+def test_auto_finds_the_cell_of_the_pair_and_keeps_it(source, order, capsys):
+    asked = ["cell=auto", f"order={order}", f"dataset@source=scenes/{source}", "steps=40", "cell.lr=0.01"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        values = checked(announced(compose("train", asked), asked))
+    ground, target = source.split("_")
+    found = next(c for c in CELLS if c[1:4] == (target == "classify", ground == "textured", order == "sequential"))
+    assert (values["cell"]["name"], values["cell"]["_target_"]) == (found.name, found.path)
+    assert values["source"]["name"] == f"scenes/{source}" and values["steps"] == 40 and values["cell"]["lr"] == 0.01
+    assert capsys.readouterr().out.endswith(f"this is cell={found.name}\n")
+
+
+def test_auto_is_no_cell_of_a_sweep_over_all():
+    assert "auto" not in group_options("cell")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        from hydra.core.global_hydra import GlobalHydra
+
+        assert "auto" not in GlobalHydra.instance().config_loader().get_group_options("cell")
+
+
+def test_every_network_has_a_config_and_sweeps():
+    for name in ("resnet18", "vit_b_16", "timm/resnet10t"):
+        assert composed("cell=scratch", f"backbone={name}")["backbone"] == {
+            "name": name,
+            "weights": None,
+            "image_size": None,
+        }
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        from hydra.core.global_hydra import GlobalHydra
+
+        assert set(torchvision_networks()) < set(GlobalHydra.instance().config_loader().get_group_options("backbone"))

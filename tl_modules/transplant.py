@@ -39,7 +39,8 @@ class Report:
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     """Adapt a first convolution's filters to another number of input channels.
 
-    Channels are repeated in turn and scaled so that the response to a grey picture stays the same.
+    Channels are repeated in turn and scaled so that the response keeps its size; to a grey picture it stays the same
+    for one channel and for multiples of the old number.
 
     Args:
         weight: Filters `(O, I, h, w)`.

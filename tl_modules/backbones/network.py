@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from tl_modules.features import Features
 from tl_modules.transplant import adapt_channels
 
 FINEST = 4
+LARGER = 64
 MOST_EXTRA_TOKENS = 16
 
 
@@ -57,25 +59,30 @@ class NetworkTrunk(Trunk):
         handed: The module at the first layer's place.
         channels: Channels of the pictures that the uncut network takes.
         trial: The stem's output for one square picture.
+        larger: The same for one larger by `LARGER`, from which the maps' strides are read. A network that takes one
+            size only refuses it.
 
     Raises:
         ValueError: If the network gives no vector a picture.
     """
 
-    def __init__(self, net: nn.Module, handed: Handed, channels: int, trial: Stemmed) -> None:
+    def __init__(self, net: nn.Module, handed: Handed, channels: int, trial: Stemmed, larger: Stemmed) -> None:
         super().__init__()
         self.net, self.handed, self.image_channels = net, handed, channels
         self.maps: dict[int, MapOf] = {}
         modes = {module: module.training for module in net.modules()}
         net.eval()
+        blocks, grown = [name for name, _ in _blocks(net)], {}
         with torch.no_grad():
-            pooled, outputs = self._run(trial, [name for name, _ in _blocks(net)])
+            pooled, outputs = self._run(trial, blocks)
+            with suppress(ValueError, RuntimeError, IndexError):
+                grown = self._run(larger, blocks)[1]
         for module, training in modes.items():
             module.training = training
         if not isinstance(pooled, Tensor) or pooled.ndim != 2:
             raise ValueError(f"{type(net).__name__} gives no vector a picture without its classifier")
         for name, output in outputs.items():
-            found = _map_of(name, output, (trial.size or (0, 0))[0])
+            found = _map_of(name, output, grown.get(name), (trial.size or (0, 0))[0])
             self.maps |= {} if found is None else {found[0]: found[1]}
         self.dim, self.strides = pooled.shape[1], sorted(self.maps)
         self.channels = [self.maps[stride].channels for stride in self.strides]
@@ -150,8 +157,8 @@ def cut(
         conv.in_channels = channels
     stem = ImageStem(conv, mean, std)
     with torch.no_grad():
-        trial = stem({"image": torch.zeros(1, channels, size, size)})
-    return Backbone(stem, NetworkTrunk(net, handed, expected, trial))
+        trials = [stem({"image": torch.zeros(1, channels, side, side)}) for side in (size, size + LARGER)]
+    return Backbone(stem, NetworkTrunk(net, handed, expected, *trials))
 
 
 def _blocks(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -163,11 +170,11 @@ def _blocks(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, child
 
 
-def _map_of(block: str, output: Tensor, size: int) -> tuple[int, MapOf] | None:
+def _map_of(block: str, output: Tensor, grown: Tensor | None, size: int) -> tuple[int, MapOf] | None:
     """Return stride and description of a block's output for a square picture, or None if it is no map.
 
-    Sides need not divide the picture's: families round and pad differently, so the nearest power of two is the stride.
-    Tokens have the stride of their patches.
+    Families round and pad differently, so a map's side alone does not tell its stride: the side's growth with the
+    picture's does, and where the network takes one size only, the nearest power of two is taken.
     """
     if output.ndim == 3:
         for extra in range(MOST_EXTRA_TOKENS + 1):
@@ -178,8 +185,9 @@ def _map_of(block: str, output: Tensor, size: int) -> tuple[int, MapOf] | None:
         return None
     for layout, first, channels in (("channels first", 2, 1), ("channels last", 1, 3)):
         rows, columns = output.shape[first : first + 2]
-        stride = 2 ** round(math.log2(size / rows))
-        if rows == columns and rows > 1 and stride >= FINEST:
+        more = 0 if grown is None else grown.shape[first] - rows
+        stride = round(LARGER / more) if more > 0 else 2 ** round(math.log2(size / rows))
+        if rows == columns and rows > 1 and stride >= FINEST and (grown is None or more > 0):
             return stride, MapOf(block, layout, output.shape[channels])
     return None
 

@@ -1,0 +1,143 @@
+"""`predict.py` on runs as `train.py` leaves them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tl_modules.run import predict_cli
+from tl_modules.run.predicting import Sample, load, mask_on_picture, on_picture
+
+LABELS = {
+    "classification": ["a", "b", "c"],
+    "multilabel": ["a", "b"],
+    "regression": [],
+    "segmentation": ["background", "a"],
+    "detection": ["a", "b"],
+}
+
+
+def run_of(folder, kind, backbone="small", text=False):
+    """Write the folder of a finished run with an untrained module."""
+    from tl_modules import TransferModule
+
+    task = {"name": f"my {kind}", "kind": kind, "labels": LABELS[kind], "domain": "d"}
+    module = TransferModule(task, backbone=backbone)
+    if kind == "detection":  # so that an untrained head finds something
+        torch.nn.init.constant_(module.head("target").fcos.classification_head.cls_logits.bias, 1.0)
+    stage = folder / "checkpoints" / "target"
+    stage.mkdir(parents=True)
+    checkpoint = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+    checkpoint |= {"pytorch-lightning_version": "2.6.6", "epoch": 0, "global_step": 0, "loops": {}}
+    module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, stage / "best.ckpt")
+    (stage / "DONE.json").write_text(json.dumps({"checkpoint": "best.ckpt"}))
+    (folder / "config.yaml").write_text("cell:\n  name: scratch\n  _target_: os.system\n")
+    results = {"cell": "scratch", "target": {"image": None if text else [3, 32, 32]}, "source": None}
+    (folder / "results.json").write_text(json.dumps(results))
+    return module.eval()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.RandomState(0)
+    for i, size in enumerate(((32, 32), (40, 60), (100, 50))):
+        path = tmp_path / "in" / f"sub{i}" / "x.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(rng.randint(0, 255, (*size, 3)).astype(np.uint8)).save(path)
+    return tmp_path / "in"
+
+
+def call(*arguments):
+    predict_cli.main([str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_pictures_are_predicted_named_and_drawn(kind, tmp_path, pictures, capsys):
+    module = run_of(tmp_path / "run", kind)
+    call(f"run={tmp_path / 'run'}", f"input={pictures}", "draw=2", "batch=2")
+    out = tmp_path / "run" / "predictions"
+    assert "3 predictions of my" in capsys.readouterr().out
+    rows = json.loads((out / "predictions.json").read_text())
+    assert [row["input"] for row in rows] == [str(path) for path in sorted(pictures.rglob("*.png"))]
+    assert len(list((out / "drawn").iterdir())) == 2
+    with open(out / "predictions.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    image = torch.from_numpy(np.array(Image.open(rows[0]["input"]))).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        wanted = module.head("target").predict(module(image))
+    if kind == "classification":
+        assert rows[0]["label"] == LABELS[kind][int(wanted[0].argmax())]
+        assert float(table[0]["probability"]) == pytest.approx(float(wanted[0].max()), abs=1e-5)
+    elif kind == "multilabel":
+        assert float(table[0]["b"]) == pytest.approx(float(wanted[0, 1]), abs=1e-5)
+    elif kind == "regression":
+        assert float(table[0]["value"]) == pytest.approx(float(wanted[0]), abs=1e-5)
+    elif kind == "segmentation":
+        for row, size in zip(rows, ((32, 32), (40, 60), (100, 50)), strict=True):
+            mask = np.array(Image.open(out / row["mask"]))
+            assert mask.shape == size and sum(row["pixels"].values()) == mask.size
+        assert np.array_equal(np.array(Image.open(out / rows[0]["mask"])), wanted[0].numpy())
+    else:
+        assert len(table) == sum(len(row["boxes"]) for row in rows) > 0
+        assert np.allclose([one["box"] for one in rows[0]["boxes"]], wanted[0]["boxes"].numpy(), atol=0.06)
+        for row, (height, width) in zip(rows, ((32, 32), (40, 60), (100, 50)), strict=True):
+            boxes = np.array([one["box"] for one in row["boxes"]])
+            assert (boxes >= 0).all() and (boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all()
+
+
+def test_boxes_and_masks_come_back_to_the_pictures_pixels():
+    sample = Sample("x", {}, None, scale=0.4, offset=(0, 4), size=(20, 40))
+    assert on_picture([0, 4, 16, 12], sample) == [0, 0, 40, 20]
+    assert on_picture([4, 6, 8, 8], sample) == pytest.approx([10, 5, 20, 10])
+    mask = torch.zeros(16, 16, dtype=torch.long)
+    mask[6:8, 4:8] = 1
+    shown = mask_on_picture(mask, sample)
+    rows, columns = torch.where(shown == 1)
+    assert shown.shape == (20, 40)
+    assert (int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())) == (5, 9, 10, 19)
+
+
+def test_texts_are_predicted_line_by_line(tmp_path, pictures, capsys):
+    run_of(tmp_path / "run", "classification", "bag", text=True)
+    (tmp_path / "texts.txt").write_text("one line\n\nanother one\n")
+    call(f"run={tmp_path / 'run'}", f"input={tmp_path / 'texts.txt'}", f"out={tmp_path / 'out'}")
+    rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [row["input"] for row in rows] == ["texts.txt:1", "texts.txt:3"]
+    with pytest.raises(SystemExit) as left:
+        call(f"run={tmp_path / 'run'}", f"input={pictures}")
+    assert left.value.code == 1
+    assert capsys.readouterr().err.endswith("this run takes a text file, one text a line\n")
+
+
+def test_a_run_of_train_is_loaded_by_its_cells_name_not_by_a_path_in_its_folder(tmp_path, pictures):
+    module = run_of(tmp_path / "run", "classification")
+    loaded = load(tmp_path / "run", None)
+    assert type(loaded).__name__ == "TransferModule"
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in module.state_dict().items())
+    with pytest.raises(SystemExit) as left:
+        call(f"run={tmp_path / 'run'}", f"input={pictures}", "cell=datamodules.scenes.Scenes")
+    assert left.value.code == 1
+
+
+def test_a_corrupt_picture_is_named(tmp_path, pictures, capsys):
+    run_of(tmp_path / "run", "classification")
+    (pictures / "sub1" / "x.png").write_bytes(b"nothing")
+    with pytest.raises(SystemExit) as left:
+        call(f"run={tmp_path / 'run'}", f"input={pictures}")
+    assert left.value.code == 1
+    assert "x.png: cannot be read as a picture" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "run" / "predictions" / "predictions.json").exists()
+
+
+def test_help_names_every_option(capsys):
+    with pytest.raises(SystemExit) as left:
+        call("--help")
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {option}  " in shown for option in predict_cli.OPTIONS)
