@@ -292,7 +292,7 @@ def test_partial_labels_change_nothing_else() -> None:
 
     def losses(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         features = module.features(batch)
-        return {role: module._loss(role, features, batch) for role in ("source", "target")}
+        return {role: module.loss(role, features, batch) for role in ("source", "target")}
 
     mixed, alone = losses(partial), losses(dataset.batch(rows[:2]))
     assert torch.allclose(mixed["target"], alone["target"])

@@ -183,12 +183,13 @@ class TransferModule(LightningModule):
         for units in by_trunk(self.parts, batches):
             torch.manual_seed(seed_of(*address, [key for key, _ in units]))
             for (key, role), features in features_of(self.parts, batches, units).items():
-                losses[role] = self._loss(role, features, batches[key])
+                losses[role] = self.loss(role, features, batches[key])
         if self.trainer.global_step % getattr(self.trainer, "log_every_n_steps", 50) == 0:
             self.log_dict({f"train/{role}/loss": loss.detach() for role, loss in losses.items()}, batch_size=1)
         return torch.stack(list(losses.values())).sum()
 
-    def _loss(self, role: str, features: Features, batch: Batch) -> Tensor:
+    def loss(self, role: str, features: Features, batch: Batch) -> Tensor:
+        """Return a role's loss on a batch with its features; zero, tied to them, where nothing is to be learned."""
         head, merged = self.head(role), "role" in batch
         found = targets_of(batch, self.tasks[role], head.key)
         if found is None or not (merged or role in self.stage.learn):
