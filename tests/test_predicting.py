@@ -38,7 +38,7 @@ def run_of(folder, kind, backbone="small", text=False):
     torch.save(checkpoint, stage / "best.ckpt")
     (stage / "DONE.json").write_text(json.dumps({"checkpoint": "best.ckpt"}))
     (folder / "config.yaml").write_text("cell:\n  name: scratch\n  _target_: os.system\n")
-    results = {"cell": "scratch", "target": {"image": None if text else [3, 32, 32]}, "source": None}
+    results = {"cell": "scratch", "target": {"image": None if text else [3, 32, 32]}, "test": {"target/loss": 1.0}}
     (folder / "results.json").write_text(json.dumps(results))
     return module.eval()
 
@@ -123,6 +123,9 @@ def test_a_run_of_train_is_loaded_by_its_cells_name_not_by_a_path_in_its_folder(
     with pytest.raises(SystemExit) as left:
         call(f"run={tmp_path / 'run'}", f"input={pictures}", "cell=datamodules.scenes.Scenes")
     assert left.value.code == 1
+    with pytest.raises(SystemExit) as left:
+        call(f"run={tmp_path / 'run'}", f"input={pictures}", "role=source")
+    assert left.value.code == 2
 
 
 def test_a_corrupt_picture_is_named(tmp_path, pictures, capsys):

@@ -85,9 +85,9 @@ def read(arguments: Sequence[str]) -> dict[str, Any]:
     if not (folder / "results.json").is_file():
         raise ValueError(f"run={folder}: must be the folder of a finished run, but it has no results.json")
     results = json.loads((folder / "results.json").read_text())
-    if options["role"] not in ("target", "source") or results.get(options["role"]) is None:
-        roles = [role for role in ("target", "source") if results.get(role) is not None]
-        raise ValueError(f"role={options['role']}: allowed: {', '.join(roles)}")
+    roles = [role for role in ("target", "source") if any(key.startswith(f"{role}/") for key in results["test"])]
+    if options["role"] not in roles:
+        raise ValueError(f"role={options['role']}: allowed, as heads of the run that are in use: {', '.join(roles)}")
     if options["cell"] is None and results["cell"] not in (*BY_NAME, SCRATCH):
         raise ValueError(f"cell= is missing: the run's cell {results['cell']} is none of ours; name its class")
     options["input"] = found(Path(options["input"]))

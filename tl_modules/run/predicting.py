@@ -93,9 +93,12 @@ def load(run: Path, cell: str | None) -> TransferModule:
     config: Any = OmegaConf.load(run / "config.yaml")
     name = config.cell.name
     path = cell or (BY_NAME[name].path if name in BY_NAME else SCRATCH_PATH)
-    made = get_class(path)
+    try:
+        made = get_class(path)
+    except Exception as error:
+        raise ValueError(f"cell={cell}: cannot be imported ({' '.join(str(error).split())})") from error
     if not issubclass(made, TransferModule):
-        raise ValueError(f"cell={cell}: is no TransferModule")
+        raise ValueError(f"cell={cell}: must be a TransferModule")
     module = made.load_from_checkpoint(chosen_checkpoint(run), map_location="cpu", weights_only=True)
     return module.eval()
 
@@ -106,7 +109,10 @@ def read_texts(path: Path) -> Iterator[Sample]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"input={path}: is neither a picture nor a text file in UTF-8") from error
-    yield from (Sample(f"{path.name}:{i}", {"text": line}) for i, line in enumerate(lines, 1) if line.strip())
+    found = [Sample(f"{path.name}:{i}", {"text": line}) for i, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise ValueError(f"input={path}: has no text")
+    yield from found
 
 
 def read_pictures(paths: Sequence[Path], shape: Sequence[int], task: Task) -> Iterator[Sample]:
