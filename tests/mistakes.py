@@ -105,6 +105,9 @@ CONFIGURATION = {
     "cell=scratch dataset@target=scenes/plain_detect backbone=inputs": (
         f"backbone=inputs: has no feature maps, which target.task=digit-boxes (detection) needs; allowed: {MAPS}"
     ),
+    "cell=scratch dataset@target=scenes/plain_segment backbone=bag": (
+        f"backbone=bag: has no feature maps, which target.task=digit-pixels (segmentation) needs; allowed: {MAPS}"
+    ),
     "cell=scratch backbone=bag": (
         f"backbone=bag: reads text, but target=scenes/textured_classify has images; allowed: {MAPS}, inputs"
     ),

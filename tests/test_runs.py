@@ -12,6 +12,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, Trainer
+from PIL import Image
 
 from tests.conftest import CELLS
 from tl_modules.run import runner
@@ -219,3 +220,35 @@ def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_last_validation_sees_the_final_weights() -> None:
     for steps in (1, 7, 12, 180, 420, 600, 997):
         assert steps % validation_interval(steps, 10) == 0
+
+
+def test_two_folders_of_pictures_run_and_their_splits_are_written(tmp_path):
+    for domain, size in (("one", 36), ("two", 50)):
+        for label, shade in (("dark", 30), ("light", 200)):
+            for i in range(12):
+                path = tmp_path / domain / label / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (size, size + i), (shade + i, shade, 90)).save(path)
+    options = [f"dataset@{role}=image_folder" for role in ("source", "target")]
+    options += [f"source.root={tmp_path / 'one'}", f"target.root={tmp_path / 'two'}", "source.domain=one"]
+    cfg = config(
+        "cell=domain_adaptation", *options, "source.train_size=null", "target.train_size=8", "target.val_size=4"
+    )
+    execute({**cfg, "source": {**cfg["source"], "val_size": None}}, tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["target"]["image"] == [3, 32, 32]
+    assert [results["target"][f"{split}_size"] for split in ("train", "val", "test")] == [8, 4, 5]
+    splits = json.loads((tmp_path / "run" / "splits.json").read_text())
+    ids = [name for part in splits["target"].values() for name in part["ids"]]
+    assert len(ids) == len(set(ids)) == 17 and all((tmp_path / "two" / name).is_file() for name in ids)
+    assert results["test"]["target/accuracy"] > 0.5
+
+
+def test_networks_are_built_for_the_size_of_the_images(tmp_path):
+    options = ["dataset@source=scenes/plain_count", "backbone=vit_b_32", "target.image_size=64"]
+    run = Run(config("cell=parallel_training", *options), tmp_path)
+    sizes = {role: len(run.module.parts.trunk[role].net.encoder.pos_embedding[0]) for role in ("source", "target")}
+    assert sizes == {"source": 2, "target": 5}
+    assert run.module.hparams["backbone"]["image_size"] == 64
+    with pytest.raises(RunError, match=r"backbone=alexnet: does not take images of 32 pixels; the smallest .* is 64"):
+        execute(config("cell=scratch", "backbone=alexnet"), tmp_path / "small")
