@@ -98,9 +98,10 @@ CONFIGURATION = {
         "choose the dataset with dataset@target="
     ),
     "cell=multitask backbone=resnet19": (f"backbone=resnet19: did you mean resnet18? allowed: {ALL_BACKBONES}"),
-    "cell=multitask backbone.weights=DEFAULT": "backbone.weights=DEFAULT: must be null",
+    "cell=multitask backbone.weights=DEFAULT": f"backbone.weights=DEFAULT: allowed: null, {schema.FROM_FILES}",
     "cell=scratch backbone=resnet18 backbone.weights=IMAGENET1K_V2": (
-        "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1"
+        "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1, "
+        + schema.FROM_FILES
     ),
     "cell=scratch dataset@target=scenes/plain_detect backbone=inputs": (
         f"backbone=inputs: has no feature maps, which target.task=digit-boxes (detection) needs; allowed: {MAPS}"

@@ -156,8 +156,8 @@ def test_other_options_are_the_constructors():
     ):
         assert fields(model) - set(schema.Dataset.FOR_THE_RUN) == names(made.__init__) - of_its_own
     assert fields(schema.AugmentOptions) == names(augment.Augment.__init__)
-    assert fields(schema.Bag) - {"name"} == names(bag)
-    assert fields(schema.Inputs) - {"name"} == names(inputs) - {"channels"}
+    assert fields(schema.Bag) - {"name", "weights"} == names(bag)
+    assert fields(schema.Inputs) - {"name", "weights"} == names(inputs) - {"channels"}
     assert set(schema.SCENES_KINDS.items()) == {(target, kind) for target, (_, kind, _) in TARGETS.items()}
 
 

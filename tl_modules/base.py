@@ -24,6 +24,7 @@ from tl_modules.seeding import generator, seed_of
 from tl_modules.stages import Stage
 from tl_modules.tasks import Task
 from tl_modules.transplant import Report, transplant
+from tl_modules.weights import unweighted
 
 
 class TransferModule(LightningModule):
@@ -79,7 +80,7 @@ class TransferModule(LightningModule):
         self.finetuning, self.clip, self.seed = finetuning, clip, seed
         self.rates: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
         backbones = {"backbone": backbone, "source_backbone": source_backbone}
-        plain: dict[str, Any] = {name: value for name, value in backbones.items() if not isinstance(value, nn.Module)}
+        plain = {name: unweighted(value) for name, value in backbones.items() if not isinstance(value, nn.Module)}
         self.own_backbone = len(plain) < len(backbones)
         plain |= {role: task.to_dict() for role, task in self.tasks.items()}
         plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed, **self.rates}

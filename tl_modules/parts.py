@@ -12,6 +12,7 @@ from tl_modules.heads import Head, build_head
 from tl_modules.seeding import seeded
 from tl_modules.stages import PART_KINDS
 from tl_modules.tasks import Task
+from tl_modules.transplant import Report
 
 Wiring = dict[str, tuple[str, str, str]]
 
@@ -26,6 +27,9 @@ class Parts(nn.Module):
         seed: Root of the initial weights.
         make_head: What builds a head, called as `heads.build_head` is.
 
+    Attributes:
+        report: What became of the tensors of the backbones whose weights were loaded.
+
     Raises:
         ValueError: If roles of different kinds share a head, or a stem a domain is asked of a module that is all trunk.
     """
@@ -39,14 +43,16 @@ class Parts(nn.Module):
         make_head: Callable[..., Head] = build_head,
     ) -> None:
         super().__init__()
-        self.wires = wires
+        self.wires, self.report = wires, Report()
         self.stem, self.trunk, self.head = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for role, (stem, trunk, head) in wires.items():
             for kind, name, parts in (("stem", stem, self.stem), ("trunk", trunk, self.trunk)):
                 if name not in parts:
                     channels = max(tasks[user].channels for user in self.users(kind, name))
                     with seeded(seed, "init", kind, name):
-                        parts[name] = getattr(build_backbone(backbones[role], channels), kind)
+                        built = build_backbone(backbones[role], channels)
+                    parts[name] = getattr(built, kind)
+                    self.report.add(built.report.of(f"{kind}."), f"{name}: ")
             body: Any = self.trunk[trunk]
             if head not in self.head:
                 users = [tasks[user] for user in self.users("head", head)]

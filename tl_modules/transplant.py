@@ -26,6 +26,11 @@ class Report:
         for kind in ("loaded", "adapted", "reinitialised", "unused"):
             getattr(self, kind).extend(prefix + name for name in getattr(other, kind))
 
+    def of(self, prefix: str) -> Report:
+        """Return the part of the report on names with a prefix."""
+        kinds = (self.loaded, self.adapted, self.reinitialised, self.unused)
+        return Report(*([name for name in names if name.startswith(prefix)] for names in kinds))
+
     def __str__(self) -> str:
         """Count the names of each kind; name the ones that did not simply move."""
         counts = f"{len(self.loaded)} loaded"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -38,12 +39,13 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
     or timm.
 
     Args:
-        spec: A name of `BACKBONES` or `timm/<name>`, a mapping with `name` and its options (`weights` and `image_size`
-            for a network of torchvision or timm, `encoders` for `inputs`), or a module of one's own, which is copied.
+        spec: A name of `BACKBONES` or `timm/<name>`, a mapping with `name` and its options (`weights` for all, a file
+            or run folder or a name of the library's; `image_size` for a network of torchvision or timm; `encoders` for
+            `inputs`), or a module of one's own, which is copied.
         channels: Channels of the images.
 
     Raises:
-        ValueError: If the name or an option is unknown.
+        ValueError: If the name or an option is unknown, or a file of weights does not fit.
     """
     if isinstance(spec, nn.Module):
         return own(spec, channels)
@@ -54,6 +56,12 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
         raise ValueError(f"backbone={name!r} is unknown; allowed: {', '.join(BACKBONES)}, timm/<name>")
     build: Callable[..., Backbone]
     build = partial(family, name) if by_family else getattr(import_module(f"{__name__}.{name}"), name)
+    weights = options.get("weights")
+    from_file = weights is not None and Path(str(weights)).exists()
+    if from_file or weights is None:
+        options.pop("weights", None)
+    elif not by_family:
+        raise ValueError(f"backbone.weights={weights!r}: must be a file of weights or the folder of a run that exists")
     takes = [option for option in signature(build).parameters if option not in ("name", "channels")]
     options = {key: value for key, value in options.items() if value is not None or key in takes}
     unknown = sorted(set(options) - set(takes))
@@ -61,4 +69,9 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
         raise ValueError(f"backbone.{unknown[0]} is no option of {name}; allowed: {', '.join(takes) or 'none'}")
     if "channels" in signature(build).parameters:
         options["channels"] = channels
-    return build(**options)
+    backbone = build(**options)
+    if from_file:
+        from tl_modules.weights import load_weights
+
+        backbone.report = load_weights(backbone, Path(str(weights)))
+    return backbone

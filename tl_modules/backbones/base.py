@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_modules.features import Features
+from tl_modules.transplant import Report
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,12 +42,16 @@ class Backbone(nn.Module):
     Args:
         stem: Batch dict → `Stemmed`: input normalisation and the first layer with weights.
         trunk: `Stemmed` → `Features`.
+
+    Attributes:
+        report: What became of its tensors where weights were loaded; empty for random ones.
     """
 
     def __init__(self, stem: nn.Module, trunk: Trunk) -> None:
         super().__init__()
         self.stem, self.trunk = stem, trunk
         self.dim, self.channels, self.strides = trunk.dim, trunk.channels, trunk.strides
+        self.report = Report()
 
     def forward(self, batch: Mapping[str, Any]) -> Features:
         """Return the features of a batch dict."""

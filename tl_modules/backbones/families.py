@@ -9,6 +9,7 @@ from torch import nn
 from tl_modules.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from tl_modules.backbones.network import cut
 from tl_modules.found import TIMM, torchvision_networks
+from tl_modules.transplant import Report
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 TRIAL_SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 384)
@@ -36,19 +37,29 @@ def family(name: str, channels: int = 3, weights: str | None = None, image_size:
     for trial in (image_size,) if image_size else TRIAL_WITHOUT_SIZE:
         try:
             net, (mean, std) = _network(name, weights, image_size)
-            return cut(net, channels, trial, mean, std, classifier=not name.startswith(TIMM))
+            backbone = cut(net, channels, trial, mean, std, classifier=not name.startswith(TIMM))
+            break
         except REFUSALS as error:
             if str(error).startswith("backbone"):
                 raise
             cause = error
+    else:
+        raise _misfit(name, image_size, cause) from cause
+    if weights is not None:
+        adapted = ["stem.conv.weight"] if channels != 3 else []
+        names = [key for key in backbone.state_dict() if key not in ("stem.mean", "stem.std", *adapted)]
+        backbone.report = Report(names, adapted)
+    return backbone
+
+
+def _misfit(name: str, image_size: int | None, cause: Exception | None) -> ValueError:
+    """Return what to say of a network that does not take images of a size, or that cannot be cut."""
     said = (" ".join(str(cause).split()) or type(cause).__name__).split(". ")[0][:160]
     smallest = next((size for size in TRIAL_SIZES if _takes(name, size)), None)
     if image_size is None or smallest in (None, image_size):
-        raise ValueError(f"backbone={name}: cannot be cut into stem and trunk: {said}") from cause
-    raise ValueError(
-        f"backbone={name}: does not take images of {image_size} pixels; the smallest size that it takes is {smallest} "
-        f"({said})"
-    ) from cause
+        return ValueError(f"backbone={name}: cannot be cut into stem and trunk: {said}")
+    takes = f"does not take images of {image_size} pixels; the smallest size that it takes is {smallest}"
+    return ValueError(f"backbone={name}: {takes} ({said})")
 
 
 def _takes(name: str, size: int) -> bool:

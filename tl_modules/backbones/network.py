@@ -61,13 +61,26 @@ class NetworkTrunk(Trunk):
         trial: The stem's output for one square picture.
         larger: The same for one larger by `LARGER`, from which the maps' strides are read. A network that takes one
             size only refuses it.
+        first: The first layer's name in the whole network.
+        classifier: The classifier's, or None.
 
     Raises:
         ValueError: If the network gives no vector a picture.
     """
 
-    def __init__(self, net: nn.Module, handed: Handed, channels: int, trial: Stemmed, larger: Stemmed) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        handed: Handed,
+        channels: int,
+        trial: Stemmed,
+        larger: Stemmed,
+        first: str,
+        classifier: str | None,
+    ) -> None:
         super().__init__()
+        self.first, self.classifier = first, classifier
+        self.first, self.classifier = first, classifier
         self.net, self.handed, self.image_channels = net, handed, channels
         self.maps: dict[int, MapOf] = {}
         modes = {module: module.training for module in net.modules()}
@@ -146,9 +159,10 @@ def cut(
     first, conv = layers[0] if layers else ("", net)
     if not isinstance(conv, nn.Conv2d):
         raise ValueError(f"{type(net).__name__} has no convolution as its first layer, so it has no stem to cut")
+    last = None
     if classifier:
-        last = [name for name, module in layers if isinstance(module, nn.Linear)] or [layers[-1][0]]
-        _replace(net, last[-1], nn.Identity())
+        last = ([name for name, module in layers if isinstance(module, nn.Linear)] or [layers[-1][0]])[-1]
+        _replace(net, last, nn.Identity())
     handed = Handed()
     _replace(net, first, handed)
     expected = conv.in_channels
@@ -158,7 +172,8 @@ def cut(
     stem = ImageStem(conv, mean, std)
     with torch.no_grad():
         trials = [stem({"image": torch.zeros(1, channels, side, side)}) for side in (size, size + LARGER)]
-    return Backbone(stem, NetworkTrunk(net, handed, expected, *trials))
+    trial, larger = trials
+    return Backbone(stem, NetworkTrunk(net, handed, expected, trial, larger, first, last))
 
 
 def _blocks(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -22,8 +22,9 @@ from tl_modules.base import TransferModule
 from tl_modules.cube import BY_NAME, SCRATCH_PATH
 from tl_modules.run import pictures
 from tl_modules.run.folder import write_whole
-from tl_modules.run.runner import chosen_checkpoint, quiet
+from tl_modules.run.runner import quiet
 from tl_modules.tasks import Task
+from tl_modules.weights import chosen_checkpoint
 
 PLACED = ("segmentation", "detection")
 

@@ -28,6 +28,7 @@ from tl_modules.run.precision import resolve
 from tl_modules.run.progress import StageProgress
 from tl_modules.run.table import show_results
 from tl_modules.stages import split_steps
+from tl_modules.weights import read_weights
 
 log = logging.getLogger(__name__)
 Config = dict[str, Any]
@@ -99,6 +100,9 @@ class Run:
     def run(self) -> float:
         """Do what is not yet done and return the value of `optimized_metric`."""
         self.write_config()
+        loaded = self.module.parts.report
+        if (loaded.loaded or loaded.adapted) and first_process():
+            print(f"backbone.weights={self.config['backbone'].get('weights')}: {loaded}")
         self.plant_source()
         if first_process():
             pictures.samples(self.data, self.folder / "samples.png")
@@ -148,8 +152,7 @@ class Run:
         given = self.config["source_checkpoint"]
         if given is None:
             return
-        path = chosen_checkpoint(Path(given))
-        report = self.module.plant(torch.load(path, map_location="cpu", weights_only=True))
+        report = self.module.plant(read_weights(Path(given)))
         print(f"source_checkpoint={given}: {report}")
         self.module.enter(self.module.plan[0].name)
         self.module.plan = self.module.plan[1:]
@@ -305,17 +308,3 @@ def validation_interval(steps: int, validations: int) -> int:
     """
     divisors = [d for d in range(1, steps + 1) if steps % d == 0]
     return min(divisors, key=lambda d: abs(steps / d - validations))
-
-
-def chosen_checkpoint(path: Path) -> Path:
-    """Return the checkpoint file that a path names: itself, or the one a run folder's last stage chose.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    if path.is_file():
-        return path
-    done = sorted(path.glob("checkpoints/*/DONE.json"), key=lambda file: file.stat().st_mtime)
-    if not done:
-        raise ValueError(f"source_checkpoint={path} is neither a checkpoint file nor the folder of a finished run")
-    return done[-1].parent / json.loads(done[-1].read_text())["checkpoint"]

@@ -70,7 +70,7 @@ class Small(Group):
     """`backbone=small`."""
 
     name: Literal["small"]
-    weights: None = None
+    weights: str | None = None
 
 
 class Network(Group):
@@ -85,6 +85,7 @@ class Bag(Group):
     """`backbone=bag`."""
 
     name: Literal["bag"]
+    weights: str | None = None
     buckets: int = Field(8192, ge=2)
     width: int = Field(64, ge=1)
     dim: int = Field(128, ge=1)
@@ -94,6 +95,7 @@ class Inputs(Group):
     """`backbone=inputs`; `encoders` are checked as backbones of their own."""
 
     name: Literal["inputs"]
+    weights: str | None = None
     encoders: dict[Literal["image", "text"], Any] = Field({"image": "small", "text": "bag"}, min_length=1)
     width: int = Field(128, ge=1)
     dim: int = Field(128, ge=1)
@@ -113,6 +115,7 @@ BACKBONES: dict[str, type[Group]] = {
     **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
 }
 WITHOUT_MAPS = ("bag", "inputs")
+FROM_FILES = "a file of weights or the folder of a run that exists"
 NETWORKS = ("any classification network of torchvision, such as resnet18", "timm/<name>")
 
 
@@ -415,8 +418,11 @@ def _check_backbone(path: str, given: Any) -> list[str]:
     if model is None:
         return [f"{path}={_no_backbone(name)}"]
     problems = [*_check_group(path, node, model)]
+    weights = node.get("weights")
     if not problems and model is Network:
-        problems += _check_network(path, str(name), node.get("weights"))
+        problems += _check_network(path, str(name), weights)
+    elif not problems and weights is not None and not Path(weights).exists():
+        problems.append(f"{path}.weights={weights}: allowed: null, {FROM_FILES}")
     if not problems and name == "inputs":
         for key, encoder in node.get("encoders", {}).items():
             problems += _check_backbone(f"{path}.encoders.{key}", encoder)
@@ -431,8 +437,8 @@ def _no_backbone(name: object) -> str:
 def _check_network(path: str, name: str, weights: str | None) -> Iterator[str]:
     if not name.startswith(TIMM):
         allowed = ("DEFAULT", *torchvision_networks()[name])
-        if weights not in (None, *allowed):
-            yield f"{path}.weights={weights}: {near(weights, allowed)}allowed: null, {', '.join(allowed)}"
+        if weights not in (None, *allowed) and not Path(str(weights)).exists():
+            yield f"{path}.weights={weights}: {near(weights, allowed)}allowed: null, {', '.join(allowed)}, {FROM_FILES}"
         return
     known, model = timm_networks(), name.removeprefix(TIMM).partition(".")[0]
     if known is None:
@@ -440,8 +446,8 @@ def _check_network(path: str, name: str, weights: str | None) -> Iterator[str]:
     elif model not in known:
         close = get_close_matches(model, known, n=3, cutoff=0.6)
         yield f"{path}={name}: timm has no such model{'; did you mean ' + ' or '.join(close) + '?' if close else ''}"
-    elif weights not in (None, "DEFAULT"):
-        yield f"{path}.weights={weights}: allowed: null, DEFAULT; a tag of timm's stands in the name, after a dot"
+    elif weights not in (None, "DEFAULT") and not Path(str(weights)).exists():
+        yield f"{path}.weights={weights}: allowed: null, DEFAULT, {FROM_FILES}; a tag of timm's stands in the name"
 
 
 class _Role(NamedTuple):
