@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datamodules.folders import list_classes
-from datamodules.images import ImageClasses, Published
+from datamodules.images import ImageClasses
+from datamodules.published import Part
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +56,16 @@ class ImageFolder(ImageClasses):
         sizes = (train_size, val_size, seed, batch_size, num_workers)
         super().__init__(task, labels, domain, image_size, channels, *sizes)
 
-    def published(self) -> Published:
-        """Return ids (paths below the root), files and class indices by split."""
+    def published(self) -> dict[str, Part]:
+        """Return ids (paths below the root), class indices and files by split."""
         strays = self.listing.strays
         if strays:
             log.warning("%s: %d files are no pictures and are left out, such as %s", self.root, len(strays), strays[0])
         return {
-            split: (
+            split: Part(
                 [path.relative_to(self.root).as_posix() for path, _ in files],
-                [path for path, _ in files],
                 [label for _, label in files],
+                [path for path, _ in files],
             )
             for split, files in self.listing.files.items()
         }

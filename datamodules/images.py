@@ -16,14 +16,13 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.base import DatasetModule, InMemory
-from datamodules.splits import cut
+from datamodules.base import InMemory
+from datamodules.published import Part, PublishedData
 from tl_modules.tasks import Task
 
 MODES = {1: "L", 3: "RGB"}
-IN_MEMORY = 2 * 1024**3
+IN_MEMORY = 1024**3
 Picture = Path | Any
-Published = dict[str, tuple[list[str], Any, list[int]]]
 
 
 class Fitted(NamedTuple):
@@ -127,11 +126,11 @@ class LazyPictures(Dataset[dict[str, Any]]):
         return {"id": self.ids[index], "image": self.read(index), "label": int(self.labels[index])}
 
 
-class ImageClasses(DatasetModule):
+class ImageClasses(PublishedData):
     """Pictures with a class each; subclasses say where they come from.
 
-    Splits are taken as published where there are any, else cut as `splits.cut` says; `chosen` lists them. Pictures
-    are read once into memory while they take less than 2 GiB there, else by the loaders' workers as they are needed.
+    A split's pictures are read once into memory while they take less than 1 GiB there, else by the loaders' workers as
+    they are needed.
 
     Args:
         name: The task's name.
@@ -169,74 +168,53 @@ class ImageClasses(DatasetModule):
         super().__init__(None, train_size, val_size, seed, batch_size, num_workers)
         self.task_name, self.domain, self.labels = name, domain, None if labels is None else list(labels)
         self.image_size, self.channels = image_size, channels
-        self.chosen: dict[str, list[tuple[str, int]]] = {}
-        self.published_sizes: dict[str, int] = {}
         self._name_task()
 
-    def published(self) -> Published:
-        """Return ids, pictures and class indices of each published split, and set `labels` where they are None.
-
-        The pictures are indexed by position: what `read_picture` takes, or a uint8 stack `(N, C, S, S)`.
-        """
-        raise TypeError(f"{type(self).__name__} has no pictures")
-
-    def setup(self, stage: str | None = None) -> None:
-        """Read the pictures of the splits, once.
+    def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:
+        """Return the samples of some rows; a part's content is indexed by row: what `fitted` takes, or a uint8 stack.
 
         Raises:
-            ValueError: If there are too few samples, a picture cannot be read, or they differ in size.
+            ValueError: If a picture cannot be read, or they differ in size and none is given.
         """
-        if self.chosen:
-            return
-        parts = self.published()
-        self.chosen = cut({split: part[2] for split, part in parts.items()}, self.train_size, self.val_size, self.seed)
-        first = parts["train"][1][0]
-        self.channels = self.channels or _channels_of(first)
+        pictures, ids = part.content, [part.ids[row] for row in rows]
+        labels = torch.tensor([part.strata[row] for row in rows])
+        self.channels = self.channels or _channels_of(pictures[0])
         self._name_task()
-        size = self.image_size or read_picture(first, self.channels, None).shape[-1]
-        in_memory = sum(map(len, self.chosen.values())) * self.channels * size**2 <= IN_MEMORY
-        for split, places in self.chosen.items():
-            ids, pictures, labels = parts[places[0][0]]  # a split is taken from one published split
-            rows = [i for _, i in places]
-            target = torch.tensor([labels[i] for i in rows])
-            names = [ids[i] for i in rows]
-            read = partial(self._read_one, pictures, rows)
-            dataset: Dataset[Any] = LazyPictures(names, target, read)
-            if in_memory or isinstance(pictures, Tensor):
-                dataset = InMemory({"id": names, "image": self._read_all(pictures, rows, read), "label": target})
-            setattr(self, f"{split}_dataset", dataset)
-            self.published_sizes[places[0][0]] = len(ids)
-
-    def splits(self) -> dict[str, Any]:
-        """Return, for each split, the published split it is taken from, and its ids unless it is all of that."""
-        made = {}
-        for split, places in self.chosen.items():
-            dataset, part = getattr(self, f"{split}_dataset"), places[0][0]
-            ids = dataset.fields["id"] if isinstance(dataset, InMemory) else dataset.ids
-            made[split] = {"from": part, "count": len(ids), "ids": "all"}
-            if len(ids) < self.published_sizes[part]:
-                made[split]["ids"] = list(ids)
-        return made
+        if isinstance(pictures, Tensor):
+            images = resized(pictures[torch.tensor(rows)], self.channels, self.image_size)
+            return InMemory({"id": ids, "image": images, "label": labels})
+        read = partial(self._read, pictures, rows)
+        size = self.image_size or read(0).shape[-1]
+        if len(rows) * self.channels * size**2 > IN_MEMORY:
+            return LazyPictures(ids, labels, read)
+        return InMemory({"id": ids, "image": stacked(read, len(rows)), "label": labels})
 
     def _name_task(self) -> None:
         if self.labels is not None and self.channels is not None:
             self.task = Task(self.task_name, "classification", tuple(self.labels), self.domain, channels=self.channels)
 
-    def _read_one(self, pictures: Any, rows: Sequence[int], index: int) -> Tensor:
+    def _read(self, pictures: Any, rows: Sequence[int], index: int) -> Tensor:
         assert self.channels is not None
         return read_picture(pictures[rows[index]], self.channels, self.image_size)
 
-    def _read_all(self, pictures: Any, rows: Sequence[int], read: Callable[[int], Tensor]) -> Tensor:
-        assert self.channels is not None
-        if isinstance(pictures, Tensor):
-            return resized(pictures[torch.tensor(rows)], self.channels, self.image_size)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            images = list(pool.map(read, range(len(rows))))
-        sizes = sorted({tuple(image.shape[1:]) for image in images})
-        if len(sizes) > 1:
-            shown = ", ".join(f"{width}x{height}" for height, width in sizes[:3])
-            raise ValueError(f"image_size=null: the pictures differ in size ({shown}); give one")
-        return torch.stack(images)
+
+def stacked(read: Callable[[int], Tensor], count: int) -> Tensor:
+    """Return pictures as one stack `(N, C, H, W)`, read by as many threads as there are cores.
+
+    Args:
+        read: Gives picture i.
+        count: Their number.
+
+    Raises:
+        ValueError: If they differ in size.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        images = list(pool.map(read, range(count)))
+    sizes = sorted({tuple(image.shape[1:]) for image in images})
+    if len(sizes) > 1:
+        shown = ", ".join(f"{width}x{height}" for height, width in sizes[:3])
+        raise ValueError(f"image_size=null: the pictures differ in size ({shown}); give one")
+    return torch.stack(images)
 
 
 def _channels_of(picture: Picture) -> int:

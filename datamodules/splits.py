@@ -80,6 +80,8 @@ def cut(
             raise ValueError(f"val_size={val_size}: must be at most {len(labels['val'])}, the published val")
         made["val"] = [("val", i) for i in stratified(labels["val"], wanted, seed, "splits", "val")[0]]
     else:
+        if len(pool) < 2:
+            raise ValueError(f"train_size=null: {len(labels['train'])} samples are too few for train, val and test")
         usual = min(max(1, round(VAL_SHARE * len(pool))), VAL_MOST, train_size or VAL_MOST)
         if val_size and val_size >= len(pool):
             raise ValueError(f"val_size={val_size}: must be less than {len(pool)}, the samples it is cut off")

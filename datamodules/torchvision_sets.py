@@ -12,7 +12,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from datamodules.images import ImageClasses, Picture, Published
+from datamodules.images import ImageClasses, Picture
+from datamodules.published import Part
 
 OF_LABELS = ("targets", "labels", "_labels", "y")
 
@@ -88,9 +89,9 @@ class TorchvisionSet(ImageClasses):
         for options in self.published_as.values():
             self._open(options, self.download)
 
-    def published(self) -> Published:
-        """Return ids (split and index), pictures and class indices by split."""
-        parts: Published = {}
+    def published(self) -> dict[str, Part]:
+        """Return ids (split and index), class indices and pictures by split."""
+        parts: dict[str, Part] = {}
         for split, options in self.published_as.items():
             opened = self._open(options, False)
             if self.labels is None:
@@ -98,7 +99,8 @@ class TorchvisionSet(ImageClasses):
             targets = self._targets(opened)
             if max(targets) >= len(self.labels):
                 raise ValueError(f"labels={self.labels}: {self.made.__name__} has a class {max(targets)}")
-            parts[split] = ([f"{split}/{i}" for i in range(len(opened))], self._pictures(opened), targets)
+            ids = [f"{split}/{i}" for i in range(len(opened))]
+            parts[split] = Part(ids, targets, self._pictures(opened))
         return parts
 
     def _open(self, options: Mapping[str, Any], download: bool) -> Any:

@@ -152,6 +152,18 @@ FILES = {
         "target.dowload=false: unknown option; did you mean download? allowed: "
         + ", ".join(schema.names(schema.TorchvisionSet))
     ),
+    "cell=task_finetuning dataset@source=pretrained": (
+        "source.weights= is missing; the dataset's file in conf/ says what it is"
+    ),
+    "cell=multitask dataset@source=pretrained source.weights=DEFAULT source.domain=scenes-textured": (
+        "dataset@source=pretrained: has no data, and multitask learns source and target at once"
+    ),
+    "cell=task_adaptation dataset@source=pretrained source.weights=nowhere.pth source.domain=scenes-textured": (
+        f"source.weights=nowhere.pth: allowed: null, {schema.FROM_FILES}"
+    ),
+    "dataset@target=pretrained target.weights=x": (
+        "dataset@target=pretrained: has no data to learn; it is for dataset@source="
+    ),
     "dataset@target=torchvision": "target.dataset= is missing; the dataset's file in conf/ says what it is",
     "dataset@target=image_folder target.root=insects backbone=bag": (
         f"backbone=bag: reads text, but target=image_folder has images; allowed: {MAPS}, inputs"

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from datamodules.image_folder import ImageFolder
 from datamodules.paired import MIXING
+from datamodules.pretrained import Pretrained
 from datamodules.scenes import TARGETS, Scenes
 from datamodules.torchvision_sets import TorchvisionSet
 from tests.mistakes import CELL_OPTIONS
@@ -86,10 +87,13 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").touch()
-    named = ["target.dataset=SEMEION"] if dataset == "torchvision" else []
+    named = {"torchvision": ["target.dataset=SEMEION"], "pretrained": ["target.weights=x"]}.get(dataset, [])
     node = composed("cell=scratch", f"dataset@target={dataset}", f"data_root={tmp_path}", *named)["target"]
     assert schema.model_of("target", node) is not schema.OwnDataset
     given = {key: value for key, value in node.items() if key not in schema.Dataset.FOR_THE_RUN}
+    if dataset == "pretrained":
+        assert set(given) - {"_target_", "_convert_"} == names(Pretrained)
+        return
     data = instantiate({**given, "role": "target", "seed": 0})
     assert (data.domain, node["name"]) == (node["domain"], dataset)
     if data.task is not None:

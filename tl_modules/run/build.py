@@ -12,7 +12,9 @@ from datamodules.collate import as_sample
 from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData, naming
 from datamodules.scenes import aligned as aligned_scenes
 from tl_modules.base import TransferModule
+from tl_modules.cube import SCRATCH
 from tl_modules.found import TIMM, torchvision_networks
+from tl_modules.run.schema import is_pretrained
 
 Config = dict[str, Any]
 FOR_THE_RUN = ("name", "kind", "augment", "backbone")
@@ -26,7 +28,7 @@ def build_data(config: Config) -> PairedData:
         config: The composed configuration.
     """
     options, trainer = config["datamodule"], config["trainer"]
-    roles = ("target",) if config["cell"]["name"] == "scratch" else ("source", "target")
+    roles = ("target",) if config["cell"]["name"] == SCRATCH or is_pretrained(config) else ("source", "target")
     data = {}
     for role in roles:
         given = {key: value for key, value in config[role].items() if key not in FOR_THE_RUN}
@@ -61,6 +63,8 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
     cell = {key: value for key, value in config["cell"].items() if key not in ("_target_", "_convert_", "name")}
     module = get_class(config["cell"]["_target_"])
     backbone = {role: config[role].get("backbone") or config["backbone"] for role in data.tasks}
+    if is_pretrained(config):
+        backbone["target"] = {**backbone["target"], "weights": config["source"]["weights"]}
     extra: dict[str, Any] = {} if config["finetuning"] is None else {"finetuning": config["finetuning"]}
     own_trunks = "source" in backbone and config["cell"]["name"] == PARALLEL
     sized = {role: with_size(spec, data, role if own_trunks else "target") for role, spec in backbone.items()}

@@ -67,7 +67,7 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: If it cannot run.
     """
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    values: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     values.pop("hydra", None)
     check(values)
     return {**values, "precision": str(values["precision"])}
@@ -250,12 +250,12 @@ def _groups() -> list[str]:
     return sorted(path.name for path in CONF.iterdir() if path.is_dir())
 
 
-def _no_value(key: str) -> str:
-    return f"{key}= is missing; the dataset's file in conf/ says what it is"
+def _no_value(key: str, where: str) -> str:
+    return f"{key if '.' in key else where}= is missing; the dataset's file in conf/ says what it is"
 
 
 PATTERNS: tuple[tuple[str, Callable[..., str]], ...] = (
-    (r"Missing mandatory value: (\S+)", _no_value),
+    (r"Missing mandatory value: (\S+)\s+full_key: (\S+)", _no_value),
     (r"Could not find '([^']+)'", _missing_option),
     (r"You must specify '([^']+)'", _no_choice),
     (r"Could not override '([^'@]+)'\.\s*(?:No match in the defaults list|Did you mean)", _no_group),

@@ -26,6 +26,7 @@ from tl_modules.run.errors import RunError
 from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, write_json, write_whole
 from tl_modules.run.precision import resolve
 from tl_modules.run.progress import StageProgress
+from tl_modules.run.schema import is_pretrained
 from tl_modules.run.table import show_results
 from tl_modules.stages import split_steps
 from tl_modules.weights import read_weights
@@ -102,7 +103,8 @@ class Run:
         self.write_config()
         loaded = self.module.parts.report
         if (loaded.loaded or loaded.adapted) and first_process():
-            print(f"backbone.weights={self.config['backbone'].get('weights')}: {loaded}")
+            given = self.config["source"] if is_pretrained(self.config) else self.config["backbone"]
+            print(f"weights {given.get('weights')}: {loaded}")
         self.plant_source()
         if first_process():
             pictures.samples(self.data, self.folder / "samples.png")
@@ -279,6 +281,9 @@ class Run:
 
     def describe(self, role: str) -> dict[str, Any]:
         """Return what `results.json` says of a role's dataset."""
+        if role not in self.data.tasks:  # weights stand for its data
+            source = self.config[role]
+            return {"dataset": source["name"], **{key: source[key] for key in ("task", "domain", "weights")}}
         task = self.data.tasks[role]
         sizes = {f"{split}_size": len(self.data.split(role, split)) for split in ("train", "val", "test")}
         sample = as_sample(self.data.split(role, "test")[0], task, "0")

@@ -188,7 +188,19 @@ class ImageFolder(Pictures):
     splits: dict[Literal["train", "val", "test"], str] | None
 
 
-DATASETS: dict[str, type[Dataset]] = {
+class Pretrained(Made):
+    """`dataset@source=pretrained`."""
+
+    name: str = Field(min_length=1)
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    task: str = Field(min_length=1)
+    domain: str = Field(min_length=1)
+    weights: str = Field(min_length=1)
+
+
+PRETRAINED = "datamodules.pretrained.Pretrained"
+DATASETS: dict[str, type[Made]] = {
+    PRETRAINED: Pretrained,
     "datamodules.scenes.Scenes": Scenes,
     "datamodules.torchvision_sets.TorchvisionSet": TorchvisionSet,
     "datamodules.image_folder.ImageFolder": ImageFolder,
@@ -289,7 +301,8 @@ def check(cfg: Mapping[str, Any]) -> None:
     for role in ("source", "target"):
         own = (cfg.get(role) or {}).get("backbone") if isinstance(cfg.get(role), Mapping) else None
         problems += [] if own is None else _check_backbone(f"{role}.backbone", own)
-    problems = problems or [*_check_backbone("backbone", cfg["backbone"]), *_check_together(cfg)]
+    if not problems:
+        problems = [*_check_backbone("backbone", cfg["backbone"]), *_check_together(cfg)]
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
 
@@ -460,6 +473,7 @@ def _check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
     """Yield what does not go together, in a configuration whose groups are each in order."""
     checks: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
         _check_cell,
+        _check_pretrained,
         _check_datasets,
         _check_finetuning,
         _check_mode,
@@ -474,6 +488,15 @@ def _check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
 
 def _roles(cfg: Mapping[str, Any]) -> tuple[str, ...]:
     return ("target",) if cfg["cell"]["name"] == SCRATCH else ("source", "target")
+
+
+def is_pretrained(cfg: Mapping[str, Any]) -> bool:
+    """Tell whether weights stand for the source's data; `scratch` has no source."""
+    return cfg["cell"]["name"] != SCRATCH and cfg["source"]["_target_"] == PRETRAINED
+
+
+def _with_data(cfg: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("target",) if is_pretrained(cfg) else _roles(cfg)
 
 
 def _is_scenes(node: Mapping[str, Any]) -> bool:
@@ -498,8 +521,25 @@ def _check_cell(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield str(error)
 
 
+def _check_pretrained(cfg: Mapping[str, Any]) -> Iterator[str]:
+    if cfg["target"]["_target_"] == PRETRAINED:
+        yield "dataset@target=pretrained: has no data to learn; it is for dataset@source="
+    if not is_pretrained(cfg):
+        return
+    name, weights = cfg["cell"]["name"], cfg["source"]["weights"]
+    if _at_once(cfg):
+        yield f"dataset@source=pretrained: has no data, and {name} learns source and target at once"
+    elif cfg["source_checkpoint"] is not None:
+        yield f"source_checkpoint={cfg['source_checkpoint']}: excludes dataset@source=pretrained; give one of the two"
+    elif cfg["backbone"].get("weights") is not None:
+        yield f"backbone.weights={cfg['backbone']['weights']}: excludes source.weights={weights}; give one of the two"
+    else:
+        lines = _check_backbone("backbone", {**cfg["backbone"], "weights": weights})
+        yield from (line.replace("backbone.weights=", "source.weights=", 1) for line in lines)
+
+
 def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
-    for role in _roles(cfg):
+    for role in _with_data(cfg):
         node, model = cfg[role], DATASETS.get(cfg[role]["_target_"])
         if model is Scenes:
             made = f"scenes/{node['ground']}_{node['target']}"
@@ -552,11 +592,11 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"datamodule.temperature={given}: has no effect with datamodule.mode={mode}; it needs mode=temperature"
     if mode not in ("aligned", "merged"):
         return
-    if mode == "aligned" and not all(_is_scenes(cfg[role]) for role in _roles(cfg)):
+    if mode == "aligned" and not all(_is_scenes(cfg[role]) for role in _with_data(cfg)):
         yield "datamodule.mode=aligned: needs samples that carry both roles' targets; of conf/dataset only scenes/ do"
         return
     same = ["image_size", "channels", "augment", *(["ground"] if mode == "aligned" else [])]
-    for key in (key for key in same if all(key in cfg[role] for role in _roles(cfg))):
+    for key in (key for key in same if all(key in cfg[role] for role in _with_data(cfg))):
         source, target = cfg["source"][key], cfg["target"][key]
         if source != target:
             hint = f"must equal target.{key}={plain(target)} with datamodule.mode={mode}, where they share a batch"
@@ -565,7 +605,7 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
 
 def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:
     name = cfg["cell"]["name"]
-    for role in _roles(cfg):
+    for role in _with_data(cfg):
         own, node = cfg[role].get("backbone"), cfg[role]
         shared = name in BY_NAME and name != "parallel_training"
         if own is not None and shared:
@@ -588,6 +628,8 @@ def _check_budget(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"epochs={epochs}: excludes steps={steps}; give one of the two"
     if steps is None and epochs is None:
         yield "steps=null: must be at least 1 where epochs is not given"
+    if is_pretrained(cfg):
+        return
     if steps == 1 and cfg["source_checkpoint"] is None and cfg["cell"]["name"] != SCRATCH and not _at_once(cfg):
         yield f"steps=1: must be at least 2, one for each of the stages of {cfg['cell']['name']}"
 
@@ -609,9 +651,9 @@ def _check_metric(cfg: Mapping[str, Any]) -> Iterator[str]:
     given = cfg["optimized_metric"]
     if given is None:
         return
-    if any(cfg[role]["kind"] not in METRICS for role in _roles(cfg)):
+    if any(cfg[role]["kind"] not in METRICS for role in _with_data(cfg)):
         return
     allowed = [f"val/target/{METRICS[cfg['target']['kind']][0]}"]
-    allowed += [f"test/{role}/{metric}" for role in _roles(cfg)[::-1] for metric in METRICS[cfg[role]["kind"]]]
+    allowed += [f"test/{role}/{metric}" for role in _with_data(cfg)[::-1] for metric in METRICS[cfg[role]["kind"]]]
     if given not in allowed:
         yield f"optimized_metric={given}: {near(given, allowed)}allowed: {', '.join(allowed)}"

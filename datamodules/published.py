@@ -1,0 +1,88 @@
+"""Datasets that come in published splits, or in one that is cut."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch.utils.data import Dataset
+
+from datamodules.base import DatasetModule
+from datamodules.splits import cut
+
+log = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """A published split.
+
+    Args:
+        ids: An id a sample.
+        strata: A number a sample; splits hold each number in proportion, as class indices or the like.
+        content: Whatever `dataset_of` makes samples from.
+    """
+
+    ids: list[str]
+    strata: list[int]
+    content: Any
+
+
+class PublishedData(DatasetModule):
+    """Splits as published where there are any, else cut as `splits.cut` says; subclasses say what is in them."""
+
+    chosen: dict[str, list[tuple[str, int]]] | None = None
+    sizes: dict[str, int]
+
+    def published(self) -> dict[str, Part]:
+        """Return the published splits, `train` at least; afterwards `task` is there."""
+        raise TypeError(f"{type(self).__name__} has no splits")
+
+    def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:
+        """Return the samples of some rows of a published split."""
+        raise TypeError(f"{type(self).__name__} has no samples")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the three datasets, once.
+
+        Raises:
+            ValueError: If there are too few samples, or one cannot be read.
+        """
+        if self.chosen is not None:
+            return
+        parts = self.published()
+        chosen = cut({name: part.strata for name, part in parts.items()}, self.train_size, self.val_size, self.seed)
+        self.sizes = {name: len(part.ids) for name, part in parts.items()}
+        for split, places in chosen.items():  # each is taken from one published split
+            setattr(self, f"{split}_dataset", self.dataset_of(parts[places[0][0]], [row for _, row in places]))
+        self.chosen = chosen
+        self.ids = {split: [parts[name].ids[row] for name, row in places] for split, places in chosen.items()}
+
+    def splits(self) -> dict[str, Any]:
+        """Return, for each split, the published split it is taken from, and its ids unless it is all of that."""
+        made = {}
+        for split, places in (self.chosen or {}).items():
+            name, ids = places[0][0], self.ids[split]
+            whole = len(ids) == self.sizes[name]
+            made[split] = {"from": name, "count": len(ids), "ids": "all" if whole else ids}
+        return made
+
+
+def check_share(where: str, unusable: Sequence[str], total: int, most: float) -> None:
+    """Name the items that cannot be used in the log, and refuse too many of them: none is dropped silently.
+
+    Args:
+        where: What they belong to, for the message.
+        unusable: What is wrong with each.
+        total: Number of all items.
+        most: The largest share that is left out, a fraction.
+
+    Raises:
+        ValueError: If the share is larger.
+    """
+    if not unusable:
+        return
+    said = f"{where}: {len(unusable)} of {total} cannot be used and are left out: {'; '.join(unusable[:5])}"
+    if len(unusable) > most * total:
+        raise ValueError(f"{said}; more than unusable={most} of all")
+    log.warning("%s", said)
