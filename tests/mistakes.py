@@ -164,6 +164,11 @@ FILES = {
     "dataset@target=pretrained target.weights=x": (
         "dataset@target=pretrained: has no data to learn; it is for dataset@source="
     ),
+    "dataset@target=npz target.root=nowhere.npz": "target.root=nowhere.npz: must be a file that exists",
+    "dataset@target=voc": "target.root=null: must be the folder that holds pictures and annotations",
+    "dataset@target=texts target.root=texts.csv backbone=resnet18": (
+        "backbone=resnet18: reads images, but target=texts has texts; allowed: bag, inputs"
+    ),
     "dataset@target=torchvision": "target.dataset= is missing; the dataset's file in conf/ says what it is",
     "dataset@target=image_folder target.root=insects backbone=bag": (
         f"backbone=bag: reads text, but target=image_folder has images; allowed: {MAPS}, inputs"
@@ -191,6 +196,23 @@ RUNNING = {
     ),
     "dataset@target=image_folder target.root=insects target.image_size=null": (
         "target.image_size=null: the pictures differ in size (10x9, 13x12); give one"
+    ),
+    "dataset@target=texts target.root=texts.csv target.label=class backbone=bag": (
+        "target.root=texts.csv: has no column class; it has text, label"
+    ),
+    "dataset@target=texts target.root=latin.csv backbone=bag": (
+        "target.root=latin.csv: is not in utf-8 (byte 14); set encoding="
+    ),
+    "dataset@target=texts target.root=texts.csv backbone=bag target.labels={good:good}": (
+        "target.root=texts.csv: row 3 has the label 'bad'; labels= names good"
+    ),
+    "dataset@target=texts target.root=blank.csv backbone=bag": (
+        "target.root=blank.csv: 1 of 3 cannot be used and are left out: row 3 has no text; "
+        "more than unusable=0.01 of all"
+    ),
+    "dataset@target=npz target.root=texts.csv": ("target.root=texts.csv: cannot be read as .npz; is the file whole?"),
+    "dataset@target=voc target.root=insects": (
+        "target.root=insects: must hold the folders JPEGImages and Annotations; JPEGImages is missing"
     ),
     "dataset@target=mnist target.root=empty target.download=false": "target.root=empty: MNIST is not there",
     "dataset@target=torchvision target.dataset=Mnist": "target.dataset='Mnist': torchvision.datasets has no such set",
@@ -254,6 +276,9 @@ def make_files(folder: Path) -> None:
     (folder / "hollow" / "bee").mkdir()
     (folder / "hollow" / "bee" / "notes.txt").touch()
     (folder / "empty").mkdir()
+    (folder / "texts.csv").write_text("text,label\nyes,good\nno,bad\n")
+    (folder / "blank.csv").write_text("text,label\nyes,good\n,bad\nno,bad\n")
+    (folder / "latin.csv").write_bytes("text,label\ncaf\u00e9,good\n".encode("latin-1"))
 
 
 def page() -> str:

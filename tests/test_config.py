@@ -16,10 +16,13 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from datamodules.image_folder import ImageFolder
+from datamodules.npz import NpzImages
 from datamodules.paired import MIXING
 from datamodules.pretrained import Pretrained
 from datamodules.scenes import TARGETS, Scenes
+from datamodules.texts import TextTable
 from datamodules.torchvision_sets import TorchvisionSet
+from datamodules.voc import VocBoxes
 from tests.mistakes import CELL_OPTIONS
 from tl_modules import augment, backbones
 from tl_modules.backbones import build_backbone
@@ -85,9 +88,19 @@ def test_every_cell_fits_the_cube_by_default_and_under_every_experiment(cell, ex
 @pytest.mark.parametrize("dataset", group_options("dataset"))
 def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_path):
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "1.png").touch()
-    named = {"torchvision": ["target.dataset=SEMEION"], "pretrained": ["target.weights=x"]}.get(dataset, [])
+        (tmp_path / "classes" / name).mkdir(parents=True)
+        (tmp_path / "classes" / name / "1.png").touch()
+    (tmp_path / "texts.csv").write_text("text,label\none,x\ntwo,y\n")
+    voc = tmp_path / "voc"
+    for name in ("JPEGImages", "Annotations"):
+        (voc / name).mkdir(parents=True)
+    (voc / "JPEGImages" / "1.png").touch()
+    box = "<object><name>a</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+    (voc / "Annotations" / "1.xml").write_text(f"<annotation>{box}</annotation>")
+    needs = {"torchvision": "dataset=SEMEION", "pretrained": "weights=x"}
+    roots = {"texts": "texts.csv", "npz": "texts.csv", "voc": "voc", "image_folder": "classes"}
+    needs |= {name: f"root={tmp_path / place}" for name, place in roots.items()}
+    named = [f"target.{needs[dataset]}"] if dataset in needs else []
     node = composed("cell=scratch", f"dataset@target={dataset}", f"data_root={tmp_path}", *named)["target"]
     assert schema.model_of("target", node) is not schema.OwnDataset
     given = {key: value for key, value in node.items() if key not in schema.Dataset.FOR_THE_RUN}
@@ -157,6 +170,9 @@ def test_other_options_are_the_constructors():
         (schema.Scenes, Scenes),
         (schema.TorchvisionSet, TorchvisionSet),
         (schema.ImageFolder, ImageFolder),
+        (schema.NpzImages, NpzImages),
+        (schema.VocBoxes, VocBoxes),
+        (schema.TextTable, TextTable),
     ):
         assert fields(model) - set(schema.Dataset.FOR_THE_RUN) == names(made.__init__) - of_its_own
     assert fields(schema.AugmentOptions) == names(augment.Augment.__init__)

@@ -114,6 +114,7 @@ BACKBONES: dict[str, type[Group]] = {
     **KNOWN,
     **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
 }
+READ_IMAGES = ("small",)
 WITHOUT_MAPS = ("bag", "inputs")
 FROM_FILES = "a file of weights or the folder of a run that exists"
 NETWORKS = ("any classification network of torchvision, such as resnet18", "timm/<name>")
@@ -170,21 +171,58 @@ class Pictures(Dataset):
     root: str | None
     image_size: int | None = Field(ge=1)
     channels: Literal[1, 3] | None
-    kind: Literal["classification"]
 
 
 class TorchvisionSet(Pictures):
     """`dataset=mnist` and the others that torchvision reads."""
 
+    kind: Literal["classification"]
     dataset: str = Field(min_length=1)
     labels: list[str] | None
     published: dict[Literal["train", "val", "test"], dict[str, Any]] | None
     download: bool
 
 
+class NpzImages(Pictures):
+    """`dataset=npz`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    labels: list[str] | None
+
+
+class VocBoxes(Pictures):
+    """`dataset=voc`."""
+
+    kind: Literal["detection"]
+    image_size: int = Field(ge=1)
+    channels: Literal[1, 3]
+    pictures: str = Field(min_length=1)
+    annotations: str = Field(min_length=1)
+    labels: list[str] | None
+    unusable: float = Field(ge=0, le=1)
+
+
+class TextTable(Dataset):
+    """`dataset=texts`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    text: str | int
+    label: str | int
+    separator: str = Field(min_length=1, max_length=1)
+    header: bool
+    quotes: bool
+    encoding: str = Field(min_length=1)
+    labels: dict[str, str] | None
+    positive: str | None
+    unusable: float = Field(ge=0, le=1)
+
+
 class ImageFolder(Pictures):
     """`dataset=image_folder`."""
 
+    kind: Literal["classification"]
     splits: dict[Literal["train", "val", "test"], str] | None
 
 
@@ -204,6 +242,9 @@ DATASETS: dict[str, type[Made]] = {
     "datamodules.scenes.Scenes": Scenes,
     "datamodules.torchvision_sets.TorchvisionSet": TorchvisionSet,
     "datamodules.image_folder.ImageFolder": ImageFolder,
+    "datamodules.npz.NpzImages": NpzImages,
+    "datamodules.voc.VocBoxes": VocBoxes,
+    "datamodules.texts.TextTable": TextTable,
 }
 SCENES_KINDS = {
     "classify": "classification",
@@ -556,6 +597,10 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
                 list_classes(node["root"], node["splits"])
             except ValueError as error:
                 yield f"{role}.{error}"
+        elif model in (NpzImages, TextTable) and not Path(node["root"]).is_file():
+            yield f"{role}.root={node['root']}: must be a file that exists"
+        elif model is VocBoxes and not (node["root"] and Path(node["root"]).is_dir()):
+            yield f"{role}.root={plain(node['root'])}: must be the folder that holds pictures and annotations"
         elif model is TorchvisionSet and not node["download"] and not Path(node["root"] or "data").is_dir():
             yield f"{role}.root={node['root'] or 'data'}: must be a folder that exists where download=false"
 
@@ -618,6 +663,8 @@ def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:
         if backbone in WITHOUT_MAPS and node["kind"] in NEED_MAPS:
             task = f"{role}.task={node['task']} ({node['kind']})"
             yield f"{where}={backbone}: has no feature maps, which {task} needs; allowed: {', '.join(maps)}"
+        elif DATASETS.get(node["_target_"]) is TextTable and (backbone in READ_IMAGES or backbone not in BACKBONES):
+            yield f"{where}={backbone}: reads images, but {role}={node['name']} has texts; allowed: bag, inputs"
         elif backbone == "bag" and issubclass(DATASETS.get(node["_target_"], OwnDataset), Scenes | Pictures):
             yield f"{where}=bag: reads text, but {role}={node['name']} has images; allowed: {', '.join(maps)}, inputs"
 

@@ -1,0 +1,174 @@
+"""Readers of files: arrays, tables of texts, boxes in the layout of Pascal VOC."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import voc
+from datamodules.npz import NpzImages
+from datamodules.texts import TextTable
+from datamodules.voc import LazyBoxes, VocBoxes
+
+
+def arrays(**counts):
+    rng = np.random.RandomState(0)
+    made = {}
+    for split, count in counts.items():
+        made[f"{split}_images"] = rng.randint(0, 255, (count, 6, 6)).astype(np.uint8)
+        made[f"{split}_labels"] = rng.randint(0, 2, (count, 1)).astype(np.uint8)
+    return made
+
+
+def test_arrays_keep_their_published_splits(tmp_path):
+    given = arrays(train=20, val=6, test=8)
+    np.savez(tmp_path / "x.npz", **given)
+    data = NpzImages(str(tmp_path / "x.npz"), labels=["ill", "well"])
+    data.setup()
+    assert data.task.labels == ("ill", "well") and data.task.channels == 1
+    for split in ("train", "val", "test"):
+        dataset = getattr(data, f"{split}_dataset")
+        assert len(dataset) == len(given[f"{split}_images"])
+        for i in range(len(dataset)):
+            row = int(dataset[i]["id"].split("/")[1])
+            assert np.array_equal(dataset[i]["image"][0].numpy(), given[f"{split}_images"][row])
+            assert int(dataset[i]["label"]) == given[f"{split}_labels"][row, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_labels": None}, "lacks the array train_labels; it holds train_images"),
+        ({"train_labels": np.zeros((20, 3))}, r"train must be uint8 \(N, H, W\[, C\]\) and \(N,\)"),
+        ({"train_images": np.zeros((20, 6, 6))}, "train must be uint8"),
+        ({"train_labels": np.full((20, 1), 5)}, "the file has a class 5"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path, change, message):
+    given = {**arrays(train=20), **change}
+    np.savez(tmp_path / "x.npz", **{name: value for name, value in given.items() if value is not None})
+    with pytest.raises(ValueError, match=message):
+        NpzImages(str(tmp_path / "x.npz"), labels=["ill", "well"]).setup()
+
+
+def test_a_table_of_texts(tmp_path):
+    lines = [f'{i}\t{"spam" if i % 3 == 0 else "ham"}\tmessage "{i}\n' for i in range(60)]
+    (tmp_path / "x.tsv").write_text("".join(lines))
+    options = {"text": 2, "label": 1, "separator": "\t", "header": False, "quotes": False}
+    data = TextTable(str(tmp_path / "x.tsv"), **options, labels={"ham": "fine", "spam": "spam"}, positive="spam")
+    data.setup()
+    assert data.task.labels == ("fine", "spam") and data.task.positive == "spam"
+    ids = {split: set(getattr(data, f"{split}_dataset").fields["id"]) for split in ("train", "val", "test")}
+    assert {split: len(part) for split, part in ids.items()} == {"train": 38, "val": 10, "test": 12}
+    assert len(set.union(*ids.values())) == 60
+    for i in range(38):
+        sample = data.train_dataset[i]
+        number = int(sample["text"].removeprefix('message "'))
+        assert data.task.labels[sample["label"]] == ("spam" if number % 3 == 0 else "fine")
+        assert sample["id"] == f"x.tsv:{number + 1}"
+
+
+def test_an_empty_text_is_counted_and_left_out(tmp_path, caplog):
+    (tmp_path / "x.csv").write_text("text,label\n" + "".join(f'"a, {i}",x\n' for i in range(199)) + " ,y\n")
+    data = TextTable(str(tmp_path / "x.csv"))
+    assert len(data.rows) == 199 and data.rows[0][1] == "a, 0"
+    assert "1 of 200 cannot be used and are left out: row 201 has no text" in caplog.text
+
+
+def annotation(folder, name, boxes, size=(40, 20)):
+    for part in ("JPEGImages", "Annotations"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (200, 0, 0)).save(folder / "JPEGImages" / f"{name}.png")
+    items = [
+        f"<object><name>{label}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox>"
+        "</object>"
+        for label, a, b, c, d in boxes
+    ]
+    (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{''.join(items)}</annotation>")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i in range(20):
+        annotation(tmp_path, f"p{i:02}", [("cat", 11, 6, 20, 15), ("dog", 1, 1, 40, 20)] if i % 2 else [])
+    return tmp_path
+
+
+def test_boxes_follow_their_pictures(folder):
+    data = VocBoxes(str(folder), image_size=20)
+    data.setup()
+    assert data.task.labels == ("cat", "dog")
+    assert {split: part["count"] for split, part in data.splits().items()} == {"test": 4, "val": 3, "train": 13}
+    sample = next(s for s in (data.train_dataset[i] for i in range(13)) if len(s["boxes"]))
+    # 40x20 pixels become 20x10 with a border of 5 above and below; a box from pixel 11 to 20 is 10..20 before.
+    assert sample["boxes"].tolist() == [[5, 7.5, 10, 12.5], [0, 5, 20, 15]]
+    assert sample["box_labels"].tolist() == [0, 1]
+    assert int(sample["image"][0, :5].max()) == 0 and int(sample["image"][0, 5:15].min()) > 150
+    empty = next(s for s in (data.train_dataset[i] for i in range(13)) if not len(s["boxes"]))
+    assert empty["boxes"].shape == (0, 4) and empty["box_labels"].dtype == torch.int64
+
+
+def test_published_lists_are_kept_and_must_not_overlap(folder):
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("\n".join(f"p{i:02}" for i in range(12)))
+    (lists / "test.txt").write_text("\n".join(f"p{i:02}" for i in range(12, 20)))
+    data = VocBoxes(str(folder), image_size=20)
+    data.setup()
+    assert {split: part["from"] for split, part in data.splits().items()} == {
+        "test": "test",
+        "val": "train",
+        "train": "train",
+    }
+    (lists / "test.txt").write_text("p00\np13\n")
+    with pytest.raises(ValueError, match="p00 is in train and in test"):
+        VocBoxes(str(folder))
+    (lists / "test.txt").write_text("p13\np99\n")
+    with pytest.raises(ValueError, match="there is no picture p99"):
+        VocBoxes(str(folder))
+
+
+def test_boxes_without_area_are_counted_and_too_many_refused(folder, caplog):
+    annotation(folder, "p01", [("cat", 5, 5, 5, 5), ("dog", 30, 5, 10, 9), ("cat", 11, 6, 20, 15)])
+    data = VocBoxes(str(folder), image_size=20, unusable=0.2)
+    assert "2 of 21 cannot be used" in caplog.text and "p01: cat" in caplog.text and "p01: dog" in caplog.text
+    assert len(data.annotated["p01"].boxes) == 1
+    with pytest.raises(ValueError, match=r"more than unusable=0\.01 of all"):
+        VocBoxes(str(folder))
+
+
+def test_a_box_outside_of_its_picture_is_cut_or_gone(folder):
+    annotation(folder, "p01", [("cat", 31, 11, 60, 40), ("dog", 50, 30, 60, 40)])
+    data = VocBoxes(str(folder), image_size=40)
+    picture = data._sample(["p01"], [data.annotated["p01"]], 0)
+    assert picture["boxes"].tolist() == [[30, 20, 40, 30]] and picture["box_labels"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(["cat"], r"labels=\['cat'\]: its boxes are of dog too")],
+)
+def test_unknown_labels_are_refused(folder, labels, message):
+    with pytest.raises(ValueError, match=message):
+        VocBoxes(str(folder), labels=labels)
+
+
+def test_an_annotation_that_cannot_be_read_is_named(folder):
+    (folder / "Annotations" / "p03.xml").write_text("<annotation>")
+    with pytest.raises(ValueError, match=r"p03\.xml cannot be read as an annotation"):
+        VocBoxes(str(folder))
+
+
+def test_pictures_beyond_the_memory_are_read_when_needed(folder, monkeypatch):
+    whole = VocBoxes(str(folder), image_size=20)
+    whole.setup()
+    monkeypatch.setattr(voc, "IN_MEMORY", 10)
+    lazy = VocBoxes(str(folder), image_size=20)
+    lazy.setup()
+    assert isinstance(lazy.train_dataset, LazyBoxes) and lazy.splits() == whole.splits()
+    for i in range(3):
+        for key, value in whole.train_dataset[i].items():
+            other = lazy.train_dataset[i][key]
+            assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
