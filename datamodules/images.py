@@ -20,6 +20,7 @@ from datamodules.base import InMemory
 from datamodules.published import Part, PublishedData
 from tl_modules.tasks import Task
 
+SMALLEST = 8
 MODES = {1: "L", 3: "RGB"}
 IN_MEMORY = 1024**3
 Picture = Path | Any
@@ -61,6 +62,10 @@ def fitted(picture: Picture, channels: int, size: tuple[int, int] | None, whole:
                 array = array.transpose(1, 2, 0)
             image = Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
         full = image.size
+        if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
+            image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+        elif image.mode == "F":
+            raise ValueError("its pixels are floats, whose range is not known")
         if size is not None and not whole:
             image.draft(MODES[channels], size[::-1])  # JPEG decodes at a fraction of its size, where that is enough
         image = image.convert(MODES[channels])
@@ -161,8 +166,8 @@ class ImageClasses(PublishedData):
         batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"image_size={image_size} must be at least 1")
+        if image_size is not None and image_size < SMALLEST:
+            raise ValueError(f"image_size={image_size} must be at least {SMALLEST}")
         if channels not in (None, *MODES):
             raise ValueError(f"channels={channels} must be 1 or 3")
         super().__init__(None, train_size, val_size, seed, batch_size, num_workers)

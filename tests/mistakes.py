@@ -128,7 +128,9 @@ CONFIGURATION = {
     ),
     "cell=multitask data_root=nowhere": "data_root=nowhere: must be a folder that exists",
     "cell=multitask steps=[1": "steps=[1: cannot be read; expected option=value",
-    "cell=multitask experiment=quik": "experiment=quik: did you mean quick? allowed: quick",
+    "cell=multitask experiment=quik": (
+        f"experiment=quik: did you mean quick? allowed: {', '.join(group_options('experiment'))}"
+    ),
 }
 
 FILES = {
@@ -139,6 +141,9 @@ FILES = {
     ),
     "dataset@target=image_folder target.root=flat": (
         "target.root=flat: must hold a folder a class, but flat holds pictures outside of class folders"
+    ),
+    "dataset@target=image_folder target.root=lone": (
+        "target.root=lone: must hold a folder a class, but lone holds insects alone"
     ),
     "dataset@target=image_folder target.root=hollow": "target.root=hollow: the class bee has no pictures in hollow",
     "dataset@target=image_folder target.root=novel": (
@@ -259,6 +264,9 @@ def cases() -> dict[str, list[Case]]:
     }
 
 
+NOVEL = ("train/ant", "train/bee", "test/wasp")
+
+
 def make_files(folder: Path) -> None:
     """Make the folders that the commands name."""
 
@@ -270,7 +278,7 @@ def make_files(folder: Path) -> None:
         for label in ("ant", "bee"):
             picture(f"insects/{label}/{i}.png", 8 + i)
             picture(f"corrupt/{label}/{i}.png")
-    for path in ("flat/1.png", "hollow/ant/1.png", "novel/train/ant/1.png", "novel/test/wasp/1.png"):
+    for path in ("flat/1.png", "hollow/ant/1.png", "lone/insects/1.png", *(f"novel/{p}/1.png" for p in NOVEL)):
         picture(path)
     (folder / "corrupt" / "bee" / "1.png").write_bytes(b"no picture")
     (folder / "hollow" / "bee").mkdir()

@@ -147,6 +147,21 @@ def test_the_middle_square_is_cut_out_and_places_can_be_found_again(tmp_path):
     assert bool((whole.image[0, 4:12, 5:11] > 190).all()) and int(whole.image[0, :4].max()) == 0
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "LA", "1"])
+def test_other_kinds_of_pictures_are_read(tmp_path, mode):
+    Image.new("RGB", (9, 9), (255, 255, 255)).convert(mode).save(tmp_path / f"x.{'jpg' if mode == 'CMYK' else 'png'}")
+    read = read_picture(next(tmp_path.iterdir()), 3, 8)
+    assert read.shape == (3, 8, 8) and int(read.min()) > 250
+
+
+def test_sixteen_bits_are_scaled_and_floats_refused(tmp_path):
+    Image.fromarray(np.full((9, 9), 128 * 257, np.uint16)).save(tmp_path / "x.png")
+    assert read_picture(tmp_path / "x.png", 1, 8).unique().tolist() == [128]
+    Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "x.tiff")
+    with pytest.raises(ValueError, match="its pixels are floats"):
+        read_picture(tmp_path / "x.tiff", 1, 8)
+
+
 def test_grey_and_colour(tmp_path):
     for label in ("a", "b"):
         for i in range(10):
@@ -165,10 +180,12 @@ def test_grey_and_colour(tmp_path):
 
 
 def test_listing_names_what_is_wrong(tmp_path):
-    (tmp_path / "x" / "a").mkdir(parents=True)
+    for name in ("x/a", "z/a", "z/b"):
+        (tmp_path / name).mkdir(parents=True)
     for root, message in (
         (tmp_path / "y", "must be a folder that exists"),
-        (tmp_path / "x", "the class a has no pictures in"),
+        (tmp_path / "x", "must hold a folder a class, but .*x holds a alone"),
+        (tmp_path / "z", "the class a has no pictures in"),
         (tmp_path / "x" / "a", "must hold a folder a class, but .* holds no class folders"),
     ):
         with pytest.raises(ValueError, match=message):

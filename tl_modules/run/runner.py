@@ -71,6 +71,7 @@ def quiet() -> None:
     """Silence what Lightning says of things that are meant."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in scripts that a font has not
     for text in (".*eval mode.*", ".*does not have many workers.*", ".*`weights_only`.*", ".*Checkpoint directory.*"):
         warnings.filterwarnings("ignore", message=text)
     warnings.filterwarnings("ignore", message=".*litlogger.*|.*litmodels.*|.*srun.*|.*lr_scheduler.step.*")

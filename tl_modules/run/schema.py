@@ -169,7 +169,7 @@ class Pictures(Dataset):
     """What the datasets that are read from files have in common."""
 
     root: str | None
-    image_size: int | None = Field(ge=1)
+    image_size: int | None = Field(ge=8)
     channels: Literal[1, 3] | None
 
 
@@ -195,7 +195,7 @@ class VocBoxes(Pictures):
     """`dataset=voc`."""
 
     kind: Literal["detection"]
-    image_size: int = Field(ge=1)
+    image_size: int = Field(ge=8)
     channels: Literal[1, 3]
     pictures: str = Field(min_length=1)
     annotations: str = Field(min_length=1)
