@@ -16,6 +16,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from datamodules.image_folder import ImageFolder
+from datamodules.label_maps import LabelMaps
 from datamodules.npz import NpzImages
 from datamodules.paired import MIXING
 from datamodules.pretrained import Pretrained
@@ -111,9 +112,15 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
     box = "<object><name>a</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
     (voc / "Annotations" / "1.xml").write_text(f"<annotation>{box}</annotation>")
     needs = {"torchvision": "dataset=SEMEION", "pretrained": "weights=x"}
+    for path in ("maps/train/1.png", "maps/trainannot/1.png"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
     roots = {"texts": "texts.csv", "npz": "texts.csv", "voc": "voc", "image_folder": "classes"}
+    roots |= {"label_maps": "maps", "label_map_boxes": "maps"}
     needs |= {name: f"root={tmp_path / place}" for name, place in roots.items()}
     named = [f"target.{needs[dataset]}"] if dataset in needs else []
+    named += ["target.labels=[a,b]"] if "label_map" in dataset else []
+    named += ["target.boxes=[b]"] if dataset == "label_map_boxes" else []
     node = composed("cell=scratch", f"dataset@target={dataset}", f"data_root={tmp_path}", *named)["target"]
     assert schema.model_of("target", node) is not schema.OwnDataset
     given = {key: value for key, value in node.items() if key not in schema.Dataset.FOR_THE_RUN}
@@ -186,6 +193,7 @@ def test_other_options_are_the_constructors():
         (schema.NpzImages, NpzImages),
         (schema.VocBoxes, VocBoxes),
         (schema.TextTable, TextTable),
+        (schema.LabelMaps, LabelMaps),
     ):
         assert fields(model) - set(schema.Dataset.FOR_THE_RUN) == names(made.__init__) - of_its_own
     assert fields(schema.AugmentOptions) == names(augment.Augment.__init__)

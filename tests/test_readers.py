@@ -8,9 +8,14 @@ import torch
 from PIL import Image
 
 from datamodules import voc
+from datamodules.aligned import aligned
+from datamodules.label_maps import LabelMaps
 from datamodules.npz import NpzImages
+from datamodules.paired import CombinedData
 from datamodules.texts import TextTable
 from datamodules.voc import LazyBoxes, VocBoxes
+from tests.conftest import fit
+from tl_modules import MultiTask
 
 
 def arrays(**counts):
@@ -172,3 +177,102 @@ def test_pictures_beyond_the_memory_are_read_when_needed(folder, monkeypatch):
         for key, value in whole.train_dataset[i].items():
             other = lazy.train_dataset[i][key]
             assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
+
+
+@pytest.fixture
+def street(tmp_path):
+    """Pictures of 24x16 pixels whose maps have a sky, a car of 6x4 pixels, and void."""
+    for split, count in (("train", 8), ("val", 3), ("test", 3)):
+        for i in range(count):
+            values = np.zeros((16, 24), np.uint8)
+            values[2:6, 3 + i : 9 + i] = 1
+            values[15] = 11
+            for folder, array in ((split, np.stack([values * 90] * 3, -1)), (f"{split}annot", values)):
+                (tmp_path / folder).mkdir(exist_ok=True)
+                Image.fromarray(array).save(tmp_path / folder / f"{i}.png")
+    return tmp_path
+
+
+STREET = {"labels": ["sky", "car"], "ignore": [11], "domain": "street"}
+
+
+def test_label_maps_and_the_boxes_of_their_regions(street):
+    maps = LabelMaps(str(street), **STREET)
+    boxes = LabelMaps(str(street), **STREET, boxes=["car"], task="cars")
+    for data in (maps, boxes):
+        data.setup()
+        assert {split: part["count"] for split, part in data.splits().items()} == {"test": 3, "val": 3, "train": 8}
+    assert maps.task.kind == "segmentation" and boxes.task.labels == ("car",)
+    for i in range(8):
+        sample, other = maps.train_dataset[i], boxes.train_dataset[i]
+        assert sample["id"] == other["id"] == f"train/{i}.png"
+        assert sample["mask"].unique().tolist() == [0, 1, 255] and bool((sample["mask"][15] == 255).all())
+        assert other["boxes"].tolist() == [[3 + i, 2, 9 + i, 6]] and other["box_labels"].tolist() == [0]
+        assert bool((sample["image"][0][sample["mask"] == 1] == 90).all())
+    assert LabelMaps(str(street), **STREET, boxes=["car"], smallest=25).dataset_of(
+        boxes.published()["train"], [0]
+    ).fields["boxes"][0].shape == (0, 4)
+
+
+def test_maps_are_brought_to_a_square_with_their_pictures(street):
+    data = LabelMaps(str(street), **STREET, image_size=48)
+    data.setup()
+    sample = data.train_dataset[0]
+    assert sample["image"].shape == (3, 48, 48) and sample["mask"].shape == (48, 48)
+    rows, columns = torch.where(sample["mask"] == 1)
+    assert (int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())) == (12, 19, 6, 17)
+    assert bool((sample["mask"][:8] == 255).all()) and bool((sample["mask"][-8:] == 255).all())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("value", r"0\.png: has the value 7, which is neither one of labels= nor in ignore="),
+        ("size", r"0\.png: must be \(H, W\) = \(16, 24\) as its picture, not \(8, 8\)"),
+        ("missing", r"trainannot has no map for 0\.png"),
+        ("broken", r"0\.png: cannot be read as a label map"),
+    ],
+)
+def test_maps_that_do_not_fit_are_named(street, change, message):
+    path = street / "trainannot" / "0.png"
+    if change == "missing":
+        path.unlink()
+    elif change == "broken":
+        path.write_bytes(b"x")
+    else:
+        Image.fromarray(np.full((16, 24) if change == "value" else (8, 8), 7, np.uint8)).save(path)
+    with pytest.raises(ValueError, match=message):
+        LabelMaps(str(street), **STREET).setup()
+
+
+def test_samples_with_both_targets_are_matched_by_id(street):
+    source = LabelMaps(str(street), **STREET)
+    target = LabelMaps(str(street), **STREET, boxes=["car"], train_size=3)
+    for data in (source, target):
+        data.setup()
+    both = aligned(source, target)
+    assert len(both) == 8
+    batch = both.batch(list(range(8)))
+    assert batch["mask"].shape == (8, 16, 24) and len(batch["boxes"]) == 3
+    assert batch["boxes_rows"].tolist() == [0, 1, 2]
+    for row in range(3):
+        number = int(batch["id"][row].removeprefix("train/").removesuffix(".png"))
+        assert batch["boxes"][row].tolist() == [[3 + number, 2, 9 + number, 6]]
+    assert set(batch["id"]) == {f"train/{i}.png" for i in range(8)}
+    other = LabelMaps(str(street), **STREET, boxes=["car"], pictures="test", maps="testannot")
+    other.setup()
+    with pytest.raises(ValueError, match=r"the target's sample test/.\.png is none of the source's"):
+        aligned(source, other)
+
+
+def test_aligned_pictures_train_both_tasks_in_one_pass(street):
+    target = LabelMaps(str(street), **STREET, boxes=["car"], task="cars")
+    source = LabelMaps(str(street), **STREET)
+    data = CombinedData(target, source, mode="aligned", aligned_dataset=aligned, batch_size=4)
+    data.setup()
+    module = MultiTask(target.task, source.task)
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    fit(module, data, steps=2)
+    moved = [name for name, value in module.named_parameters() if not torch.equal(value, before[name])]
+    for part in ("stem.shared", "trunk.shared", "head.source", "head.target"):
+        assert any(name.startswith(f"parts.{part}.") for name in moved)

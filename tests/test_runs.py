@@ -222,6 +222,17 @@ def test_the_last_validation_sees_the_final_weights() -> None:
         assert steps % validation_interval(steps, 10) == 0
 
 
+def test_the_last_checkpoint_counts_where_it_is_asked_for(tmp_path):
+    execute(config("cell=scratch", "selection=last"), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["selection"] == "last" and results["stages"][0]["checkpoint"] == "last.ckpt"
+    measured = [row for row in rows(tmp_path) if row["metric"] == "val/target/accuracy"]
+    assert results["val"] == {"target/accuracy": float(measured[-1]["value"])}
+    execute(config("cell=scratch"), tmp_path / "best")
+    best = json.loads((tmp_path / "best" / "results.json").read_text())
+    assert best["selection"] == "val/target/accuracy max" and best["baseline_key"] != results["baseline_key"]
+
+
 def test_two_folders_of_pictures_run_and_their_splits_are_written(tmp_path):
     for domain, size in (("one", 36), ("two", 50)):
         for label, shade in (("dark", 30), ("light", 200)):

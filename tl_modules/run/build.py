@@ -8,9 +8,9 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 
+from datamodules.aligned import aligned
 from datamodules.collate import as_sample
 from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData, naming
-from datamodules.scenes import aligned as aligned_scenes
 from tl_modules.base import TransferModule
 from tl_modules.cube import SCRATCH
 from tl_modules.found import TIMM, torchvision_networks
@@ -49,7 +49,7 @@ def build_data(config: Config) -> PairedData:
         return MergedData(**common)
     if mode in (None, "sequential"):
         return SequentialData(**common)
-    both = aligned_scenes if mode == "aligned" else None
+    both = aligned if mode == "aligned" else None
     return CombinedData(**common, mode=mode, temperature=options["temperature"], aligned_dataset=both)
 
 

@@ -23,7 +23,7 @@ from datamodules.collate import as_sample
 from tl_modules.run import pictures
 from tl_modules.run.build import build_data, build_module
 from tl_modules.run.errors import RunError
-from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, write_json, write_whole
+from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
 from tl_modules.run.precision import resolve
 from tl_modules.run.progress import StageProgress
 from tl_modules.run.schema import is_pretrained
@@ -173,7 +173,11 @@ class Run:
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        score = best.best_model_score
+        score, chosen = best.best_model_score, self.config["selection"] == "best" and best.best_model_score is not None
+        if not chosen:
+            rows = [row for row in read_metrics(self.folder / "metrics.csv") if row["stage"] == name]
+            measured = [row["value"] for row in rows if row["metric"] == monitor]
+            score = torch.tensor(float(measured[-1])) if measured else None
         trainable = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         return {
             "name": name,
@@ -181,9 +185,10 @@ class Run:
             "seconds": round(time.perf_counter() - began, 2),
             "resumed_at": reached,
             "trainable_parameters": trainable,
-            "selection": f"{monitor} {mode}",
+            "monitor": monitor,
+            "selection": f"{monitor} {mode}" if chosen else "last",
             "score": None if score is None else float(score),
-            "checkpoint": "last.ckpt" if score is None else "best.ckpt",
+            "checkpoint": "best.ckpt" if chosen else "last.ckpt",
         }
 
     def checkpoints(self, folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
@@ -251,7 +256,7 @@ class Run:
         """Return what `results.json` holds."""
         config, last = self.config, records[-1]
         name = config["cell"]["name"]
-        shared = {key: config[key] for key in ("target", "backbone", "trainer")}
+        shared = {key: config[key] for key in ("target", "backbone", "trainer", "selection")}
         shared |= {"steps": self.steps, "batch_size": config["datamodule"]["batch_size"], "precision": self.precision}
         return {
             "schema": 1,
@@ -272,7 +277,7 @@ class Run:
             "lr": config["cell"]["lr"],
             "baseline_key": hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=8).hexdigest(),
             "selection": last["selection"],
-            "val": {last["selection"].split()[0].removeprefix("val/"): last["score"]},
+            "val": {last["monitor"].removeprefix("val/"): last["score"]},
             "test": {key.removeprefix("test/"): value for key, value in tested.items()},
             "stages": records,
             "parameters": sum(p.numel() for p in self.module.parameters()),

@@ -203,6 +203,19 @@ class VocBoxes(Pictures):
     unusable: float = Field(ge=0, le=1)
 
 
+class LabelMaps(Pictures):
+    """`dataset=label_maps` and `label_map_boxes`."""
+
+    kind: Literal["segmentation", "detection"]
+    channels: Literal[1, 3]
+    labels: list[str] = Field(min_length=1)
+    boxes: list[str] | None
+    pictures: str = Field(min_length=1)
+    maps: str = Field(min_length=1)
+    ignore: list[int]
+    smallest: int = Field(ge=1)
+
+
 class TextTable(Dataset):
     """`dataset=texts`."""
 
@@ -245,6 +258,7 @@ DATASETS: dict[str, type[Made]] = {
     "datamodules.npz.NpzImages": NpzImages,
     "datamodules.voc.VocBoxes": VocBoxes,
     "datamodules.texts.TextTable": TextTable,
+    "datamodules.label_maps.LabelMaps": LabelMaps,
 }
 SCENES_KINDS = {
     "classify": "classification",
@@ -287,6 +301,7 @@ class Root(Group):
     order: Literal["sequential", "simultaneous"] | None
     steps: int | None = Field(ge=1)
     epochs: int | None = Field(ge=1)
+    selection: Literal["best", "last"]
     precision: Literal["auto", "bf16", "32", 32]
     logger: Literal["csv", "tensorboard"]
     seed: int = Field(ge=0)
@@ -599,7 +614,9 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{role}.{error}"
         elif model in (NpzImages, TextTable) and not Path(node["root"]).is_file():
             yield f"{role}.root={node['root']}: must be a file that exists"
-        elif model is VocBoxes and not (node["root"] and Path(node["root"]).is_dir()):
+        elif model is LabelMaps and (node["kind"] == "detection") != (node["boxes"] is not None):
+            yield f"{role}.boxes={plain(node['boxes'])}: goes with {role}.kind=detection, and only with it"
+        elif model in (VocBoxes, LabelMaps) and not (node["root"] and Path(node["root"]).is_dir()):
             yield f"{role}.root={plain(node['root'])}: must be the folder that holds pictures and annotations"
         elif model is TorchvisionSet and not node["download"] and not Path(node["root"] or "data").is_dir():
             yield f"{role}.root={node['root'] or 'data'}: must be a folder that exists where download=false"
@@ -637,8 +654,8 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"datamodule.temperature={given}: has no effect with datamodule.mode={mode}; it needs mode=temperature"
     if mode not in ("aligned", "merged"):
         return
-    if mode == "aligned" and not all(_is_scenes(cfg[role]) for role in _with_data(cfg)):
-        yield "datamodule.mode=aligned: needs samples that carry both roles' targets; of conf/dataset only scenes/ do"
+    if mode == "aligned" and not _carry_both(cfg):
+        yield "datamodule.mode=aligned: needs samples that carry both targets: scenes/, or label maps of one root"
         return
     same = ["image_size", "channels", "augment", *(["ground"] if mode == "aligned" else [])]
     for key in (key for key in same if all(key in cfg[role] for role in _with_data(cfg))):
@@ -646,6 +663,13 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
         if source != target:
             hint = f"must equal target.{key}={plain(target)} with datamodule.mode={mode}, where they share a batch"
             yield f"source.{key}={plain(source)}: {hint}"
+
+
+def _carry_both(cfg: Mapping[str, Any]) -> bool:
+    """Tell whether both roles' samples can be the same pictures; a class from elsewhere may know how."""
+    models = [DATASETS.get(cfg[role]["_target_"], OwnDataset) for role in _roles(cfg)]
+    one_root = cfg["source"].get("root") == cfg["target"].get("root")
+    return all(one in (Scenes, OwnDataset) for one in models) or (one_root and set(models) <= {LabelMaps, OwnDataset})
 
 
 def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:

@@ -18,7 +18,9 @@ def show_results(results: Mapping[str, Any], folder: Path) -> None:
         folder: The run's folder.
     """
     what = f"{results['cell']}, seed {results['seed']}"
-    table = Table(title=f"{what}: test of the checkpoint with the best {results['selection']}", title_justify="left")
+    rule = results["selection"]
+    chosen = "last checkpoint" if rule == "last" else f"checkpoint with the best {rule}"
+    table = Table(title=f"{what}: test of the {chosen}", title_justify="left")
     for column in ("role", "dataset", "metric"):
         table.add_column(column)
     table.add_column("test", justify="right")
