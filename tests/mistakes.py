@@ -11,12 +11,12 @@ from typing import NamedTuple
 from PIL import Image
 
 from tl_modules.cube import BY_NAME
-from tl_modules.run import schema
+from tl_modules.run import options
 from tl_modules.run.cli import group_options
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
-ALL_BACKBONES = ", ".join([*group_options("backbone"), *schema.NETWORKS])
-MAPS = ", ".join([*(name for name in schema.BACKBONES if name not in ("bag", "inputs")), *schema.NETWORKS])
+ALL_BACKBONES = ", ".join([*group_options("backbone"), *options.NETWORKS])
+MAPS = ", ".join([*(name for name in options.BACKBONES if name not in ("bag", "inputs")), *options.NETWORKS])
 INTRODUCTION = """\
 Made by `python -m tests.mistakes` from the cases that the tests run. Wrong options, paths and pairs are answered before
 anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run. The
@@ -64,9 +64,9 @@ CONFIGURATION = {
         "source.image_size=64: must equal target.image_size=48 with datamodule.mode=aligned, where they share a batch"
     ),
     "cell=multitask finetuning=full": (
-        "finetuning=full: has no effect in multitask, which learns source and target at once; leave it out"
+        "finetuning=full: has no effect in multitask, which learns source and target at once; leave it out or set finetuning=null"
     ),
-    "cell=scratch finetuning=full": "finetuning=full: has no effect in scratch, which has no source; leave it out",
+    "cell=scratch finetuning=full": "finetuning=full: has no effect in scratch, which has no source; leave it out or set finetuning=null",
     "cell=task_adaptation finetuning.freeze=[stem,trnk]": (
         "finetuning.freeze.1=trnk: did you mean trunk? allowed: stem, trunk, head"
     ),
@@ -98,10 +98,10 @@ CONFIGURATION = {
         "choose the dataset with dataset@target="
     ),
     "cell=multitask backbone=resnet19": (f"backbone=resnet19: did you mean resnet18? allowed: {ALL_BACKBONES}"),
-    "cell=multitask backbone.weights=DEFAULT": f"backbone.weights=DEFAULT: allowed: null, {schema.FROM_FILES}",
+    "cell=multitask backbone.weights=DEFAULT": f"backbone.weights=DEFAULT: allowed: null, {options.FROM_FILES}",
     "cell=scratch backbone=resnet18 backbone.weights=IMAGENET1K_V2": (
         "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1, "
-        + schema.FROM_FILES
+        + options.FROM_FILES
     ),
     "cell=scratch dataset@target=scenes/plain_detect backbone=inputs": (
         f"backbone=inputs: has no feature maps, which target.task=digit-boxes (detection) needs; allowed: {MAPS}"
@@ -155,7 +155,7 @@ FILES = {
     "dataset@target=mnist target.download=false": "target.root=data: must be a folder that exists where download=false",
     "dataset@target=mnist target.dowload=false": (
         "target.dowload=false: unknown option; did you mean download? allowed: "
-        + ", ".join(schema.names(schema.TorchvisionSet))
+        + ", ".join(options.names(options.TorchvisionSet))
     ),
     "cell=task_finetuning dataset@source=pretrained": (
         "source.weights= is missing; the dataset's file in conf/ says what it is"
@@ -164,11 +164,13 @@ FILES = {
         "dataset@source=pretrained: has no data, and multitask learns source and target at once"
     ),
     "cell=task_adaptation dataset@source=pretrained source.weights=nowhere.pth source.domain=scenes-textured": (
-        f"source.weights=nowhere.pth: allowed: null, {schema.FROM_FILES}"
+        f"source.weights=nowhere.pth: allowed: null, {options.FROM_FILES}"
     ),
     "dataset@target=pretrained target.weights=x": (
         "dataset@target=pretrained: has no data to learn; it is for dataset@source="
     ),
+    "experiment=article/dataset_merging data_root=nowhere": "data_root=nowhere: must be a folder that exists",
+    "experiment=article/parallel_training": "data_root=null: must be the folder that holds sms_spam/SMSSpamCollection",
     "dataset@target=npz target.root=nowhere.npz": "target.root=nowhere.npz: must be a file that exists",
     "dataset@target=voc": "target.root=null: must be the folder that holds pictures and annotations",
     "dataset@target=texts target.root=texts.csv backbone=resnet18": (

@@ -14,7 +14,7 @@ from datamodules.paired import CombinedData, MergedData, PairedData, SequentialD
 from tl_modules.base import TransferModule
 from tl_modules.cube import SCRATCH
 from tl_modules.found import TIMM, torchvision_networks
-from tl_modules.run.schema import is_pretrained
+from tl_modules.run.together import is_pretrained
 
 Config = dict[str, Any]
 FOR_THE_RUN = ("name", "kind", "augment", "backbone")
@@ -44,7 +44,7 @@ def build_data(config: Config) -> PairedData:
         "seed": config["seed"],
         "accumulate": trainer["accumulate"],
     }
-    mode = options["mode"]
+    mode = options["mode"] if len(roles) == 2 else None
     if mode == "merged":
         return MergedData(**common)
     if mode in (None, "sequential"):

@@ -21,7 +21,9 @@ from tl_modules.cube import cell_for
 from tl_modules.found import torchvision_networks
 from tl_modules.run import networks
 from tl_modules.run.errors import RunError
-from tl_modules.run.schema import NETWORKS, ConfigError, check, near, options_of, plain
+from tl_modules.run.options import NETWORKS
+from tl_modules.run.schema import ConfigError, check, options_of
+from tl_modules.run.words import near, plain
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIG_NAME = "train"

@@ -11,7 +11,7 @@ from typing import Any
 from datamodules.folders import PICTURES
 from tl_modules.cube import BY_NAME, SCRATCH
 from tl_modules.run.errors import RunError
-from tl_modules.run.schema import near
+from tl_modules.run.words import near
 
 USAGE = """\
 python predict.py run=<run folder> input=<picture, folder of pictures, or text file> [option=value ...]

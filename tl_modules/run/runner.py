@@ -26,8 +26,8 @@ from tl_modules.run.errors import RunError
 from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
 from tl_modules.run.precision import resolve
 from tl_modules.run.progress import StageProgress
-from tl_modules.run.schema import is_pretrained
 from tl_modules.run.table import show_results
+from tl_modules.run.together import is_pretrained
 from tl_modules.stages import split_steps
 from tl_modules.weights import read_weights
 

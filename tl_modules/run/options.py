@@ -1,0 +1,317 @@
+"""The configuration's options as models, one a group: names, types and ranges; no torch."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tl_modules.found import TIMM, names_in, torchvision_networks
+from tl_modules.tasks import KINDS
+
+PartKind = Literal["stem", "trunk", "head"]
+MIXING = ("cycle", "proportional", "temperature", "aligned")
+NEED_MAPS = ("segmentation", "detection")
+# By kind, the selection metric first.
+METRICS = {
+    "classification": ("accuracy", "macro_f1", "auroc", "f1"),
+    "multilabel": ("map", "f1"),
+    "regression": ("mae", "r2"),
+    "segmentation": ("miou", "miou_foreground"),
+    "detection": ("map50", "map"),
+}
+
+
+class Group(BaseModel):
+    """A group of options; unknown ones are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Made(Group):
+    """A group that an object is made from.
+
+    Attributes:
+        target_: The path of its class.
+        convert_: Always `all`: only plain values survive in a checkpoint.
+    """
+
+    target_: str = Field(alias="_target_", min_length=1)
+    convert_: Literal["all"] = Field(alias="_convert_")
+
+
+class Cell(Made):
+    """`cell`, for the eight cells and `scratch`."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    clip: float | None = Field(gt=0)
+    schedule: Literal["one_cycle", "cosine", "constant"]
+
+
+class OwnCell(Cell):
+    """`cell`, for a class from elsewhere; its own options are for its constructor to check."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class Small(Group):
+    """`backbone=small`."""
+
+    name: Literal["small"]
+    weights: str | None = None
+
+
+class Network(Group):
+    """`backbone=resnet18` and every other network of torchvision and timm."""
+
+    name: str
+    weights: str | None = None
+    image_size: int | None = Field(None, ge=1)
+
+
+class Bag(Group):
+    """`backbone=bag`."""
+
+    name: Literal["bag"]
+    weights: str | None = None
+    buckets: int = Field(8192, ge=2)
+    width: int = Field(64, ge=1)
+    dim: int = Field(128, ge=1)
+
+
+class Inputs(Group):
+    """`backbone=inputs`; `encoders` are checked as backbones of their own."""
+
+    name: Literal["inputs"]
+    weights: str | None = None
+    encoders: dict[Literal["image", "text"], Any] = Field({"image": "small", "text": "bag"}, min_length=1)
+    width: int = Field(128, ge=1)
+    dim: int = Field(128, ge=1)
+
+
+class OwnBackbone(Group):
+    """A backbone that a new file of `tl_modules/backbones/` builds; its options are for its function to check."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    name: str
+
+
+KNOWN: dict[str, type[Group]] = {"small": Small, "bag": Bag, "inputs": Inputs}
+BACKBONES: dict[str, type[Group]] = {
+    **KNOWN,
+    **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
+}
+READ_IMAGES = ("small",)
+WITHOUT_MAPS = ("bag", "inputs")
+FROM_FILES = "a file of weights or the folder of a run that exists"
+NETWORKS = ("any classification network of torchvision, such as resnet18", "timm/<name>")
+
+
+def backbone_model(name: object) -> type[Group] | None:
+    """Return the model of a backbone's options, or None if there is no such backbone."""
+    if name in BACKBONES:
+        return BACKBONES[str(name)]
+    return Network if name in torchvision_networks() or str(name).startswith(TIMM) else None
+
+
+class AugmentOptions(Group):
+    """`source.augment` and `target.augment`."""
+
+    flip: bool = False
+    shift: float = Field(0.0, ge=0, lt=1)
+    scale: float = Field(0.0, ge=0, lt=1)
+    brightness: float = Field(0.0, ge=0, lt=1)
+
+
+class Dataset(Made):
+    """What `source` and `target` have in common, whatever the dataset."""
+
+    FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone")
+
+    name: str = Field(min_length=1)
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    task: str = Field(min_length=1)
+    domain: str = Field(min_length=1)
+    train_size: int | None = Field(ge=1)
+    val_size: int | None = Field(ge=1)
+    augment: AugmentOptions | None
+    backbone: Any = None
+
+
+class OwnDataset(Dataset):
+    """`source` or `target`, for a class from elsewhere; its own options are for its constructor to check."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class Scenes(Dataset):
+    """`dataset=scenes/...`."""
+
+    ground: Literal["plain", "textured"]
+    target: Literal["classify", "count", "segment", "detect"]
+    image_size: int = Field(ge=32, le=112)
+
+
+class Pictures(Dataset):
+    """What the datasets that are read from files have in common."""
+
+    root: str | None
+    image_size: int | None = Field(ge=8)
+    channels: Literal[1, 3] | None
+
+
+class TorchvisionSet(Pictures):
+    """`dataset=mnist` and the others that torchvision reads."""
+
+    kind: Literal["classification"]
+    dataset: str = Field(min_length=1)
+    labels: list[str] | None
+    published: dict[Literal["train", "val", "test"], dict[str, Any]] | None
+    download: bool
+
+
+class NpzImages(Pictures):
+    """`dataset=npz`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    labels: list[str] | None
+
+
+class VocBoxes(Pictures):
+    """`dataset=voc`."""
+
+    kind: Literal["detection"]
+    image_size: int = Field(ge=8)
+    channels: Literal[1, 3]
+    pictures: str = Field(min_length=1)
+    annotations: str = Field(min_length=1)
+    labels: list[str] | None
+    unusable: float = Field(ge=0, le=1)
+
+
+class LabelMaps(Pictures):
+    """`dataset=label_maps` and `label_map_boxes`."""
+
+    kind: Literal["segmentation", "detection"]
+    channels: Literal[1, 3]
+    labels: list[str] = Field(min_length=1)
+    boxes: list[str] | None
+    pictures: str = Field(min_length=1)
+    maps: str = Field(min_length=1)
+    ignore: list[int]
+    smallest: int = Field(ge=1)
+
+
+class TextTable(Dataset):
+    """`dataset=texts`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    text: str | int
+    label: str | int
+    separator: str = Field(min_length=1, max_length=1)
+    header: bool
+    quotes: bool
+    encoding: str = Field(min_length=1)
+    labels: dict[str, str] | None
+    positive: str | None
+    unusable: float = Field(ge=0, le=1)
+
+
+class ImageFolder(Pictures):
+    """`dataset=image_folder`."""
+
+    kind: Literal["classification"]
+    splits: dict[Literal["train", "val", "test"], str] | None
+
+
+class Pretrained(Made):
+    """`dataset@source=pretrained`."""
+
+    name: str = Field(min_length=1)
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    task: str = Field(min_length=1)
+    domain: str = Field(min_length=1)
+    weights: str = Field(min_length=1)
+
+
+PRETRAINED = "datamodules.pretrained.Pretrained"
+DATASETS: dict[str, type[Made]] = {
+    PRETRAINED: Pretrained,
+    "datamodules.scenes.Scenes": Scenes,
+    "datamodules.torchvision_sets.TorchvisionSet": TorchvisionSet,
+    "datamodules.image_folder.ImageFolder": ImageFolder,
+    "datamodules.npz.NpzImages": NpzImages,
+    "datamodules.voc.VocBoxes": VocBoxes,
+    "datamodules.texts.TextTable": TextTable,
+    "datamodules.label_maps.LabelMaps": LabelMaps,
+}
+SCENES_KINDS = {
+    "classify": "classification",
+    "count": "regression",
+    "segment": "segmentation",
+    "detect": "detection",
+}
+
+
+class Finetuning(Group):
+    """`finetuning`."""
+
+    name: str = Field(min_length=1)
+    freeze: list[PartKind]
+    lr: dict[PartKind, float]
+
+
+class DataModule(Group):
+    """`datamodule`."""
+
+    mode: Literal["cycle", "proportional", "temperature", "aligned", "merged", "sequential"]
+    temperature: float = Field(2.0, ge=1)
+    batch_size: int = Field(ge=1)
+    num_workers: int = Field(ge=0)
+
+
+class TrainerOptions(Group):
+    """`trainer`."""
+
+    devices: int = Field(ge=1)
+    accelerator: Literal["auto", "cpu", "gpu"]
+    accumulate: int = Field(ge=1)
+    validations: int = Field(ge=1)
+    progress: bool
+
+
+class Root(Group):
+    """The options outside of any group."""
+
+    order: Literal["sequential", "simultaneous"] | None
+    steps: int | None = Field(ge=1)
+    epochs: int | None = Field(ge=1)
+    selection: Literal["best", "last"]
+    precision: Literal["auto", "bf16", "32", 32]
+    logger: Literal["csv", "tensorboard"]
+    seed: int = Field(ge=0)
+    data_root: str | None
+    resume: str | None
+    source_checkpoint: str | None
+    optimized_metric: str | None
+
+
+GROUPS: dict[str, type[Group]] = {
+    "cell": Cell,
+    "backbone": Small,
+    "source": Dataset,
+    "target": Dataset,
+    "finetuning": Finetuning,
+    "datamodule": DataModule,
+    "trainer": TrainerOptions,
+}
+
+
+def names(model: type[Group]) -> list[str]:
+    """Return a group's options by name."""
+    return [key for key, field in model.model_fields.items() if field.alias is None]

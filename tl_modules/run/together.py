@@ -1,0 +1,254 @@
+"""The check of what does not go together, in a configuration whose groups are each in order; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datamodules.folders import list_classes
+from tl_modules.cube import BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
+from tl_modules.run.options import (
+    BACKBONES,
+    DATASETS,
+    METRICS,
+    MIXING,
+    NEED_MAPS,
+    NETWORKS,
+    PRETRAINED,
+    READ_IMAGES,
+    SCENES_KINDS,
+    WITHOUT_MAPS,
+    DataModule,
+    ImageFolder,
+    LabelMaps,
+    NpzImages,
+    OwnDataset,
+    Pictures,
+    Scenes,
+    TextTable,
+    TorchvisionSet,
+    VocBoxes,
+)
+from tl_modules.run.single import check_backbone
+from tl_modules.run.words import near, plain
+
+
+NO_ROOT = "None/"  # what ${data_root}/ gives where it is null
+
+
+class _Role(NamedTuple):
+    name: str
+    kind: str
+    domain: str
+
+
+def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what does not go together, in a configuration whose groups are each in order."""
+    checks: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
+        _check_cell,
+        _check_pretrained,
+        _check_datasets,
+        _check_finetuning,
+        _check_mode,
+        _check_backbones,
+        _check_budget,
+        _check_files,
+        _check_metric,
+    )
+    for one in checks:
+        yield from one(cfg)
+
+
+def _roles(cfg: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("target",) if cfg["cell"]["name"] == SCRATCH else ("source", "target")
+
+
+def is_pretrained(cfg: Mapping[str, Any]) -> bool:
+    """Tell whether weights stand for the source's data; `scratch` has no source."""
+    return cfg["cell"]["name"] != SCRATCH and cfg["source"]["_target_"] == PRETRAINED
+
+
+def _with_data(cfg: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("target",) if is_pretrained(cfg) else _roles(cfg)
+
+
+def _is_scenes(node: Mapping[str, Any]) -> bool:
+    return DATASETS.get(node["_target_"]) is Scenes
+
+
+def _at_once(cfg: Mapping[str, Any]) -> bool:
+    name = cfg["cell"]["name"]
+    return not BY_NAME[name].sequential if name in BY_NAME else cfg["datamodule"]["mode"] != "sequential"
+
+
+def _check_cell(cfg: Mapping[str, Any]) -> Iterator[str]:
+    name, path = cfg["cell"]["name"], cfg["cell"]["_target_"]
+    for cell in BY_NAME.values():
+        if (cell.path == path and cell.name != name) or (path == SCRATCH_PATH and name == cell.name):
+            yield f"cell._target_={path}: is not {name}; choose the cell with cell={name}"
+            return
+    if name in BY_NAME:
+        try:
+            check_pair(name, *(_Role(*(cfg[role][key] for key in ("task", "kind", "domain"))) for role in _roles(cfg)))
+        except ValueError as error:
+            yield str(error)
+
+
+def _check_pretrained(cfg: Mapping[str, Any]) -> Iterator[str]:
+    if cfg["target"]["_target_"] == PRETRAINED:
+        yield "dataset@target=pretrained: has no data to learn; it is for dataset@source="
+    if not is_pretrained(cfg):
+        return
+    name, weights = cfg["cell"]["name"], cfg["source"]["weights"]
+    if weights.startswith(NO_ROOT):
+        yield f"data_root=null: must be the folder that holds {weights.removeprefix(NO_ROOT)}"
+    elif _at_once(cfg):
+        yield f"dataset@source=pretrained: has no data, and {name} learns source and target at once"
+    elif cfg["source_checkpoint"] is not None:
+        yield f"source_checkpoint={cfg['source_checkpoint']}: excludes dataset@source=pretrained; give one of the two"
+    elif cfg["backbone"].get("weights") is not None:
+        yield f"backbone.weights={cfg['backbone']['weights']}: excludes source.weights={weights}; give one of the two"
+    else:
+        lines = check_backbone("backbone", {**cfg["backbone"], "weights": weights})
+        yield from (line.replace("backbone.weights=", "source.weights=", 1) for line in lines)
+
+
+def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
+    for role in _with_data(cfg):
+        node, model = cfg[role], DATASETS.get(cfg[role]["_target_"])
+        if str(node.get("root")).startswith(NO_ROOT):
+            yield f"data_root=null: must be the folder that holds {node['root'].removeprefix(NO_ROOT)}"
+            continue
+        if model is Scenes:
+            made = f"scenes/{node['ground']}_{node['target']}"
+            if node["name"] != made or node["kind"] != SCENES_KINDS[node["target"]]:
+                yield (
+                    f"{role}.name={node['name']}: does not go with ground={node['ground']}, target={node['target']} "
+                    f"and kind={node['kind']}; choose the dataset with dataset@{role}="
+                )
+        elif model is ImageFolder:
+            if node["root"] is None:
+                yield f"{role}.root=null: must be the folder that holds the class folders"
+                continue
+            try:
+                list_classes(node["root"], node["splits"])
+            except ValueError as error:
+                yield f"{role}.{error}"
+        elif model in (NpzImages, TextTable) and not Path(node["root"]).is_file():
+            yield f"{role}.root={node['root']}: must be a file that exists"
+        elif model is LabelMaps and (node["kind"] == "detection") != (node["boxes"] is not None):
+            yield f"{role}.boxes={plain(node['boxes'])}: goes with {role}.kind=detection, and only with it"
+        elif model in (VocBoxes, LabelMaps) and not (node["root"] and Path(node["root"]).is_dir()):
+            yield f"{role}.root={plain(node['root'])}: must be the folder that holds pictures and annotations"
+        elif model is TorchvisionSet and not node["download"] and not Path(node["root"] or "data").is_dir():
+            yield f"{role}.root={node['root'] or 'data'}: must be a folder that exists where download=false"
+
+
+def _check_finetuning(cfg: Mapping[str, Any]) -> Iterator[str]:
+    name, node = cfg["cell"]["name"], cfg["finetuning"]
+    if node is None:
+        if not _at_once(cfg) and name in BY_NAME:
+            yield f"finetuning=null: {name} needs one; allowed: full, linear_probe"
+        return
+    if name == SCRATCH or _at_once(cfg):
+        why = "has no source" if name == SCRATCH else "learns source and target at once"
+        yield f"finetuning={node['name']}: has no effect in {name}, which {why}; leave it out or set finetuning=null"
+    if set(node["freeze"]) == {"stem", "trunk", "head"}:
+        yield f"finetuning.freeze={plain(node['freeze'])}: must leave a kind of part that learns"
+        return
+    for part, factor in node["lr"].items():
+        if factor <= 0:
+            yield f"finetuning.lr.{part}={plain(factor)}: must be greater than 0"
+        elif part in node["freeze"] and factor != 1:
+            yield f"finetuning.lr.{part}={plain(factor)}: has no effect, finetuning.freeze has it"
+
+
+def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
+    name, options = cfg["cell"]["name"], cfg["datamodule"]
+    mode, at_once = options["mode"], _at_once(cfg)
+    if name in BY_NAME or name == SCRATCH:
+        fits = ("merged",) if name == "dataset_merging" else MIXING if at_once else ("sequential",)
+        if mode not in fits:
+            yield f"datamodule.mode={mode}: does not fit {name}; allowed: {', '.join(fits)}"
+            return
+    if options["temperature"] != DataModule.model_fields["temperature"].default and mode != "temperature":
+        given = plain(options["temperature"])
+        yield f"datamodule.temperature={given}: has no effect with datamodule.mode={mode}; it needs mode=temperature"
+    if mode not in ("aligned", "merged") or len(_with_data(cfg)) == 1:
+        return
+    if mode == "aligned" and not _carry_both(cfg):
+        yield "datamodule.mode=aligned: needs samples that carry both targets: scenes/, or label maps of one root"
+        return
+    same = ["image_size", "channels", "augment", *(["ground"] if mode == "aligned" else [])]
+    for key in (key for key in same if all(key in cfg[role] for role in _with_data(cfg))):
+        source, target = cfg["source"][key], cfg["target"][key]
+        if source != target:
+            hint = f"must equal target.{key}={plain(target)} with datamodule.mode={mode}, where they share a batch"
+            yield f"source.{key}={plain(source)}: {hint}"
+
+
+def _carry_both(cfg: Mapping[str, Any]) -> bool:
+    """Tell whether both roles' samples can be the same pictures; a class from elsewhere may know how."""
+    models = [DATASETS.get(cfg[role]["_target_"], OwnDataset) for role in _roles(cfg)]
+    one_root = cfg["source"].get("root") == cfg["target"].get("root")
+    return all(one in (Scenes, OwnDataset) for one in models) or (one_root and set(models) <= {LabelMaps, OwnDataset})
+
+
+def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:
+    name = cfg["cell"]["name"]
+    for role in _with_data(cfg):
+        own, node = cfg[role].get("backbone"), cfg[role]
+        shared = name in BY_NAME and name != "parallel_training"
+        if own is not None and shared:
+            yield f"{role}.backbone={plain(own)}: {name} has one trunk for both roles; set backbone= instead"
+            continue
+        given = own or cfg["backbone"]
+        backbone = given if isinstance(given, str) else given["name"]
+        where = "backbone" if own is None else f"{role}.backbone"
+        maps = [*(key for key in BACKBONES if key not in WITHOUT_MAPS), *NETWORKS]
+        if backbone in WITHOUT_MAPS and node["kind"] in NEED_MAPS:
+            task = f"{role}.task={node['task']} ({node['kind']})"
+            yield f"{where}={backbone}: has no feature maps, which {task} needs; allowed: {', '.join(maps)}"
+        elif DATASETS.get(node["_target_"]) is TextTable and (backbone in READ_IMAGES or backbone not in BACKBONES):
+            yield f"{where}={backbone}: reads images, but {role}={node['name']} has texts; allowed: bag, inputs"
+        elif backbone == "bag" and issubclass(DATASETS.get(node["_target_"], OwnDataset), Scenes | Pictures):
+            yield f"{where}=bag: reads text, but {role}={node['name']} has images; allowed: {', '.join(maps)}, inputs"
+
+
+def _check_budget(cfg: Mapping[str, Any]) -> Iterator[str]:
+    steps, epochs = cfg["steps"], cfg["epochs"]
+    if steps is not None and epochs is not None:
+        yield f"epochs={epochs}: excludes steps={steps}; give one of the two"
+    if steps is None and epochs is None:
+        yield "steps=null: must be at least 1 where epochs is not given"
+    if is_pretrained(cfg):
+        return
+    if steps == 1 and cfg["source_checkpoint"] is None and cfg["cell"]["name"] != SCRATCH and not _at_once(cfg):
+        yield f"steps=1: must be at least 2, one for each of the stages of {cfg['cell']['name']}"
+
+
+def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("data_root", "resume"):
+        if cfg[key] is not None and not Path(cfg[key]).is_dir():
+            yield f"{key}={cfg[key]}: must be a folder that exists"
+    given = cfg["source_checkpoint"]
+    if given is not None and _at_once(cfg):
+        yield f"source_checkpoint={given}: has no effect in {cfg['cell']['name']}, which has no source stage"
+    elif given is not None and not (Path(given).is_file() or any(Path(given).glob("checkpoints/*/DONE.json"))):
+        yield f"source_checkpoint={given}: must be a checkpoint file, or the folder of a run with a finished stage"
+    if cfg["logger"] == "tensorboard" and find_spec("tensorboard") is None:
+        yield 'logger=tensorboard: tensorboard is not installed; pip install -e ".[tensorboard]", or logger=csv'
+
+
+def _check_metric(cfg: Mapping[str, Any]) -> Iterator[str]:
+    given = cfg["optimized_metric"]
+    if given is None:
+        return
+    if any(cfg[role]["kind"] not in METRICS for role in _with_data(cfg)):
+        return
+    allowed = [f"val/target/{METRICS[cfg['target']['kind']][0]}"]
+    allowed += [f"test/{role}/{metric}" for role in _with_data(cfg)[::-1] for metric in METRICS[cfg[role]["kind"]]]
+    if given not in allowed:
+        yield f"optimized_metric={given}: {near(given, allowed)}allowed: {', '.join(allowed)}"
