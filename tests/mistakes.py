@@ -66,7 +66,9 @@ CONFIGURATION = {
     "cell=multitask finetuning=full": (
         "finetuning=full: has no effect in multitask, which learns source and target at once; leave it out or set finetuning=null"
     ),
-    "cell=scratch finetuning=full": "finetuning=full: has no effect in scratch, which has no source; leave it out or set finetuning=null",
+    "cell=scratch finetuning=full": (
+        "finetuning=full: has no effect in scratch, which has no source; leave it out or set finetuning=null"
+    ),
     "cell=task_adaptation finetuning.freeze=[stem,trnk]": (
         "finetuning.freeze.1=trnk: did you mean trunk? allowed: stem, trunk, head"
     ),
