@@ -64,7 +64,8 @@ CONFIGURATION = {
         "source.image_size=64: must equal target.image_size=48 with datamodule.mode=aligned, where they share a batch"
     ),
     "cell=multitask finetuning=full": (
-        "finetuning=full: has no effect in multitask, which learns source and target at once; leave it out or set finetuning=null"
+        "finetuning=full: has no effect in multitask, which learns source and target at once; "
+        "leave it out or set finetuning=null"
     ),
     "cell=scratch finetuning=full": (
         "finetuning=full: has no effect in scratch, which has no source; leave it out or set finetuning=null"
