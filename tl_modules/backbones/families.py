@@ -39,6 +39,9 @@ def family(name: str, channels: int = 3, weights: str | None = None, image_size:
             net, (mean, std) = _network(name, weights, image_size)
             backbone = cut(net, channels, trial, mean, std, classifier=not name.startswith(TIMM))
             break
+        except OSError as error:
+            said = " ".join(str(error).split())
+            raise ValueError(f"backbone.weights={weights}: cannot be had for {name} ({said})") from error
         except REFUSALS as error:
             if str(error).startswith("backbone"):
                 raise

@@ -34,7 +34,6 @@ from tl_modules.run.options import (
 from tl_modules.run.single import check_backbone
 from tl_modules.run.words import near, plain
 
-
 NO_ROOT = "None/"  # what ${data_root}/ gives where it is null
 
 
