@@ -22,7 +22,7 @@ class TextTable(PublishedData):
         root: The file.
         text: The texts' column: its name, or without a header its number from 0.
         label: The labels' column.
-        separator: What stands between columns.
+        separator: What stands between columns; a backslash and a t stand for a tab.
         header: Whether the first line names the columns.
         quotes: Whether quotes hold a field together.
         encoding: Of the file.
@@ -68,7 +68,7 @@ class TextTable(PublishedData):
             raise ValueError(f"root={root}: must be a file that exists")
         self.root = Path(root)
         quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-        columns = self._columns(text, label, separator, header, quoting, encoding)
+        columns = self._columns(text, label, separator.replace("\\t", "\t"), header, quoting, encoding)
         given = dict(labels or {value: value for value in sorted({value for _, value, _ in columns})})
         names = list(dict.fromkeys(given.values()))
         self.rows: list[tuple[str, str, int]] = []

@@ -16,7 +16,7 @@ from tl_modules.run.cli import group_options
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
 ALL_BACKBONES = ", ".join([*group_options("backbone"), *options.NETWORKS])
-MAPS = ", ".join([*(name for name in options.BACKBONES if name not in ("bag", "inputs")), *options.NETWORKS])
+MAPS = ", ".join([*(name for name in options.BACKBONES if name not in options.WITHOUT_MAPS), *options.NETWORKS])
 INTRODUCTION = """\
 Made by `python -m tests.mistakes` from the cases that the tests run. Wrong options, paths and pairs are answered before
 anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run. The
@@ -177,7 +177,10 @@ FILES = {
     "dataset@target=npz target.root=nowhere.npz": "target.root=nowhere.npz: must be a file that exists",
     "dataset@target=voc": "target.root=null: must be the folder that holds pictures and annotations",
     "dataset@target=texts target.root=texts.csv backbone=resnet18": (
-        "backbone=resnet18: reads images, but target=texts has texts; allowed: bag, inputs"
+        "backbone=resnet18: reads images, but target=texts has texts; allowed: bag, transformer, inputs"
+    ),
+    "dataset@target=texts target.root=texts.csv backbone=transformer backbone.heads=3": (
+        "backbone.heads=3: must divide backbone.width=128"
     ),
     "dataset@target=torchvision": "target.dataset= is missing; the dataset's file in conf/ says what it is",
     "dataset@target=image_folder target.root=insects backbone=bag": (

@@ -22,6 +22,7 @@ from datamodules.paired import MIXING
 from datamodules.pretrained import Pretrained
 from datamodules.scenes import TARGETS, Scenes
 from datamodules.texts import TextTable
+from datamodules.tokenizing import train_tokenizer
 from datamodules.torchvision_sets import TorchvisionSet
 from datamodules.voc import VocBoxes
 from tests.mistakes import CELL_OPTIONS
@@ -29,6 +30,7 @@ from tl_modules import augment, backbones
 from tl_modules.backbones import build_backbone
 from tl_modules.backbones.bag import bag
 from tl_modules.backbones.inputs import inputs
+from tl_modules.backbones.transformer import transformer
 from tl_modules.cube import CELLS, SCRATCH_PATH
 from tl_modules.found import timm_networks, torchvision_networks
 from tl_modules.heads import HEADS, build_head
@@ -72,7 +74,7 @@ def test_every_option_of_a_group_composes(group):
         cell = "task_finetuning" if group == "finetuning" else "scratch"
         found = says(f"cell={cell}", f"{group}={option}")
         # A text backbone is in order by itself; scenes have no text.
-        assert found == [] or (option == "bag" and "reads text" in found[0])
+        assert found == [] or (option in options.READ_TEXTS and "reads text" in found[0])
 
 
 @pytest.mark.parametrize("experiment", [name for name in group_options("experiment") if name not in ARTICLE])
@@ -140,6 +142,8 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
 @pytest.mark.parametrize("name", group_options("backbone"))
 def test_every_backbone_is_built_from_its_yaml(name):
     node = composed("cell=scratch", f"backbone={name}")["backbone"]
+    if name == "transformer":
+        node["tokenizer"] = train_tokenizer(["some text"])
     assert build_backbone(node).trunk.dim > 0
 
 
@@ -196,6 +200,7 @@ def test_other_options_are_the_constructors():
         assert fields(model) - set(options.Dataset.FOR_THE_RUN) == names(made.__init__) - of_its_own
     assert fields(options.AugmentOptions) == names(augment.Augment.__init__)
     assert fields(options.Bag) - {"name", "weights"} == names(bag)
+    assert fields(options.Transformer) - {"name", "weights"} == names(transformer)
     assert fields(options.Inputs) - {"name", "weights"} == names(inputs) - {"channels"}
     assert set(options.SCENES_KINDS.items()) == {(target, kind) for target, (_, kind, _) in TARGETS.items()}
 

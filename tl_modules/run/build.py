@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -11,6 +11,7 @@ from hydra.utils import get_class, instantiate
 from datamodules.aligned import aligned
 from datamodules.collate import as_sample
 from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData, naming
+from datamodules.tokenizing import texts_of, train_tokenizer
 from tl_modules.base import TransferModule
 from tl_modules.cube import SCRATCH
 from tl_modules.found import TIMM, torchvision_networks
@@ -67,7 +68,10 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
         backbone["target"] = {**backbone["target"], "weights": config["source"]["weights"]}
     extra: dict[str, Any] = {} if config["finetuning"] is None else {"finetuning": config["finetuning"]}
     own_trunks = "source" in backbone and config["cell"]["name"] == PARALLEL
-    sized = {role: with_size(spec, data, role if own_trunks else "target") for role, spec in backbone.items()}
+    sized = {}
+    for role, spec in backbone.items():
+        sized[role] = with_size(spec, data, role if own_trunks else "target")
+        sized[role] = with_tokenizer(sized[role], data, [role] if own_trunks else list(data.tasks))
     if "source" in sized and sized["source"] != sized["target"]:
         extra["source_backbone"] = sized["source"]
     built: TransferModule = module(
@@ -98,3 +102,23 @@ def with_size(spec: Mapping[str, Any] | str, data: PairedData, role: str) -> Any
     sample = as_sample(data.split(role, "train")[0], data.tasks[role], "0")
     sides = set(sample["image"].shape[-2:]) if "image" in sample else set()
     return {**options, "image_size": sides.pop()} if len(sides) == 1 else spec
+
+
+def with_tokenizer(spec: Any, data: PairedData, roles: Sequence[str]) -> Any:
+    """Return a backbone's options with a tokenizer trained on some roles' training texts, where it needs one.
+
+    Args:
+        spec: A backbone's name or options.
+        data: The run's data, set up.
+        roles: Who goes through the backbone.
+    """
+    options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+    if isinstance(options.get("encoders"), Mapping):
+        return {
+            **options,
+            "encoders": {key: with_tokenizer(one, data, roles) for key, one in options["encoders"].items()},
+        }
+    if options["name"] != "transformer" or options.get("tokenizer") is not None:
+        return spec
+    texts = [text for role in roles for text in texts_of(data.split(role, "train"))]
+    return {**options, "tokenizer": train_tokenizer(texts)}

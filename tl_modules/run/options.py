@@ -81,6 +81,19 @@ class Bag(Group):
     dim: int = Field(128, ge=1)
 
 
+class Transformer(Group):
+    """`backbone=transformer`."""
+
+    name: Literal["transformer"]
+    weights: str | None = None
+    tokenizer: str | None = None
+    width: int = Field(128, ge=1)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    length: int = Field(128, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
 class Inputs(Group):
     """`backbone=inputs`; `encoders` are checked as backbones of their own."""
 
@@ -99,13 +112,14 @@ class OwnBackbone(Group):
     name: str
 
 
-KNOWN: dict[str, type[Group]] = {"small": Small, "bag": Bag, "inputs": Inputs}
+KNOWN: dict[str, type[Group]] = {"small": Small, "bag": Bag, "transformer": Transformer, "inputs": Inputs}
 BACKBONES: dict[str, type[Group]] = {
     **KNOWN,
     **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
 }
 READ_IMAGES = ("small",)
-WITHOUT_MAPS = ("bag", "inputs")
+READ_TEXTS = ("bag", "transformer")
+WITHOUT_MAPS = (*READ_TEXTS, "inputs")
 FROM_FILES = "a file of weights or the folder of a run that exists"
 NETWORKS = ("any classification network of torchvision, such as resnet18", "timm/<name>")
 
@@ -213,7 +227,7 @@ class TextTable(Dataset):
     root: str = Field(min_length=1)
     text: str | int
     label: str | int
-    separator: str = Field(min_length=1, max_length=1)
+    separator: str = Field(pattern=r"^(.|\\t|\t)$")
     header: bool
     quotes: bool
     encoding: str = Field(min_length=1)

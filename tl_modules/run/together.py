@@ -18,6 +18,7 @@ from tl_modules.run.options import (
     NETWORKS,
     PRETRAINED,
     READ_IMAGES,
+    READ_TEXTS,
     SCENES_KINDS,
     WITHOUT_MAPS,
     DataModule,
@@ -52,6 +53,7 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
         _check_finetuning,
         _check_mode,
         _check_backbones,
+        _check_tokenizer,
         _check_budget,
         _check_files,
         _check_metric,
@@ -211,9 +213,21 @@ def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:
             task = f"{role}.task={node['task']} ({node['kind']})"
             yield f"{where}={backbone}: has no feature maps, which {task} needs; allowed: {', '.join(maps)}"
         elif DATASETS.get(node["_target_"]) is TextTable and (backbone in READ_IMAGES or backbone not in BACKBONES):
-            yield f"{where}={backbone}: reads images, but {role}={node['name']} has texts; allowed: bag, inputs"
-        elif backbone == "bag" and issubclass(DATASETS.get(node["_target_"], OwnDataset), Scenes | Pictures):
-            yield f"{where}=bag: reads text, but {role}={node['name']} has images; allowed: {', '.join(maps)}, inputs"
+            allowed = ", ".join([*READ_TEXTS, "inputs"])
+            yield f"{where}={backbone}: reads images, but {role}={node['name']} has texts; allowed: {allowed}"
+        elif backbone in READ_TEXTS and issubclass(DATASETS.get(node["_target_"], OwnDataset), Scenes | Pictures):
+            allowed = ", ".join([*maps, "inputs"])
+            yield f"{where}={backbone}: reads text, but {role}={node['name']} has images; allowed: {allowed}"
+
+
+def _check_tokenizer(cfg: Mapping[str, Any]) -> Iterator[str]:
+    if cfg["backbone"]["name"] != "transformer":
+        return
+    if find_spec("tokenizers") is None:
+        yield 'backbone=transformer: the tokenizers library is not installed; pip install -e ".[text]"'
+    width, heads = (cfg["backbone"].get(key) for key in ("width", "heads"))
+    if width and heads and width % heads:
+        yield f"backbone.heads={heads}: must divide backbone.width={width}"
 
 
 def _check_budget(cfg: Mapping[str, Any]) -> Iterator[str]:
