@@ -23,6 +23,7 @@ from tl_modules.tasks import Task
 
 COLUMNS = 8
 IGNORE = 255
+MOST_NAMED = 6  # with more boxes than these, colours and the legend have to do
 SHOWN = 0.3  # boxes with a lower score are not drawn
 RIGHT, WRONG = "#1a7f37", "#c0392b"
 
@@ -97,6 +98,7 @@ def prediction(image: Image.Image, found: Any, task: Task, path: Path) -> None:
         boxes = [one["box"] for one in kept]
         _draw(axis, (boxes, [task.labels.index(one["label"]) for one in kept]), task)
         axis.set_title(f"{len(kept)} boxes with a score above {SHOWN}", fontsize=9)
+        _legend(figure, [axis], task)
     elif task.kind == "segmentation":
         _draw(axis, found, task)
         _legend(figure, [axis], task)
@@ -210,6 +212,8 @@ def _draw(axis: Axes, target: Any, task: Task, compare: Any = None) -> None:
             colour = colours[int(label)][:3]
             xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
             axis.plot([x - 0.5 for x in xs], [y - 0.5 for y in ys], color=colour, linewidth=1.4)
+            if len(target[0]) > MOST_NAMED:
+                continue
             name = task.labels[int(label)]
             style: dict[str, Any] = {"color": "white", "fontsize": 6, "va": "bottom", "clip_on": True}
             axis.text(left, top, name, bbox={"color": colour, "pad": 0.6, "linewidth": 0}, **style)
@@ -237,9 +241,9 @@ def _colours(count: int, background: bool = False) -> list[tuple[float, ...]]:
 
 
 def _legend(figure: Figure, axes: Sequence[Axes], task: Task) -> None:
-    """Name the colours of a segmentation."""
-    if task.kind == "segmentation":
-        colours = _colours(len(task.labels), background="background" in task.labels)
+    """Name the colours of a segmentation or of boxes."""
+    if task.kind in ("segmentation", "detection"):
+        colours = _colours(len(task.labels), background=task.kind == "segmentation" and "background" in task.labels)
         for index, (name, colour) in enumerate(zip(task.labels, colours, strict=True)):
             if colour[3] and index < 21:
                 axes[-1].plot([], [], "s", color=colour, label=name, markersize=5)
