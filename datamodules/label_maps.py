@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.base import InMemory
+from datamodules.boxes import LazySamples
 from datamodules.folders import PICTURES, SPLIT_NAMES
 from datamodules.images import IN_MEMORY, Fitted, fitted
 from datamodules.published import Part, PublishedData
-from datamodules.voc import LazyBoxes
 from tl_modules.tasks import Task
 
 IGNORE = 255
@@ -119,7 +119,7 @@ class LabelMaps(PublishedData):
         read = partial(self._sample, [part.ids[row] for row in rows], [part.content[row] for row in rows])
         first = read(0)
         if len(rows) * 2 * first["image"].numel() > IN_MEMORY:
-            return LazyBoxes(read, len(rows))
+            return LazySamples(read, len(rows))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             samples = list(pool.map(read, range(len(rows))))
         if len({sample["image"].shape for sample in samples}) > 1:

@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-
-from datamodules.base import InMemory
-from datamodules.images import IN_MEMORY, fitted
-from datamodules.published import Part, PublishedData, check_share
-from tl_modules.tasks import Task
+from datamodules.boxes import Annotated, BoxedPictures
 
 SPLITS = ("train", "val", "test")
 
 
-class Annotated(NamedTuple):
-    """A picture's file with its boxes, xyxy in its pixels, and their label names."""
-
-    path: Path
-    boxes: list[tuple[float, float, float, float]]
-    names: list[str]
-
-
-class LazyBoxes(Dataset[dict[str, Any]]):
-    """Samples that are read when they are asked for.
-
-    Args:
-        read: Gives sample i.
-        count: Their number.
-    """
-
-    def __init__(self, read: Any, count: int) -> None:
-        self.read, self.count = read, count
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return a sample."""
-        sample: dict[str, Any] = self.read(index)
-        return sample
-
-
-class VocBoxes(PublishedData):
+class VocBoxes(BoxedPictures):
     """`root/JPEGImages`, `root/Annotations/*.xml` and, if any, `root/ImageSets/Main/{train,val,test}.txt`.
 
-    Pictures are brought to a square whole, with a black border; boxes follow. A box without width or height, or
-    outside of its picture, cannot be used; coordinates count from 1 and include the last pixel.
+    Coordinates count from 1 and include the last pixel. For the rest see `BoxedPictures`.
 
     Args:
         root: The folder.
@@ -96,95 +55,45 @@ class VocBoxes(PublishedData):
         batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
-        self.root, self.image_size, self.unusable = Path(root), image_size, unusable
+        base = Path(root)
         for name in (pictures, annotations):
-            if not (self.root / name).is_dir():
+            if not (base / name).is_dir():
                 raise ValueError(f"root={root}: must hold the folders {pictures} and {annotations}; {name} is missing")
-        self.folder = self.root / annotations
-        self.pictures = {path.stem: path for path in sorted((self.root / pictures).iterdir()) if path.is_file()}
-        self.names = self._names()
-        self.annotated = {stem: self._read_xml(stem) for part in self.names.values() for stem in part}
-        self._leave_out()
-        found = sorted({name for one in self.annotated.values() for name in one.names})
-        unknown = [name for name in found if labels is not None and name not in labels]
-        if unknown or not found:
-            what = f"its boxes are of {', '.join(unknown)} too" if unknown else "its annotations have no boxes"
-            raise ValueError(f"labels={None if labels is None else list(labels)}: {what}")
-        made = Task(task, "detection", tuple(labels or found), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
-
-    def _names(self) -> dict[str, list[str]]:
-        """Return the pictures' names by published split."""
-        lists = {split: self.root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
-        if lists["train"].is_file():
-            named = {split: path.read_text().split() for split, path in lists.items() if path.is_file()}
-        else:
-            named = {"train": sorted(path.stem for path in self.folder.glob("*.xml"))}
-        seen: dict[str, str] = {}
-        for split, stems in named.items():
-            for stem in stems:
-                if seen.setdefault(stem, split) != split:
-                    raise ValueError(f"root={self.root}: {stem} is in {seen[stem]} and in {split}")
-                if stem not in self.pictures:
-                    raise ValueError(f"root={self.root}: there is no picture {stem}")
-        return named
-
-    def _read_xml(self, stem: str) -> Annotated:
-        path = self.folder / f"{stem}.xml"
-        try:
-            tree = ElementTree.parse(path)
-            boxes, names = [], []
-            for item in tree.iter("object"):
-                corners = [float(item.findtext(f"bndbox/{key}") or "nan") for key in ("xmin", "ymin", "xmax", "ymax")]
-                boxes.append((corners[0] - 1, corners[1] - 1, corners[2], corners[3]))
-                names.append(str(item.findtext("name")).strip())
-        except (OSError, ElementTree.ParseError, ValueError) as error:
-            raise ValueError(f"root={self.root}: {path} cannot be read as an annotation ({error})") from error
-        return Annotated(self.pictures[stem], boxes, names)
-
-    def _leave_out(self) -> None:
-        """Leave out boxes that cannot be used, and name them."""
-        wrong, total = [], 0
-        for stem, one in self.annotated.items():
-            total += len(one.boxes)
-            good = [right - left > 1 and bottom - top > 1 for left, top, right, bottom in one.boxes]
-            wrong += [
-                f"{stem}: {name} {box}" for box, name, ok in zip(one.boxes, one.names, good, strict=True) if not ok
-            ]
-            boxes = [box for box, ok in zip(one.boxes, good, strict=True) if ok]
-            names = [name for name, ok in zip(one.names, good, strict=True) if ok]
-            self.annotated[stem] = Annotated(one.path, boxes, names)
-        check_share(f"root={self.root}: boxes", wrong, total, self.unusable)
-
-    def published(self) -> dict[str, Part]:
-        """Return the pictures by split; splits hold each picture's first label in proportion."""
-        assert self.task is not None
+        files = {path.stem: path for path in sorted((base / pictures).iterdir()) if path.is_file()}
         parts = {}
-        for split, stems in self.names.items():
-            content = [self.annotated[stem] for stem in stems]
-            strata = [self.task.labels.index(one.names[0]) if one.names else -1 for one in content]
-            parts[split] = Part(list(stems), strata, content)
-        return parts
+        for split, stems in names_of(base, base / annotations).items():
+            lacking = [stem for stem in stems if stem not in files]
+            if lacking:
+                raise ValueError(f"root={root}: there is no picture {lacking[0]}")
+            parts[split] = [(stem, read_xml(base / annotations / f"{stem}.xml", files[stem])) for stem in stems]
+        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
 
-    def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:
-        """Return the samples of some rows."""
-        assert self.task is not None
-        read = partial(self._sample, [part.ids[row] for row in rows], [part.content[row] for row in rows])
-        if len(rows) * self.task.channels * self.image_size**2 > IN_MEMORY:
-            return LazyBoxes(read, len(rows))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            samples = list(pool.map(read, range(len(rows))))
-        fields: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}
-        return InMemory({**fields, "image": torch.stack(fields["image"])})
 
-    def _sample(self, ids: Sequence[str], items: Sequence[Annotated], index: int) -> dict[str, Any]:
-        assert self.task is not None
-        one, size = items[index], self.image_size
-        picture = fitted(one.path, self.task.channels, (size, size), whole=True)
-        boxes: Tensor = torch.tensor(one.boxes, dtype=torch.float32).view(-1, 4)
-        height, width = picture.size
-        limit = torch.tensor([width, height, width, height], dtype=torch.float32)
-        boxes = torch.minimum(boxes.clamp(min=0), limit) * picture.scale + torch.tensor(picture.offset * 2)
-        keep = ((boxes[:, 2:] - boxes[:, :2]) > 0.5).all(1)  # less than half a pixel is nothing to see
-        labels = torch.tensor([self.task.labels.index(name) for name in one.names], dtype=torch.long)
-        return {"id": ids[index], "image": picture.image, "boxes": boxes[keep], "box_labels": labels[keep]}
+def names_of(root: Path, annotations: Path) -> dict[str, list[str]]:
+    """Return the pictures' names by published split."""
+    lists = {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
+    if lists["train"].is_file():
+        return {split: path.read_text().split() for split, path in lists.items() if path.is_file()}
+    return {"train": sorted(path.stem for path in annotations.glob("*.xml"))}
+
+
+def read_xml(path: Path, picture: Path) -> Annotated:
+    """Return a picture with what its annotation says.
+
+    Args:
+        path: The annotation; its coordinates count from 1 and include the last pixel.
+        picture: The picture.
+
+    Raises:
+        ValueError: If the annotation cannot be read.
+    """
+    try:
+        boxes, names = [], []
+        for item in ElementTree.parse(path).iter("object"):
+            corners = [float(item.findtext(f"bndbox/{key}") or "nan") for key in ("xmin", "ymin", "xmax", "ymax")]
+            boxes.append((corners[0] - 1, corners[1] - 1, corners[2], corners[3]))
+            names.append(str(item.findtext("name")).strip())
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as an annotation ({error})") from error
+    return Annotated(picture, boxes, names)

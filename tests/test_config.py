@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
+from datamodules.coco import CocoBoxes
 from datamodules.image_folder import ImageFolder
 from datamodules.label_maps import LabelMaps
 from datamodules.npz import NpzImages
@@ -119,6 +120,11 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
     roots |= {"label_maps": "maps", "label_map_boxes": "maps"}
     needs |= {name: f"root={tmp_path / place}" for name, place in roots.items()}
     named = [f"target.{needs[dataset]}"] if dataset in needs else []
+    if dataset == "coco":
+        item = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}
+        parts = {"images": [{"id": 1, "file_name": "1.png"}], "categories": [{"id": 1, "name": "a"}]}
+        (voc / "a.json").write_text(json.dumps({**parts, "annotations": [item]}))
+        named = [f"target.root={voc}", "target.annotations={train:a.json}", "target.pictures=JPEGImages"]
     named += ["target.labels=[a,b]"] if "label_map" in dataset else []
     named += ["target.boxes=[b]"] if dataset == "label_map_boxes" else []
     node = composed("cell=scratch", f"dataset@target={dataset}", f"data_root={tmp_path}", *named)["target"]
@@ -196,6 +202,7 @@ def test_other_options_are_the_constructors():
         (options.VocBoxes, VocBoxes),
         (options.TextTable, TextTable),
         (options.LabelMaps, LabelMaps),
+        (options.CocoBoxes, CocoBoxes),
     ):
         assert fields(model) - set(options.Dataset.FOR_THE_RUN) == names(made.__init__) - of_its_own
     assert fields(options.AugmentOptions) == names(augment.Augment.__init__)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from datamodules import voc
+from datamodules import boxes as boxed
 from datamodules.aligned import aligned
+from datamodules.boxes import LazySamples
+from datamodules.coco import CocoBoxes
 from datamodules.label_maps import LabelMaps
 from datamodules.npz import NpzImages
 from datamodules.paired import CombinedData
 from datamodules.texts import TextTable
-from datamodules.voc import LazyBoxes, VocBoxes
+from datamodules.voc import VocBoxes
 from tests.conftest import fit
 from tl_modules import MultiTask
 
@@ -139,7 +143,7 @@ def test_boxes_without_area_are_counted_and_too_many_refused(folder, caplog):
     annotation(folder, "p01", [("cat", 5, 5, 5, 5), ("dog", 30, 5, 10, 9), ("cat", 11, 6, 20, 15)])
     data = VocBoxes(str(folder), image_size=20, unusable=0.2)
     assert "2 of 21 cannot be used" in caplog.text and "p01: cat" in caplog.text and "p01: dog" in caplog.text
-    assert len(data.annotated["p01"].boxes) == 1
+    assert len(dict(data.parts["train"])["p01"].boxes) == 1
     with pytest.raises(ValueError, match=r"more than unusable=0\.01 of all"):
         VocBoxes(str(folder))
 
@@ -147,7 +151,7 @@ def test_boxes_without_area_are_counted_and_too_many_refused(folder, caplog):
 def test_a_box_outside_of_its_picture_is_cut_or_gone(folder):
     annotation(folder, "p01", [("cat", 31, 11, 60, 40), ("dog", 50, 30, 60, 40)])
     data = VocBoxes(str(folder), image_size=40)
-    picture = data._sample(["p01"], [data.annotated["p01"]], 0)
+    picture = data._sample(["p01"], [dict(data.parts["train"])["p01"]], 0)
     assert picture["boxes"].tolist() == [[30, 20, 40, 30]] and picture["box_labels"].tolist() == [0]
 
 
@@ -169,10 +173,10 @@ def test_an_annotation_that_cannot_be_read_is_named(folder):
 def test_pictures_beyond_the_memory_are_read_when_needed(folder, monkeypatch):
     whole = VocBoxes(str(folder), image_size=20)
     whole.setup()
-    monkeypatch.setattr(voc, "IN_MEMORY", 10)
+    monkeypatch.setattr(boxed, "IN_MEMORY", 10)
     lazy = VocBoxes(str(folder), image_size=20)
     lazy.setup()
-    assert isinstance(lazy.train_dataset, LazyBoxes) and lazy.splits() == whole.splits()
+    assert isinstance(lazy.train_dataset, LazySamples) and lazy.splits() == whole.splits()
     for i in range(3):
         for key, value in whole.train_dataset[i].items():
             other = lazy.train_dataset[i][key]
@@ -276,3 +280,34 @@ def test_aligned_pictures_train_both_tasks_in_one_pass(street):
     moved = [name for name, value in module.named_parameters() if not torch.equal(value, before[name])]
     for part in ("stem.shared", "trunk.shared", "head.source", "head.target"):
         assert any(name.startswith(f"parts.{part}.") for name in moved)
+
+
+def test_coco_gives_the_same_boxes(folder, tmp_path):
+    wanted = VocBoxes(str(folder), image_size=20)
+    files = sorted((folder / "JPEGImages").iterdir())
+    content = {
+        "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
+        "images": [{"id": i, "file_name": path.name} for i, path in enumerate(files)],
+        "annotations": [
+            {"image_id": i, "category_id": k, "bbox": box}
+            for i in range(1, 20, 2)
+            for k, box in ((3, [10, 5, 10, 10]), (7, [0, 0, 40, 20]))
+        ],
+    }
+    content["annotations"].append({"image_id": 0, "category_id": 3, "bbox": [0, 0, 9, 9], "iscrowd": 1})
+    (folder / "all.json").write_text(json.dumps(content))
+    data = CocoBoxes(str(folder), {"train": "all.json"}, "JPEGImages", image_size=20)
+    for one in (wanted, data):
+        one.setup()
+    assert data.task.labels == wanted.task.labels
+    for i in range(len(wanted.train_dataset)):
+        one, other = wanted.train_dataset[i], data.train_dataset[i]
+        assert other["id"] == f"JPEGImages/{one['id']}.png"
+        assert torch.equal(one["boxes"], other["boxes"]) and torch.equal(one["box_labels"], other["box_labels"])
+    for change, message in (
+        ({"images": [{"id": 0, "file_name": "no.png"}], "annotations": []}, "there is no picture .*no.png"),
+        ({"categories": []}, "is not of the form of COCO's JSON"),
+    ):
+        (folder / "all.json").write_text(json.dumps({**content, **change}))
+        with pytest.raises(ValueError, match=message):
+            CocoBoxes(str(folder), {"train": "all.json"}, "JPEGImages")

@@ -207,6 +207,18 @@ class VocBoxes(Pictures):
     unusable: float = Field(ge=0, le=1)
 
 
+class CocoBoxes(Pictures):
+    """`dataset=coco`."""
+
+    kind: Literal["detection"]
+    image_size: int = Field(ge=8)
+    channels: Literal[1, 3]
+    annotations: dict[Literal["train", "val", "test"], str]
+    pictures: str = Field(min_length=1)
+    labels: list[str] | None
+    unusable: float = Field(ge=0, le=1)
+
+
 class LabelMaps(Pictures):
     """`dataset=label_maps` and `label_map_boxes`."""
 
@@ -261,6 +273,7 @@ DATASETS: dict[str, type[Made]] = {
     "datamodules.image_folder.ImageFolder": ImageFolder,
     "datamodules.npz.NpzImages": NpzImages,
     "datamodules.voc.VocBoxes": VocBoxes,
+    "datamodules.coco.CocoBoxes": CocoBoxes,
     "datamodules.texts.TextTable": TextTable,
     "datamodules.label_maps.LabelMaps": LabelMaps,
 }

@@ -21,6 +21,7 @@ from tl_modules.run.options import (
     READ_TEXTS,
     SCENES_KINDS,
     WITHOUT_MAPS,
+    CocoBoxes,
     DataModule,
     ImageFolder,
     LabelMaps,
@@ -141,7 +142,7 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield f"{role}.root={node['root']}: must be a file that exists"
         elif model is LabelMaps and (node["kind"] == "detection") != (node["boxes"] is not None):
             yield f"{role}.boxes={plain(node['boxes'])}: goes with {role}.kind=detection, and only with it"
-        elif model in (VocBoxes, LabelMaps) and not (node["root"] and Path(node["root"]).is_dir()):
+        elif model in (VocBoxes, CocoBoxes, LabelMaps) and not (node["root"] and Path(node["root"]).is_dir()):
             yield f"{role}.root={plain(node['root'])}: must be the folder that holds pictures and annotations"
         elif model is TorchvisionSet and not node["download"] and not Path(node["root"] or "data").is_dir():
             yield f"{role}.root={node['root'] or 'data'}: must be a folder that exists where download=false"
