@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from datamodules.base import InMemory
 from datamodules.published import Part, PublishedData, check_share
+from datamodules.tables import named_labels, read_columns
 from tl_modules.tasks import Task
 
 
@@ -64,52 +62,19 @@ class TextTable(PublishedData):
         batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
-        if not Path(root).is_file():
-            raise ValueError(f"root={root}: must be a file that exists")
         self.root = Path(root)
-        quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-        columns = self._columns(text, label, separator.replace("\\t", "\t"), header, quoting, encoding)
-        given = dict(labels or {value: value for value in sorted({value for _, value, _ in columns})})
-        names = list(dict.fromkeys(given.values()))
+        columns = read_columns(self.root, (text, label), separator, header, quotes, encoding)
+        names, indices = named_labels(self.root, [(row[1], place) for row, place in columns], labels)
         self.rows: list[tuple[str, str, int]] = []
         wrong = []
-        for content, value, place in columns:
-            if value not in given:
-                raise ValueError(f"root={root}: row {place} has the label {value!r}; labels= names {', '.join(given)}")
+        for ((content, _), place), index in zip(columns, indices, strict=True):
             if content.strip():
-                self.rows.append((f"{self.root.name}:{place}", content, names.index(given[value])))
+                self.rows.append((f"{self.root.name}:{place}", content, index))
             else:
                 wrong.append(f"row {place} has no text")
         check_share(f"root={root}", wrong, len(columns), unusable)
         made = Task(task, "classification", tuple(names), domain, positive=positive)
         super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
-
-    def _columns(
-        self, text: str | int, label: str | int, separator: str, header: bool, quoting: Any, encoding: str
-    ) -> list[tuple[str, str, int]]:
-        """Return text, label and line of each row."""
-        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-        try:
-            with open(self.root, newline="", encoding=encoding) as file:
-                lines = list(csv.reader(file, delimiter=separator, quoting=quoting))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"root={self.root}: is not in {encoding} (byte {error.start}); set encoding=") from error
-        except LookupError as error:
-            raise ValueError(f"encoding={encoding}: is unknown") from error
-        except csv.Error as error:
-            raise ValueError(f"root={self.root}: cannot be read as a table ({error})") from error
-        if len(lines) <= header:
-            raise ValueError(f"root={self.root}: has no rows")
-        names: list[Any] = lines[0] if header else list(range(len(lines[0])))
-        missing = [column for column in (text, label) if column not in names]
-        if missing:
-            raise ValueError(f"root={self.root}: has no column {missing[0]}; it has {', '.join(map(str, names))}")
-        places = names.index(text), names.index(label)
-        rows = [(line, place) for place, line in enumerate(lines[header:], 1 + header) if line]
-        short = [place for line, place in rows if len(line) <= max(places)]
-        if short:
-            raise ValueError(f"root={self.root}: line {short[0]} has too few columns for {text} and {label}")
-        return [(line[places[0]], line[places[1]], place) for line, place in rows]
 
     def published(self) -> dict[str, Part]:
         """Return all rows as one split."""

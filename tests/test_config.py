@@ -20,6 +20,7 @@ from datamodules.image_folder import ImageFolder
 from datamodules.label_maps import LabelMaps
 from datamodules.npz import NpzImages
 from datamodules.paired import MIXING
+from datamodules.picture_table import PictureTable
 from datamodules.pretrained import Pretrained
 from datamodules.scenes import TARGETS, Scenes
 from datamodules.texts import TextTable
@@ -116,7 +117,14 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
     for path in ("maps/train/1.png", "maps/trainannot/1.png"):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
-    roots = {"texts": "texts.csv", "npz": "texts.csv", "voc": "voc", "image_folder": "classes"}
+    (tmp_path / "pictures.csv").write_text("picture,label\ntexts.csv,a\nclasses/a/1.png,b\n")
+    roots = {
+        "texts": "texts.csv",
+        "npz": "texts.csv",
+        "picture_table": "pictures.csv",
+        "voc": "voc",
+        "image_folder": "classes",
+    }
     roots |= {"label_maps": "maps", "label_map_boxes": "maps"}
     needs |= {name: f"root={tmp_path / place}" for name, place in roots.items()}
     named = [f"target.{needs[dataset]}"] if dataset in needs else []
@@ -203,6 +211,7 @@ def test_other_options_are_the_constructors():
         (options.TextTable, TextTable),
         (options.LabelMaps, LabelMaps),
         (options.CocoBoxes, CocoBoxes),
+        (options.PictureTable, PictureTable),
     ):
         assert fields(model) - set(options.Dataset.FOR_THE_RUN) == names(made.__init__) - of_its_own
     assert fields(options.AugmentOptions) == names(augment.Augment.__init__)

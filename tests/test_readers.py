@@ -16,6 +16,7 @@ from datamodules.coco import CocoBoxes
 from datamodules.label_maps import LabelMaps
 from datamodules.npz import NpzImages
 from datamodules.paired import CombinedData
+from datamodules.picture_table import PictureTable
 from datamodules.texts import TextTable
 from datamodules.voc import VocBoxes
 from tests.conftest import fit
@@ -311,3 +312,26 @@ def test_coco_gives_the_same_boxes(folder, tmp_path):
         (folder / "all.json").write_text(json.dumps({**content, **change}))
         with pytest.raises(ValueError, match=message):
             CocoBoxes(str(folder), {"train": "all.json"}, "JPEGImages")
+
+
+def test_a_table_of_pictures(tmp_path):
+    lines = []
+    for i in range(20):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.new("RGB", (10, 10), (10 * i, 0, 0)).save(tmp_path / "in" / f"{i}.png")
+        lines.append(f"in/{i}.png;{'k' if i < 10 else 'm'}\n")
+    (tmp_path / "x.csv").write_text("".join(lines))
+    options = {"picture": 0, "label": 1, "separator": ";", "header": False, "labels": {"k": "dark", "m": "light"}}
+    data = PictureTable(str(tmp_path / "x.csv"), **options, image_size=8)
+    data.setup()
+    assert data.task.labels == ("dark", "light")
+    for split in ("train", "val", "test"):
+        dataset = getattr(data, f"{split}_dataset")
+        for i in range(len(dataset)):
+            number = int(dataset[i]["id"].removeprefix("in/").removesuffix(".png"))
+            assert int(dataset[i]["image"].float().amax()) == 10 * number
+            assert int(dataset[i]["label"]) == (number >= 10)
+    for more, message in (("in/99.png;k\n", "row 21 names in/99.png"), ("in/3.png;k\n", "rows 4 and 21 both name")):
+        (tmp_path / "x.csv").write_text("".join([*lines, more]))
+        with pytest.raises(ValueError, match=message):
+            PictureTable(str(tmp_path / "x.csv"), **options)

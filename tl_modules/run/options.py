@@ -120,6 +120,7 @@ BACKBONES: dict[str, type[Group]] = {
 READ_IMAGES = ("small",)
 READ_TEXTS = ("bag", "transformer")
 WITHOUT_MAPS = (*READ_TEXTS, "inputs")
+SEPARATOR = r"^(.|\\t|\t)$"
 FROM_FILES = "a file of weights or the folder of a run that exists"
 NETWORKS = ("any classification network of torchvision, such as resnet18", "timm/<name>")
 
@@ -207,6 +208,19 @@ class VocBoxes(Pictures):
     unusable: float = Field(ge=0, le=1)
 
 
+class PictureTable(Pictures):
+    """`dataset=picture_table`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    picture: str | int
+    label: str | int
+    separator: str = Field(pattern=SEPARATOR)
+    header: bool
+    encoding: str = Field(min_length=1)
+    labels: dict[str, str] | None
+
+
 class CocoBoxes(Pictures):
     """`dataset=coco`."""
 
@@ -239,7 +253,7 @@ class TextTable(Dataset):
     root: str = Field(min_length=1)
     text: str | int
     label: str | int
-    separator: str = Field(pattern=r"^(.|\\t|\t)$")
+    separator: str = Field(pattern=SEPARATOR)
     header: bool
     quotes: bool
     encoding: str = Field(min_length=1)
@@ -274,6 +288,7 @@ DATASETS: dict[str, type[Made]] = {
     "datamodules.npz.NpzImages": NpzImages,
     "datamodules.voc.VocBoxes": VocBoxes,
     "datamodules.coco.CocoBoxes": CocoBoxes,
+    "datamodules.picture_table.PictureTable": PictureTable,
     "datamodules.texts.TextTable": TextTable,
     "datamodules.label_maps.LabelMaps": LabelMaps,
 }

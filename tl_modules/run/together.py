@@ -28,6 +28,7 @@ from tl_modules.run.options import (
     NpzImages,
     OwnDataset,
     Pictures,
+    PictureTable,
     Scenes,
     TextTable,
     TorchvisionSet,
@@ -138,7 +139,7 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
                 list_classes(node["root"], node["splits"])
             except ValueError as error:
                 yield f"{role}.{error}"
-        elif model in (NpzImages, TextTable) and not Path(node["root"]).is_file():
+        elif model in (NpzImages, TextTable, PictureTable) and not Path(node["root"]).is_file():
             yield f"{role}.root={node['root']}: must be a file that exists"
         elif model is LabelMaps and (node["kind"] == "detection") != (node["boxes"] is not None):
             yield f"{role}.boxes={plain(node['boxes'])}: goes with {role}.kind=detection, and only with it"

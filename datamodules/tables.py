@@ -1,0 +1,73 @@
+"""Columns of CSV and TSV files."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def read_columns(
+    path: Path, columns: Sequence[str | int], separator: str, header: bool, quotes: bool, encoding: str
+) -> list[tuple[list[str], int]]:
+    """Return some columns of each row, and its line.
+
+    Args:
+        path: The file.
+        columns: The columns: names, or without a header numbers from 0.
+        separator: What stands between columns; a backslash and a t stand for a tab.
+        header: Whether the first line names the columns.
+        quotes: Whether quotes hold a field together.
+        encoding: Of the file.
+
+    Raises:
+        ValueError: If the file cannot be read so, or a column is missing.
+    """
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    try:
+        with open(path, newline="", encoding=encoding) as file:
+            lines = list(csv.reader(file, delimiter=separator.replace("\\t", "\t"), quoting=quoting))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"root={path}: is not in {encoding} (byte {error.start}); set encoding=") from error
+    except LookupError as error:
+        raise ValueError(f"encoding={encoding}: is unknown") from error
+    except csv.Error as error:
+        raise ValueError(f"root={path}: cannot be read as a table ({error})") from error
+    except OSError as error:
+        raise ValueError(f"root={path}: must be a file that exists") from error
+    if len(lines) <= header:
+        raise ValueError(f"root={path}: has no rows")
+    names: list[Any] = lines[0] if header else list(range(len(lines[0])))
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise ValueError(f"root={path}: has no column {missing[0]}; it has {', '.join(map(str, names))}")
+    places = [names.index(column) for column in columns]
+    rows = [(line, place) for place, line in enumerate(lines[header:], 1 + header) if line]
+    short = [place for line, place in rows if len(line) <= max(places)]
+    if short:
+        raise ValueError(f"root={path}: line {short[0]} has too few columns for {', '.join(map(str, columns))}")
+    return [([line[place] for place in places], number) for line, number in rows]
+
+
+def named_labels(
+    path: Path, values: Sequence[tuple[str, int]], labels: Mapping[str, str] | None
+) -> tuple[list[str], list[int]]:
+    """Return the label names and each row's index among them.
+
+    Args:
+        path: The file, for messages.
+        values: What is in the labels' column of each row, and its line.
+        labels: Label name by what is in the column; None for the values that occur, in alphabetical order.
+
+    Raises:
+        ValueError: If a value is none of `labels`.
+    """
+    given = dict(labels or {value: value for value in sorted({value for value, _ in values})})
+    names = list(dict.fromkeys(given.values()))
+    for value, place in values:
+        if value not in given:
+            raise ValueError(f"root={path}: row {place} has the label {value!r}; labels= names {', '.join(given)}")
+    return names, [names.index(given[value]) for value, _ in values]
