@@ -186,9 +186,7 @@ FILES = {
     "dataset@target=image_folder target.root=insects backbone=bag": (
         f"backbone=bag: reads text, but target=image_folder has images; allowed: {MAPS}, inputs"
     ),
-    "backbone=timm/resnet10x": (
-        "backbone=timm/resnet10x: timm has no such model; did you mean resnet10t or resnet101 or resnet101s?"
-    ),
+    "backbone=timm/no_such_network": "backbone=timm/no_such_network: timm has no such model",
     "cell=auto": "order=null: cell=auto needs one of sequential, simultaneous",
     "cell=multitask order=sequential": "order=sequential: is for cell=auto; cell=multitask has its own order",
     "cell=multitask dataset@source=mnist dataset@target=kmnist target.domain=digits-mnist datamodule.mode=aligned": (
