@@ -27,6 +27,7 @@ class ImageFolder(ImageClasses):
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
@@ -46,6 +47,7 @@ class ImageFolder(ImageClasses):
         channels: int | None = 3,
         train_size: int | None = None,
         val_size: int | None = None,
+        duplicates: str = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
@@ -55,6 +57,7 @@ class ImageFolder(ImageClasses):
         labels = self.listing.labels
         sizes = (train_size, val_size, seed, batch_size, num_workers)
         super().__init__(task, labels, domain, image_size, channels, *sizes)
+        self.duplicates = duplicates
 
     def published(self) -> dict[str, Part]:
         """Return ids (paths below the root), class indices and files by split."""

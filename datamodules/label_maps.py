@@ -45,6 +45,7 @@ class LabelMaps(PublishedData):
         role: `source` or `target`; of no effect here.
         train_size: Training pictures; None for all.
         val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
@@ -69,6 +70,7 @@ class LabelMaps(PublishedData):
         role: str = "target",
         train_size: int | None = None,
         val_size: int | None = None,
+        duplicates: str = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
@@ -82,6 +84,7 @@ class LabelMaps(PublishedData):
         kind = "segmentation" if boxes is None else "detection"
         made = Task(task, kind, tuple(labels if boxes is None else boxes), domain, channels=channels)
         super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        self.duplicates = duplicates
 
     def _pairs(self, pictures: str, maps: str) -> dict[str, list[tuple[Path, Path]]]:
         """Return picture and map by published split."""

@@ -28,6 +28,7 @@ class NpzImages(ImageClasses):
         channels: 1 for grey, 3 for colour; None as they are.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
@@ -47,6 +48,7 @@ class NpzImages(ImageClasses):
         channels: int | None = None,
         train_size: int | None = None,
         val_size: int | None = None,
+        duplicates: str = "allow",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
@@ -55,6 +57,7 @@ class NpzImages(ImageClasses):
             raise ValueError(f"root={root}: must be an .npz file that exists")
         sizes = (train_size, val_size, seed, batch_size, num_workers)
         super().__init__(task, labels, domain, image_size, channels, *sizes)
+        self.duplicates = duplicates
         self.root = Path(root)
 
     def published(self) -> dict[str, Part]:

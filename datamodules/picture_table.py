@@ -29,6 +29,7 @@ class PictureTable(ImageClasses):
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
@@ -53,6 +54,7 @@ class PictureTable(ImageClasses):
         channels: int | None = 3,
         train_size: int | None = None,
         val_size: int | None = None,
+        duplicates: str = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
@@ -69,6 +71,7 @@ class PictureTable(ImageClasses):
                 raise ValueError(f"root={root}: rows {seen[row[0]]} and {place} both name {row[0]}")
         sizes = (train_size, val_size, seed, batch_size, num_workers)
         super().__init__(task, names, domain, image_size, channels, *sizes)
+        self.duplicates = duplicates
 
     def published(self) -> dict[str, Part]:
         """Return all rows as one split."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
 
-from datamodules.base import DatasetModule
+from datamodules.base import DatasetModule, InMemory
 from datamodules.splits import cut
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ class PublishedData(DatasetModule):
 
     chosen: dict[str, list[tuple[str, int]]] | None = None
     sizes: dict[str, int]
+    ids: dict[str, list[str]]
+    duplicates = "allow"  # or refuse: whether a test sample may be in training or validation too, by content
 
     def published(self) -> dict[str, Part]:
         """Return the published splits, `train` at least; afterwards `task` is there."""
@@ -55,8 +58,27 @@ class PublishedData(DatasetModule):
         self.sizes = {name: len(part.ids) for name, part in parts.items()}
         for split, places in chosen.items():  # each is taken from one published split
             setattr(self, f"{split}_dataset", self.dataset_of(parts[places[0][0]], [row for _, row in places]))
+        if self.duplicates not in ("allow", "refuse"):
+            raise ValueError(f"duplicates={self.duplicates}: allowed: allow, refuse")
+        if self.duplicates == "refuse":
+            self._refuse_duplicates()
         self.chosen = chosen
         self.ids = {split: [parts[name].ids[row] for name, row in places] for split, places in chosen.items()}
+
+    def _refuse_duplicates(self) -> None:
+        """Refuse test samples whose picture or text is in another split too; samples in memory are compared."""
+        seen = {}
+        for split in ("train", "val"):
+            for name, content in _contents(getattr(self, f"{split}_dataset")):
+                seen[content] = name
+        test = _contents(self.test_dataset)
+        twice = [(name, seen[content]) for name, content in test if content in seen]
+        if twice:
+            said = f"{len(twice)} of {len(test)} test samples are in training or validation too"
+            raise ValueError(
+                f"duplicates=refuse: {said}, such as {twice[0][0]}, which is {twice[0][1]}; "
+                "take them out or set duplicates=allow"
+            )
 
     def splits(self) -> dict[str, Any]:
         """Return, for each split, the published split it is taken from, and its ids unless it is all of that."""
@@ -66,6 +88,20 @@ class PublishedData(DatasetModule):
             whole = len(ids) == self.sizes[name]
             made[split] = {"from": name, "count": len(ids), "ids": "all" if whole else ids}
         return made
+
+
+def _contents(dataset: Any) -> list[tuple[str, bytes]]:
+    """Return id and a digest of picture and text of each sample in memory."""
+    if not isinstance(dataset, InMemory):
+        return []
+    digests = []
+    for row, name in enumerate(dataset.fields["id"]):
+        digest = hashlib.blake2b(digest_size=16)
+        if "image" in dataset.fields:
+            digest.update(dataset.fields["image"][row].numpy().tobytes())
+        digest.update(str(dataset.fields["text"][row] if "text" in dataset.fields else "").encode())
+        digests.append((name, digest.digest()))
+    return digests
 
 
 def check_share(where: str, unusable: Sequence[str], total: int, most: float) -> None:

@@ -33,6 +33,7 @@ class TextTable(PublishedData):
         role: `source` or `target`; of no effect here.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
@@ -58,6 +59,7 @@ class TextTable(PublishedData):
         role: str = "target",
         train_size: int | None = None,
         val_size: int | None = None,
+        duplicates: str = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
@@ -75,6 +77,7 @@ class TextTable(PublishedData):
         check_share(f"root={root}", wrong, len(columns), unusable)
         made = Task(task, "classification", tuple(names), domain, positive=positive)
         super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        self.duplicates = duplicates
 
     def published(self) -> dict[str, Part]:
         """Return all rows as one split."""

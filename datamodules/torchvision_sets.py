@@ -35,6 +35,7 @@ class TorchvisionSet(ImageClasses):
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
@@ -57,6 +58,7 @@ class TorchvisionSet(ImageClasses):
         channels: int | None = None,
         train_size: int | None = None,
         val_size: int | None = None,
+        duplicates: str = "allow",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
@@ -67,6 +69,7 @@ class TorchvisionSet(ImageClasses):
         sizes = (train_size, val_size, seed, batch_size, num_workers)
         own = dataset.lower()
         super().__init__(task or own, labels, domain or own, image_size, channels, *sizes)
+        self.duplicates = duplicates
         self.made: Any = found
         self.root, self.download = Path(root or "data"), download
         self.published_as = dict(published or self._usual())

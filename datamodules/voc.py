@@ -29,6 +29,7 @@ class VocBoxes(BoxedPictures):
         role: `source` or `target`; of no effect here.
         train_size: Training pictures; None for all.
         val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
@@ -51,6 +52,7 @@ class VocBoxes(BoxedPictures):
         role: str = "target",
         train_size: int | None = None,
         val_size: int | None = None,
+        duplicates: str = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
@@ -68,6 +70,7 @@ class VocBoxes(BoxedPictures):
             parts[split] = [(stem, read_xml(base / annotations / f"{stem}.xml", files[stem])) for stem in stems]
         sizes = (train_size, val_size, seed, batch_size, num_workers)
         super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
+        self.duplicates = duplicates
 
 
 def names_of(root: Path, annotations: Path) -> dict[str, list[str]]:

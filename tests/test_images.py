@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -19,10 +21,14 @@ from datamodules.paired import MergedData, SequentialData
 from datamodules.splits import cut, stratified
 from datamodules.torchvision_sets import TorchvisionSet
 
+MARKS = itertools.count()
+
 
 def picture(path, size=(12, 12), shade=100, mode="RGB"):
+    """Write a picture that is like no other."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, shade if mode == "L" else (shade, 255 - shade, 30)).save(path)
+    mark = next(MARKS)
+    Image.new(mode, size, mark % 256 if mode == "L" else (shade, mark % 256, mark // 256)).save(path)
 
 
 @pytest.fixture
@@ -267,6 +273,22 @@ def test_two_folders_of_different_labels_are_merged_by_name(folder, tmp_path):
     batch = merged.batch(list(range(len(merged))))
     for name, label in zip(batch["id"], batch["label"].tolist(), strict=True):
         assert merged.union[label] == name.split("/")[0]
+
+
+def test_a_picture_in_training_and_in_test_is_refused_or_allowed(tmp_path):
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            for i in range(8):
+                picture(tmp_path / split / label / f"{i}.png", shade=9 * i)
+    ImageFolder(str(tmp_path), image_size=8).setup()
+    shutil.copy(tmp_path / "train" / "a" / "0.png", tmp_path / "test" / "a" / "new.png")
+    with pytest.raises(ValueError, match=r"duplicates=refuse: 1 of 17 test samples .* test/a/new.png, which is train"):
+        ImageFolder(str(tmp_path), image_size=8).setup()
+    data = ImageFolder(str(tmp_path), image_size=8, duplicates="allow")
+    data.setup()
+    assert len(data.test_dataset) == 17
+    with pytest.raises(ValueError, match="duplicates=never: allowed: allow, refuse"):
+        ImageFolder(str(tmp_path), image_size=8, duplicates="never").setup()
 
 
 def test_errors_name_the_role(folder):

@@ -90,7 +90,7 @@ def test_an_empty_text_is_counted_and_left_out(tmp_path, caplog):
 def annotation(folder, name, boxes, size=(40, 20)):
     for part in ("JPEGImages", "Annotations"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (200, 0, 0)).save(folder / "JPEGImages" / f"{name}.png")
+    Image.new("RGB", size, (200, 9 * int(name[1:]), 0)).save(folder / "JPEGImages" / f"{name}.png")
     items = [
         f"<object><name>{label}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox>"
         "</object>"
@@ -192,7 +192,10 @@ def street(tmp_path):
             values = np.zeros((16, 24), np.uint8)
             values[2:6, 3 + i : 9 + i] = 1
             values[15] = 11
-            for folder, array in ((split, np.stack([values * 90] * 3, -1)), (f"{split}annot", values)):
+            marked = np.stack(
+                [values * 90, values * 90, np.full_like(values, 20 * ("train", "val", "test").index(split) + i)], -1
+            )
+            for folder, array in ((split, marked), (f"{split}annot", values)):
                 (tmp_path / folder).mkdir(exist_ok=True)
                 Image.fromarray(array).save(tmp_path / folder / f"{i}.png")
     return tmp_path

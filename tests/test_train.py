@@ -51,6 +51,13 @@ def test_two_processes_train_the_same_model(tmp_path: Path):
     assert len(list(tmp_path.rglob("results.json"))) == 1
 
 
+def test_two_processes_train_boxes_on_a_network_with_layers_behind_its_maps(tmp_path: Path):
+    boxes = ["dataset@target=scenes/textured_detect", "backbone=mobilenet_v3_small"]
+    done = train("cell=scratch", *boxes, "trainer.devices=2", "hydra.run.dir=two", *TINY, "steps=4", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "target/map50" in json.loads((tmp_path / "two" / "results.json").read_text())["test"]
+
+
 def test_a_run_killed_for_real_goes_on_to_the_same_weights(tmp_path: Path):
     options = ["cell=task_adaptation", "precision=32", *TINY, "steps=60", "trainer.validations=12"]
     assert train(*options, "hydra.run.dir=straight", folder=tmp_path).returncode == 0

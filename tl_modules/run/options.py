@@ -176,6 +176,7 @@ class Pictures(Dataset):
     root: str | None
     image_size: int | None = Field(ge=8)
     channels: Literal[1, 3] | None
+    duplicates: Literal["refuse", "allow"]
 
 
 class TorchvisionSet(Pictures):
@@ -259,6 +260,7 @@ class TextTable(Dataset):
     encoding: str = Field(min_length=1)
     labels: dict[str, str] | None
     positive: str | None
+    duplicates: Literal["refuse", "allow"]
     unusable: float = Field(ge=0, le=1)
 
 

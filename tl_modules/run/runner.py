@@ -222,7 +222,9 @@ class Run:
         """Return the Trainer's options on where and how it runs."""
         options = self.config["trainer"]
         one_role_a_step = self.config["datamodule"]["mode"] in ("proportional", "temperature")
-        several = "ddp_find_unused_parameters_true" if one_role_a_step else "ddp"
+        # A trunk's layers behind its last map get no gradient from a head that reads maps.
+        reads_maps = any(self.module.head(role).needs_maps for role in self.module.tasks)
+        several = "ddp_find_unused_parameters_true" if one_role_a_step or reads_maps else "ddp"
         return {
             "accelerator": options["accelerator"],
             "devices": options["devices"],
