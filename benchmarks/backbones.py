@@ -22,7 +22,7 @@ from tl_modules.backbones import build_backbone
 from tl_modules.run.runner import quiet
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "backbones.md"
-OURS = ("small", "inputs")
+OURS = ("small", "document")
 TORCHVISION = (
     "alexnet",
     "convnext_tiny",

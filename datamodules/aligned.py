@@ -44,7 +44,7 @@ def aligned(source: Any, target: Any) -> InMemory:
     fields = {key: _rows(values, order) for key, values in sets[more].fields.items()}
     if "image" in fields and fields["image"].shape[1:] != sets[fewer].fields["image"].shape[1:]:
         raise ValueError(f"{where} the two roles' images differ in shape; give them the same image_size and channels")
-    first = {}
+    present = {key: [have[row] for row in order] for key, have in sets[more].present.items()}
     for key in set(sets[fewer].fields) - set(INPUTS):
         values = sets[fewer].fields[key]
         missing = len(order) - len(values)
@@ -52,8 +52,8 @@ def aligned(source: Any, target: Any) -> InMemory:
             fields[key] = torch.cat([values, values[:1].expand(missing, *values.shape[1:])])
         else:
             fields[key] = [*values, *[values[0]] * missing]
-        first[key] = len(values)  # beyond these the field is absent, never a made-up value
-    return InMemory(fields, first)
+        present[key] = [True] * len(values) + [False] * missing  # there the field is absent, never a made-up value
+    return InMemory(fields, present)
 
 
 def _rows(values: Any, order: list[int]) -> Any:

@@ -21,24 +21,26 @@ class InMemory(Dataset[dict[str, Any]]):
 
     Args:
         fields: Tensors `(N, ...)` or lists of length N by field.
-        first: For some fields, that only the first so many samples have them.
+        present: For fields that some samples lack, which have them: N booleans.
 
     Raises:
         ValueError: If lengths differ.
     """
 
-    def __init__(self, fields: Mapping[str, Any], first: Mapping[str, int] | None = None) -> None:
-        lengths = {key: len(values) for key, values in fields.items()}
-        if len(set(lengths.values())) != 1:
+    fixed = True  # a sample is the same whenever it is read
+
+    def __init__(self, fields: Mapping[str, Any], present: Mapping[str, Sequence[bool]] | None = None) -> None:
+        self.fields, self.present = dict(fields), dict(present or {})
+        lengths = {key: len(values) for part in (self.fields, self.present) for key, values in part.items()}
+        if len({len(values) for part in (self.fields, self.present) for values in part.values()}) != 1:
             raise ValueError(f"fields differ in length: {lengths}")
-        self.fields, self.first = dict(fields), dict(first or {})
 
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.fields["id"])
 
     def _has(self, key: str, index: int) -> bool:
-        return index < self.first.get(key, len(self))
+        return key not in self.present or bool(self.present[key][index])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return a sample."""

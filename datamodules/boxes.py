@@ -35,6 +35,8 @@ class LazySamples(Dataset[dict[str, Any]]):
         count: Their number.
     """
 
+    fixed = True  # a sample is the same whenever it is read
+
     def __init__(self, read: Any, count: int) -> None:
         self.read, self.count = read, count
 

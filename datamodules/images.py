@@ -119,6 +119,8 @@ class LazyPictures(Dataset[dict[str, Any]]):
         read: Gives sample i's picture as uint8 `(C, S, S)`.
     """
 
+    fixed = True  # a sample is the same whenever it is read
+
     def __init__(self, ids: Sequence[str], labels: Tensor, read: Callable[[int], Tensor]) -> None:
         self.ids, self.labels, self.read = list(ids), labels, read
 

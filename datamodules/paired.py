@@ -160,6 +160,7 @@ class PairedData(LightningDataModule):
         self._find_tasks()
         self.batch_size, self.num_workers, self.seed, self.accumulate = batch_size, num_workers, seed, accumulate
         self.stage: Stage | None = None
+        self.kept: dict[tuple[str, str], Any] = {}  # by role and split, what is read instead in the current stage
 
     def prepare_data(self) -> None:
         """Download what is missing."""
@@ -185,6 +186,7 @@ class PairedData(LightningDataModule):
     def enter(self, stage: Stage) -> None:
         """Make a stage the current one; without it all roles learn."""
         self.stage = stage
+        self.kept.clear()
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -204,7 +206,8 @@ class PairedData(LightningDataModule):
 
     def training(self) -> tuple[dict[str, Any], dict[str, Task], str]:
         """Return the training datasets and their tasks by key, and how steps are mixed."""
-        return {r: self.split(r, "train") for r in self.roles}, {r: self.tasks[r] for r in self.roles}, "cycle"
+        datasets = {r: self.kept.get((r, "train"), self.split(r, "train")) for r in self.roles}
+        return datasets, {r: self.tasks[r] for r in self.roles}, "cycle"
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the current stage's steps."""
@@ -242,7 +245,8 @@ class PairedData(LightningDataModule):
     def whole(self, split: str, roles: Sequence[str]) -> dict[str, DataLoader[Any]]:
         """Return a loader a role that reads a split in order."""
         size = 4 * self.batch_size
-        return {r: self._loader(Whole(self.split(r, split), self.tasks[r]), batch_size=size) for r in roles}
+        datasets = {r: self.kept.get((r, split), self.split(r, split)) for r in roles}
+        return {r: self._loader(Whole(datasets[r], self.tasks[r]), batch_size=size) for r in roles}
 
     def val_dataloader(self) -> dict[str, DataLoader[Any]]:
         """Return the validation loaders of the roles that learn."""

@@ -45,6 +45,10 @@ class PublishedData(DatasetModule):
         """Return the samples of some rows of a published split."""
         raise TypeError(f"{type(self).__name__} has no samples")
 
+    def arranged(self, split: str, dataset: Dataset[Any]) -> Dataset[Any]:
+        """Return a split's samples as they are used; as they are, unless a subclass hides something of them."""
+        return dataset
+
     def setup(self, stage: str | None = None) -> None:
         """Make the three datasets, once.
 
@@ -57,7 +61,8 @@ class PublishedData(DatasetModule):
         chosen = cut({name: part.strata for name, part in parts.items()}, self.train_size, self.val_size, self.seed)
         self.sizes = {name: len(part.ids) for name, part in parts.items()}
         for split, places in chosen.items():  # each is taken from one published split
-            setattr(self, f"{split}_dataset", self.dataset_of(parts[places[0][0]], [row for _, row in places]))
+            dataset = self.dataset_of(parts[places[0][0]], [row for _, row in places])
+            setattr(self, f"{split}_dataset", self.arranged(split, dataset))
         if self.duplicates not in ("allow", "refuse"):
             raise ValueError(f"duplicates={self.duplicates}: allowed: allow, refuse")
         if self.duplicates == "refuse":

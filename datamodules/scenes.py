@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -259,7 +258,7 @@ def aligned(source: Scenes, target: Scenes) -> InMemory:
         )
     sizes = {role: len(data.train_dataset) for role, data in (("source", source), ("target", target))}  # type: ignore[arg-type]
     made = compose(target.ground, "train", max(sizes.values()), target.image_size, "target", target.seed).dataset
-    first: dict[str, Any] = {key: sizes["source"] for key in FIELDS[source.target]}
-    first |= {key: sizes["target"] for key in FIELDS[target.target]}
-    fields = only(made, tuple(first)).fields
-    return InMemory(fields, first)
+    have = {role: [index < size for index in range(max(sizes.values()))] for role, size in sizes.items()}
+    present = {key: have["source"] for key in FIELDS[source.target]}
+    present |= {key: have["target"] for key in FIELDS[target.target]}
+    return InMemory(only(made, tuple(present)).fields, present)

@@ -106,14 +106,14 @@ CONFIGURATION = {
         "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1, "
         + options.FROM_FILES
     ),
-    "cell=scratch dataset@target=scenes/plain_detect backbone=inputs": (
-        f"backbone=inputs: has no feature maps, which target.task=digit-boxes (detection) needs; allowed: {MAPS}"
+    "cell=scratch dataset@target=scenes/plain_detect backbone=document": (
+        f"backbone=document: has no feature maps, which target.task=digit-boxes (detection) needs; allowed: {MAPS}"
     ),
     "cell=scratch dataset@target=scenes/plain_segment backbone=bag": (
         f"backbone=bag: has no feature maps, which target.task=digit-pixels (segmentation) needs; allowed: {MAPS}"
     ),
     "cell=scratch backbone=bag": (
-        f"backbone=bag: reads text, but target=scenes/textured_classify has images; allowed: {MAPS}, inputs"
+        f"backbone=bag: reads texts, but target=scenes/textured_classify has images; allowed: {MAPS}, document"
     ),
     "cell=multitask target.backbone=resnet18": (
         "target.backbone=resnet18: multitask has one trunk for both roles; set backbone= instead"
@@ -177,14 +177,14 @@ FILES = {
     "dataset@target=npz target.root=nowhere.npz": "target.root=nowhere.npz: must be a file that exists",
     "dataset@target=voc": "target.root=null: must be the folder that holds pictures and annotations",
     "dataset@target=texts target.root=texts.csv backbone=resnet18": (
-        "backbone=resnet18: reads images, but target=texts has texts; allowed: bag, transformer, inputs"
+        "backbone=resnet18: reads images, but target=texts has texts; allowed: bag, transformer, document"
     ),
     "dataset@target=texts target.root=texts.csv backbone=transformer backbone.heads=3": (
         "backbone.heads=3: must divide backbone.width=128"
     ),
     "dataset@target=torchvision": "target.dataset= is missing; the dataset's file in conf/ says what it is",
     "dataset@target=image_folder target.root=insects backbone=bag": (
-        f"backbone=bag: reads text, but target=image_folder has images; allowed: {MAPS}, inputs"
+        f"backbone=bag: reads texts, but target=image_folder has images; allowed: {MAPS}, document"
     ),
     "backbone=timm/no_such_network": "backbone=timm/no_such_network: timm has no such model",
     "cell=auto": "order=null: cell=auto needs one of sequential, simultaneous",

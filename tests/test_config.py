@@ -23,6 +23,7 @@ from datamodules.paired import MIXING
 from datamodules.picture_table import PictureTable
 from datamodules.pretrained import Pretrained
 from datamodules.scenes import TARGETS, Scenes
+from datamodules.second_input import SecondInput
 from datamodules.texts import TextTable
 from datamodules.tokenizing import train_tokenizer
 from datamodules.torchvision_sets import TorchvisionSet
@@ -31,7 +32,7 @@ from tests.mistakes import CELL_OPTIONS
 from tl_modules import augment, backbones
 from tl_modules.backbones import build_backbone
 from tl_modules.backbones.bag import bag
-from tl_modules.backbones.inputs import inputs
+from tl_modules.backbones.document import document
 from tl_modules.backbones.transformer import transformer
 from tl_modules.cube import CELLS, SCRATCH_PATH
 from tl_modules.found import timm_networks, torchvision_networks
@@ -125,7 +126,13 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
         "voc": "voc",
         "image_folder": "classes",
     }
-    roots |= {"label_maps": "maps", "label_map_boxes": "maps"}
+    roots |= {"label_maps": "maps", "label_map_boxes": "maps", "pages": "pages"}
+    for folder, suffix in (("pages/texts", "txt"), ("sroie/box", "csv")):
+        (tmp_path / folder).mkdir(parents=True)
+        for page in "ab":
+            (tmp_path / folder / f"{page}.{suffix}").write_text("0,0,0,0,0,0,0,0,word\n")
+    (tmp_path / "pages" / "index.csv").write_text("id,label\na,x\nb,y\n")
+    (tmp_path / "sroie" / "index.csv").write_text("id,company\na,x\nb,y\n")
     needs |= {name: f"root={tmp_path / place}" for name, place in roots.items()}
     named = [f"target.{needs[dataset]}"] if dataset in needs else []
     if dataset == "coco":
@@ -135,11 +142,13 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
         named = [f"target.root={voc}", "target.annotations={train:a.json}", "target.pictures=JPEGImages"]
     named += ["target.labels=[a,b]"] if "label_map" in dataset else []
     named += ["target.boxes=[b]"] if dataset == "label_map_boxes" else []
-    node = composed("cell=scratch", f"dataset@target={dataset}", f"data_root={tmp_path}", *named)["target"]
+    role = "source" if dataset == "second_input" else "target"
+    node = composed("cell=weight_sharing", f"dataset@{role}={dataset}", f"data_root={tmp_path}", *named)[role]
     assert model_of("target", node) is not options.OwnDataset
     given = {key: value for key, value in node.items() if key not in options.Dataset.FOR_THE_RUN}
-    if dataset == "pretrained":
-        assert set(given) - {"_target_", "_convert_"} == names(Pretrained)
+    if dataset in ("pretrained", "second_input"):
+        marker = Pretrained if dataset == "pretrained" else SecondInput
+        assert set(given) - {"_target_", "_convert_"} == names(marker)
         return
     data = instantiate({**given, "role": "target", "seed": 0})
     assert (data.domain, node["name"]) == (node["domain"], dataset)
@@ -217,7 +226,7 @@ def test_other_options_are_the_constructors():
     assert fields(options.AugmentOptions) == names(augment.Augment.__init__)
     assert fields(options.Bag) - {"name", "weights"} == names(bag)
     assert fields(options.Transformer) - {"name", "weights"} == names(transformer)
-    assert fields(options.Inputs) - {"name", "weights"} == names(inputs) - {"channels"}
+    assert fields(options.Document) - {"name", "weights"} == names(document) - {"channels"}
     assert set(options.SCENES_KINDS.items()) == {(target, kind) for target, (_, kind, _) in TARGETS.items()}
 
 

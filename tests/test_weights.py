@@ -94,8 +94,8 @@ def test_a_reloaded_checkpoint_needs_the_file_no_more(network, tmp_path):
     path.unlink()
     again = TransferModule.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True)
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in module.state_dict().items())
-    assert unweighted({"name": "inputs", "encoders": {"image": {"name": "small", "weights": "x"}}}) == {
-        "name": "inputs",
+    assert unweighted({"name": "document", "encoders": {"image": {"name": "small", "weights": "x"}}}) == {
+        "name": "document",
         "encoders": {"image": {"name": "small"}},
     }
 

@@ -32,6 +32,7 @@ class Augment:
                 raise ValueError(f"augment.{name}={value} must be in [0, 1)")
         self.flip, self.shift, self.scale, self.brightness = flip, shift, scale, brightness
         self.geometric = bool(flip or shift or scale)
+        self.active = self.geometric or bool(brightness)
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Return an augmented batch; the given one stays as it is.
@@ -41,7 +42,7 @@ class Augment:
                 list of labels beside it.
             generator: Where all parameters come from, on the images' device.
         """
-        if "image" not in batch or not (self.geometric or self.brightness):
+        if "image" not in batch or not self.active:
             return batch
         image: Tensor = batch["image"]
         image = image if image.is_floating_point() else image.float() / 255

@@ -17,7 +17,7 @@ from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
 from tl_modules.heads import Head, build_head
 from tl_modules.optim import SCHEDULES, clip_islands, named_groups
 from tl_modules.parts import Parts, Wiring
-from tl_modules.passes import by_trunk, features_of
+from tl_modules.passes import by_trunk, each_alone, features_of, inputs_of
 from tl_modules.planting import carry, plant
 from tl_modules.scores import Scores
 from tl_modules.seeding import generator, seed_of
@@ -93,6 +93,8 @@ class TransferModule(LightningModule):
         self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head)
         heads = {role: self.head(role) for role in self.tasks}
         self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks)
+        inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
+        self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
         self.plan = self.stages()
         self.stage, self.entered = self.plan[-1], False
 
@@ -210,7 +212,12 @@ class TransferModule(LightningModule):
         loaders = getattr(self.trainer, f"{split}_dataloaders")
         key = list(loaders)[dataloader_idx] if isinstance(loaders, Mapping) else "target"
         batches = by_roles(batch, key, self.tasks[key.split("+")[-1]])
-        scores = self.val_scores if split == "val" else self.test_scores
+        self._score(self.val_scores if split == "val" else self.test_scores, batches)
+        if split == "test":  # a joint model can lose to the better single input
+            for name, alone in each_alone(self.parts, batches):
+                self._score(self.alone_scores[name], alone)
+
+    def _score(self, scores: Any, batches: dict[str, Batch]) -> None:
         for units in by_trunk(self.parts, batches):
             for (name, role), features in features_of(self.parts, batches, units).items():
                 found = targets_of(batches[name], self.tasks[role], self.head(role).key)
@@ -233,8 +240,12 @@ class TransferModule(LightningModule):
         self.log_dict({f"val/{name}": value for name, value in self.val_scores.compute().items()}, batch_size=1)
 
     def on_test_epoch_end(self) -> None:
-        """Log `test/<role>/<metric>`."""
-        self.log_dict({f"test/{name}": value for name, value in self.test_scores.compute().items()}, batch_size=1)
+        """Log `test/<role>/<metric>`, and of samples with several inputs `test/<role>/<input>_alone/<metric>`."""
+        values = {f"test/{name}": value for name, value in self.test_scores.compute().items()}
+        for name, scores in self.alone_scores.items():
+            for key, value in cast(Scores, scores).compute().items():
+                values[f"test/{key.replace('/', f'/{name}_alone/', 1)}"] = value
+        self.log_dict(values, batch_size=1)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[dict[str, Any]]:
         """Return the target's predictions with label names, a dict a sample."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from torch import nn
 
 from tl_modules.backbones import Stemmed
 from tl_modules.batches import Batch
@@ -12,6 +13,27 @@ from tl_modules.features import Features
 from tl_modules.parts import Parts
 
 Unit = tuple[str, str]
+
+
+def inputs_of(stem: nn.Module) -> tuple[str, ...]:
+    """Return the inputs that a stem reads where it reads several kinds; empty for others."""
+    return tuple(getattr(stem, "inputs", ()))
+
+
+def each_alone(parts: Parts, batches: Mapping[str, Batch]) -> Iterator[tuple[str, dict[str, Batch]]]:
+    """Yield the inputs that the stems read beside others, each with the batches as they are without the others.
+
+    Args:
+        parts: The parts.
+        batches: Batch by the roles it serves.
+    """
+    read = {name for stem in parts.stem.values() for name in inputs_of(stem)}
+    there = [name for name in sorted(read) if any(name in batch for batch in batches.values())]
+    for name in there if len(there) > 1 else ():
+        others = [other for other in read if other != name]
+        dropped = {*others, *(f"{other}_rows" for other in others)}
+        alone = {key: {k: v for k, v in b.items() if k not in dropped} for key, b in batches.items() if name in b}
+        yield name, alone
 
 
 def by_trunk(parts: Parts, batches: Mapping[str, Batch]) -> list[list[Unit]]:
@@ -32,7 +54,8 @@ def features_of(parts: Parts, batches: Mapping[str, Batch], units: Sequence[Unit
     """Return the features of a group, from one pass of its trunk.
 
     One pass saves time, and BatchNorm normalises in training by the same mixture of domains whose statistics it keeps
-    for evaluation. Where the stems' outputs differ in shape, each takes a pass of its own.
+    for evaluation. Where the stems' outputs differ in shape, each takes a pass of its own. A batch that holds its
+    features already takes none.
 
     Args:
         parts: The parts.
@@ -40,6 +63,9 @@ def features_of(parts: Parts, batches: Mapping[str, Batch], units: Sequence[Unit
         units: A group of `by_trunk`.
     """
     stemmed: dict[tuple[str, str], Stemmed] = {}
+    given = {(key, role): batches[key]["features"] for key, role in units if "features" in batches[key]}
+    if given:
+        return given
     for key, role in units:
         stem = parts.wires[role][0]
         if (key, stem) not in stemmed:

@@ -78,9 +78,9 @@ def after_source(finetuning: str | Mapping[str, Any], has_source: bool) -> list[
     ]
 
 
-def at_once() -> list[Stage]:
+def at_once(roles: tuple[str, ...] = ("source", "target")) -> list[Stage]:
     """Return a simultaneous cell's only stage."""
-    return [Stage("joint", learn=("source", "target"))]
+    return [Stage("joint", learn=roles)]
 
 
 def split_steps(steps: int, stages: list[Stage]) -> list[int]:

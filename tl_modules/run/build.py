@@ -13,9 +13,8 @@ from datamodules.collate import as_sample
 from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData, naming
 from datamodules.tokenizing import texts_of, train_tokenizer
 from tl_modules.base import TransferModule
-from tl_modules.cube import SCRATCH
 from tl_modules.found import TIMM, torchvision_networks
-from tl_modules.run.together import is_pretrained
+from tl_modules.run.together import is_pretrained, with_data
 
 Config = dict[str, Any]
 FOR_THE_RUN = ("name", "kind", "augment", "backbone")
@@ -29,7 +28,7 @@ def build_data(config: Config) -> PairedData:
         config: The composed configuration.
     """
     options, trainer = config["datamodule"], config["trainer"]
-    roles = ("target",) if config["cell"]["name"] == SCRATCH or is_pretrained(config) else ("source", "target")
+    roles = with_data(config)
     data = {}
     for role in roles:
         given = {key: value for key, value in config[role].items() if key not in FOR_THE_RUN}

@@ -256,8 +256,15 @@ def _no_value(key: str, where: str) -> str:
     return f"{key if '.' in key else where}= is missing; the dataset's file in conf/ says what it is"
 
 
+def _refers_to_itself(key: str) -> str:
+    if "dataset@target=second_input" in sys.argv:
+        return "dataset@target=second_input: has no data to learn; it is for dataset@source="
+    return f"{key}: its value refers to itself"
+
+
 PATTERNS: tuple[tuple[str, Callable[..., str]], ...] = (
     (r"Missing mandatory value: (\S+)\s+full_key: (\S+)", _no_value),
+    (r"Recursive interpolation detected\s+full_key: (\S+)", _refers_to_itself),
     (r"Could not find '([^']+)'", _missing_option),
     (r"You must specify '([^']+)'", _no_choice),
     (r"Could not override '([^'@]+)'\.\s*(?:No match in the defaults list|Did you mean)", _no_group),

@@ -94,12 +94,14 @@ class Transformer(Group):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
-class Inputs(Group):
-    """`backbone=inputs`; `encoders` are checked as backbones of their own."""
+class Document(Group):
+    """`backbone=document`; `encoders` are checked as backbones of their own."""
 
-    name: Literal["inputs"]
+    name: Literal["document"]
     weights: str | None = None
     encoders: dict[Literal["image", "text"], Any] = Field({"image": "small", "text": "bag"}, min_length=1)
+    fusion: Literal["mean", "concat", "attention"] = "concat"
+    modality_dropout: float = Field(0.3, ge=0, lt=1)
     width: int = Field(128, ge=1)
     dim: int = Field(128, ge=1)
 
@@ -112,14 +114,14 @@ class OwnBackbone(Group):
     name: str
 
 
-KNOWN: dict[str, type[Group]] = {"small": Small, "bag": Bag, "transformer": Transformer, "inputs": Inputs}
+KNOWN: dict[str, type[Group]] = {"small": Small, "bag": Bag, "transformer": Transformer, "document": Document}
 BACKBONES: dict[str, type[Group]] = {
     **KNOWN,
     **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
 }
 READ_IMAGES = ("small",)
 READ_TEXTS = ("bag", "transformer")
-WITHOUT_MAPS = (*READ_TEXTS, "inputs")
+WITHOUT_MAPS = (*READ_TEXTS, "document")
 SEPARATOR = r"^(.|\\t|\t)$"
 FROM_FILES = "a file of weights or the folder of a run that exists"
 NETWORKS = ("any classification network of torchvision, such as resnet18", "timm/<name>")
@@ -264,6 +266,25 @@ class TextTable(Dataset):
     unusable: float = Field(ge=0, le=1)
 
 
+class Pages(Pictures):
+    """`dataset=pages` and `sroie`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    image_size: int = Field(ge=8)
+    channels: Literal[1, 3]
+    table: str = Field(min_length=1)
+    page: str = Field(min_length=1)
+    label: str = Field(min_length=1)
+    picture: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    encoding: str = Field(min_length=1)
+    classes: int | None = Field(ge=2)
+    inputs: list[Literal["image", "text"]] = Field(min_length=1)
+    missing: dict[Literal["train", "val", "test"], float] | None
+    unusable: float = Field(ge=0, le=1)
+
+
 class ImageFolder(Pictures):
     """`dataset=image_folder`."""
 
@@ -281,9 +302,20 @@ class Pretrained(Made):
     weights: str = Field(min_length=1)
 
 
+class SecondInput(Made):
+    """`dataset@source=second_input`."""
+
+    name: str = Field(min_length=1)
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    task: str = Field(min_length=1)
+    domain: str = Field(min_length=1)
+
+
 PRETRAINED = "datamodules.pretrained.Pretrained"
+SECOND_INPUT = "datamodules.second_input.SecondInput"
 DATASETS: dict[str, type[Made]] = {
     PRETRAINED: Pretrained,
+    SECOND_INPUT: SecondInput,
     "datamodules.scenes.Scenes": Scenes,
     "datamodules.torchvision_sets.TorchvisionSet": TorchvisionSet,
     "datamodules.image_folder.ImageFolder": ImageFolder,
@@ -293,6 +325,7 @@ DATASETS: dict[str, type[Made]] = {
     "datamodules.picture_table.PictureTable": PictureTable,
     "datamodules.texts.TextTable": TextTable,
     "datamodules.label_maps.LabelMaps": LabelMaps,
+    "datamodules.pages.Pages": Pages,
 }
 SCENES_KINDS = {
     "classify": "classification",
@@ -317,6 +350,7 @@ class DataModule(Group):
     temperature: float = Field(2.0, ge=1)
     batch_size: int = Field(ge=1)
     num_workers: int = Field(ge=0)
+    cache: bool
 
 
 class TrainerOptions(Group):

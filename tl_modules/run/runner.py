@@ -20,8 +20,10 @@ from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 
 from datamodules.collate import as_sample
+from tl_modules.passes import inputs_of
 from tl_modules.run import pictures
 from tl_modules.run.build import build_data, build_module
+from tl_modules.run.caching import CachedFeatures
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
 from tl_modules.run.precision import resolve
@@ -206,6 +208,8 @@ class Run:
 
             loggers.append(TensorBoardLogger(self.folder, name="tensorboard", version=name))
         shown: list[Callback] = [StageProgress(name, monitor, steps)] if options["progress"] else []
+        if self.config["datamodule"]["cache"]:
+            shown.insert(0, CachedFeatures(steps))
         interval = validation_interval(steps, options["validations"])
         return Trainer(
             max_steps=steps,
@@ -222,9 +226,11 @@ class Run:
         """Return the Trainer's options on where and how it runs."""
         options = self.config["trainer"]
         one_role_a_step = self.config["datamodule"]["mode"] in ("proportional", "temperature")
-        # A trunk's layers behind its last map get no gradient from a head that reads maps.
+        # A trunk's layers behind its last map get no gradient from a head that reads maps, and an encoder gets none
+        # from a batch without its input.
         reads_maps = any(self.module.head(role).needs_maps for role in self.module.tasks)
-        several = "ddp_find_unused_parameters_true" if one_role_a_step or reads_maps else "ddp"
+        unused = one_role_a_step or reads_maps or any(inputs_of(stem) for stem in self.module.parts.stem.values())
+        several = "ddp_find_unused_parameters_true" if unused else "ddp"
         return {
             "accelerator": options["accelerator"],
             "devices": options["devices"],
@@ -291,7 +297,7 @@ class Run:
         """Return what `results.json` says of a role's dataset."""
         if role not in self.data.tasks:  # weights stand for its data
             source = self.config[role]
-            return {"dataset": source["name"], **{key: source[key] for key in ("task", "domain", "weights")}}
+            return {"dataset": source["name"], **{k: source.get(k) for k in ("task", "domain", "weights")}}
         task = self.data.tasks[role]
         sizes = {f"{split}_size": len(self.data.split(role, split)) for split in ("train", "val", "test")}
         sample = as_sample(self.data.split(role, "test")[0], task, "0")

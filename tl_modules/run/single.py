@@ -59,7 +59,7 @@ def check_backbone(path: str, given: Any) -> list[str]:
         problems += _check_network(path, str(name), weights)
     elif not problems and weights is not None and not Path(weights).exists():
         problems.append(f"{path}.weights={weights}: allowed: null, {FROM_FILES}")
-    if not problems and name == "inputs":
+    if not problems and name == "document":
         for key, encoder in node.get("encoders", {}).items():
             problems += check_backbone(f"{path}.encoders.{key}", encoder)
     return problems

@@ -20,6 +20,7 @@ from tl_modules.run.options import (
     READ_IMAGES,
     READ_TEXTS,
     SCENES_KINDS,
+    SECOND_INPUT,
     WITHOUT_MAPS,
     CocoBoxes,
     DataModule,
@@ -27,6 +28,7 @@ from tl_modules.run.options import (
     LabelMaps,
     NpzImages,
     OwnDataset,
+    Pages,
     Pictures,
     PictureTable,
     Scenes,
@@ -37,6 +39,7 @@ from tl_modules.run.options import (
 from tl_modules.run.single import check_backbone
 from tl_modules.run.words import near, plain
 
+PLURAL = {"image": "images", "text": "texts"}
 NO_ROOT = "None/"  # what ${data_root}/ gives where it is null
 
 
@@ -51,6 +54,7 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
     checks: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
         _check_cell,
         _check_pretrained,
+        _check_second_input,
         _check_datasets,
         _check_finetuning,
         _check_mode,
@@ -73,8 +77,14 @@ def is_pretrained(cfg: Mapping[str, Any]) -> bool:
     return cfg["cell"]["name"] != SCRATCH and cfg["source"]["_target_"] == PRETRAINED
 
 
-def _with_data(cfg: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("target",) if is_pretrained(cfg) else _roles(cfg)
+def is_second_input(cfg: Mapping[str, Any]) -> bool:
+    """Tell whether the target's second input stands for the source."""
+    return cfg["cell"]["name"] != SCRATCH and cfg["source"]["_target_"] == SECOND_INPUT
+
+
+def with_data(cfg: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the roles that have a dataset."""
+    return ("target",) if is_pretrained(cfg) or is_second_input(cfg) else _roles(cfg)
 
 
 def _is_scenes(node: Mapping[str, Any]) -> bool:
@@ -118,8 +128,20 @@ def _check_pretrained(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield from (line.replace("backbone.weights=", "source.weights=", 1) for line in lines)
 
 
+def _check_second_input(cfg: Mapping[str, Any]) -> Iterator[str]:
+    if not is_second_input(cfg):
+        return
+    name, backbone = cfg["cell"]["name"], cfg["backbone"]
+    if name != "weight_sharing":
+        yield f"dataset@source=second_input: is for cell=weight_sharing, not {name}"
+    elif backbone["name"] != "document" or len(_read_by(backbone)) < 2:
+        yield f"backbone={backbone['name']}: dataset@source=second_input needs backbone=document with two encoders"
+    elif len(_inputs(cfg["target"])) == 1:
+        yield f"dataset@source=second_input: needs samples with two inputs, and target={cfg['target']['name']} has one"
+
+
 def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
-    for role in _with_data(cfg):
+    for role in with_data(cfg):
         node, model = cfg[role], DATASETS.get(cfg[role]["_target_"])
         if str(node.get("root")).startswith(NO_ROOT):
             yield f"data_root=null: must be the folder that holds {node['root'].removeprefix(NO_ROOT)}"
@@ -143,6 +165,8 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield f"{role}.root={node['root']}: must be a file that exists"
         elif model is LabelMaps and (node["kind"] == "detection") != (node["boxes"] is not None):
             yield f"{role}.boxes={plain(node['boxes'])}: goes with {role}.kind=detection, and only with it"
+        elif model is Pages and not (Path(node["root"]) / node["table"]).is_file():
+            yield f"{role}.root={node['root']}: must be the folder that holds {node['table']}"
         elif model in (VocBoxes, CocoBoxes, LabelMaps) and not (node["root"] and Path(node["root"]).is_dir()):
             yield f"{role}.root={plain(node['root'])}: must be the folder that holds pictures and annotations"
         elif model is TorchvisionSet and not node["download"] and not Path(node["root"] or "data").is_dir():
@@ -179,13 +203,13 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
     if options["temperature"] != DataModule.model_fields["temperature"].default and mode != "temperature":
         given = plain(options["temperature"])
         yield f"datamodule.temperature={given}: has no effect with datamodule.mode={mode}; it needs mode=temperature"
-    if mode not in ("aligned", "merged") or len(_with_data(cfg)) == 1:
+    if mode not in ("aligned", "merged") or len(with_data(cfg)) == 1:
         return
     if mode == "aligned" and not _carry_both(cfg):
         yield "datamodule.mode=aligned: needs samples that carry both targets: scenes/, or label maps of one root"
         return
     same = ["image_size", "channels", "augment", *(["ground"] if mode == "aligned" else [])]
-    for key in (key for key in same if all(key in cfg[role] for role in _with_data(cfg))):
+    for key in (key for key in same if all(key in cfg[role] for role in with_data(cfg))):
         source, target = cfg["source"][key], cfg["target"][key]
         if source != target:
             hint = f"must equal target.{key}={plain(target)} with datamodule.mode={mode}, where they share a batch"
@@ -201,7 +225,7 @@ def _carry_both(cfg: Mapping[str, Any]) -> bool:
 
 def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:
     name = cfg["cell"]["name"]
-    for role in _with_data(cfg):
+    for role in with_data(cfg):
         own, node = cfg[role].get("backbone"), cfg[role]
         shared = name in BY_NAME and name != "parallel_training"
         if own is not None and shared:
@@ -214,12 +238,30 @@ def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:
         if backbone in WITHOUT_MAPS and node["kind"] in NEED_MAPS:
             task = f"{role}.task={node['task']} ({node['kind']})"
             yield f"{where}={backbone}: has no feature maps, which {task} needs; allowed: {', '.join(maps)}"
-        elif DATASETS.get(node["_target_"]) is TextTable and (backbone in READ_IMAGES or backbone not in BACKBONES):
-            allowed = ", ".join([*READ_TEXTS, "inputs"])
-            yield f"{where}={backbone}: reads images, but {role}={node['name']} has texts; allowed: {allowed}"
-        elif backbone in READ_TEXTS and issubclass(DATASETS.get(node["_target_"], OwnDataset), Scenes | Pictures):
-            allowed = ", ".join([*maps, "inputs"])
-            yield f"{where}={backbone}: reads text, but {role}={node['name']} has images; allowed: {allowed}"
+            continue
+        reads, there = _read_by(given), _inputs(node)
+        if reads and there and not set(reads) & set(there):
+            allowed = ", ".join([*(READ_TEXTS if "text" in there else maps), "document"])
+            what = f"reads {PLURAL[reads[0]]}, but {role}={node['name']} has {PLURAL[there[0]]}"
+            yield f"{where}={backbone}: {what}; allowed: {allowed}"
+
+
+def _inputs(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the inputs of a dataset's samples; empty for a class from elsewhere."""
+    model = DATASETS.get(node["_target_"], OwnDataset)
+    if "inputs" in node:
+        return tuple(node["inputs"])
+    return ("text",) if model is TextTable else ("image",) if issubclass(model, Scenes | Pictures) else ()
+
+
+def _read_by(backbone: Mapping[str, Any] | str) -> tuple[str, ...]:
+    """Return the inputs that a backbone reads; empty for a file of one's own."""
+    options = {"name": backbone} if isinstance(backbone, str) else backbone
+    if options["name"] == "document":
+        return tuple(options.get("encoders", PLURAL))
+    if options["name"] in READ_TEXTS:
+        return ("text",)
+    return ("image",) if options["name"] in READ_IMAGES or options["name"] not in BACKBONES else ()
 
 
 def _check_tokenizer(cfg: Mapping[str, Any]) -> Iterator[str]:
@@ -261,9 +303,9 @@ def _check_metric(cfg: Mapping[str, Any]) -> Iterator[str]:
     given = cfg["optimized_metric"]
     if given is None:
         return
-    if any(cfg[role]["kind"] not in METRICS for role in _with_data(cfg)):
+    if any(cfg[role]["kind"] not in METRICS for role in with_data(cfg)):
         return
     allowed = [f"val/target/{METRICS[cfg['target']['kind']][0]}"]
-    allowed += [f"test/{role}/{metric}" for role in _with_data(cfg)[::-1] for metric in METRICS[cfg[role]["kind"]]]
+    allowed += [f"test/{role}/{metric}" for role in with_data(cfg)[::-1] for metric in METRICS[cfg[role]["kind"]]]
     if given not in allowed:
         yield f"optimized_metric={given}: {near(given, allowed)}allowed: {', '.join(allowed)}"
