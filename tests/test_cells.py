@@ -357,7 +357,9 @@ def test_two_kinds_of_input_and_one_missing() -> None:
         torch.randint(0, 60, (32, 3, 16, 16), generator=rng, dtype=torch.uint8) + (label * 150).view(-1, 1, 1, 1).byte()
     )
     texts = [("good" if y else "bad") + f" {i}" for i, y in enumerate(label.tolist())]
-    both = InMemory({"id": texts, "image": image, "text": texts, "label": label}, {"image": [i < 20 for i in range(32)]})
+    both = InMemory(
+        {"id": texts, "image": image, "text": texts, "label": label}, {"image": [i < 20 for i in range(32)]}
+    )
     task = Task("pages", "classification", ("no", "yes"), "paper")
     pair = PairedData(Fixed(task, both), batch_size=8)  # type: ignore[arg-type]
     module = module_for("scratch", pair, backbone={"name": "document"}, lr=1e-2)
