@@ -126,7 +126,7 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
         "voc": "voc",
         "image_folder": "classes",
     }
-    roots |= {"label_maps": "maps", "label_map_boxes": "maps", "pages": "pages"}
+    roots |= {"label_maps": "maps", "label_map_boxes": "maps", "page_table": "pages"}
     for folder, suffix in (("pages/texts", "txt"), ("sroie/box", "csv")):
         (tmp_path / folder).mkdir(parents=True)
         for page in "ab":

@@ -172,6 +172,16 @@ class Scenes(Dataset):
     image_size: int = Field(ge=32, le=112)
 
 
+class PageStreams(Dataset):
+    """`dataset=pages/...`."""
+
+    kind: Literal["classification"]
+    target: Literal["content", "starts"]
+    inputs: list[Literal["image", "text"]] = Field(min_length=1)
+    missing: dict[Literal["train", "val", "test"], float] | None
+    image_size: int = Field(ge=64, multiple_of=4)
+
+
 class Pictures(Dataset):
     """What the datasets that are read from files have in common."""
 
@@ -266,8 +276,8 @@ class TextTable(Dataset):
     unusable: float = Field(ge=0, le=1)
 
 
-class Pages(Pictures):
-    """`dataset=pages` and `sroie`."""
+class PageTable(Pictures):
+    """`dataset=page_table` and `sroie`."""
 
     kind: Literal["classification"]
     root: str = Field(min_length=1)
@@ -317,6 +327,7 @@ DATASETS: dict[str, type[Made]] = {
     PRETRAINED: Pretrained,
     SECOND_INPUT: SecondInput,
     "datamodules.scenes.Scenes": Scenes,
+    "datamodules.page_streams.PageStreams": PageStreams,
     "datamodules.torchvision_sets.TorchvisionSet": TorchvisionSet,
     "datamodules.image_folder.ImageFolder": ImageFolder,
     "datamodules.npz.NpzImages": NpzImages,
@@ -325,7 +336,7 @@ DATASETS: dict[str, type[Made]] = {
     "datamodules.picture_table.PictureTable": PictureTable,
     "datamodules.texts.TextTable": TextTable,
     "datamodules.label_maps.LabelMaps": LabelMaps,
-    "datamodules.pages.Pages": Pages,
+    "datamodules.page_table.PageTable": PageTable,
 }
 SCENES_KINDS = {
     "classify": "classification",

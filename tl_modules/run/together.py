@@ -28,7 +28,8 @@ from tl_modules.run.options import (
     LabelMaps,
     NpzImages,
     OwnDataset,
-    Pages,
+    PageStreams,
+    PageTable,
     Pictures,
     PictureTable,
     Scenes,
@@ -165,7 +166,7 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield f"{role}.root={node['root']}: must be a file that exists"
         elif model is LabelMaps and (node["kind"] == "detection") != (node["boxes"] is not None):
             yield f"{role}.boxes={plain(node['boxes'])}: goes with {role}.kind=detection, and only with it"
-        elif model is Pages and not (Path(node["root"]) / node["table"]).is_file():
+        elif model is PageTable and not (Path(node["root"]) / node["table"]).is_file():
             yield f"{role}.root={node['root']}: must be the folder that holds {node['table']}"
         elif model in (VocBoxes, CocoBoxes, LabelMaps) and not (node["root"] and Path(node["root"]).is_dir()):
             yield f"{role}.root={plain(node['root'])}: must be the folder that holds pictures and annotations"
@@ -206,7 +207,7 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
     if mode not in ("aligned", "merged") or len(with_data(cfg)) == 1:
         return
     if mode == "aligned" and not _carry_both(cfg):
-        yield "datamodule.mode=aligned: needs samples that carry both targets: scenes/, or label maps of one root"
+        yield "datamodule.mode=aligned: needs samples that carry both targets: scenes/, pages/, or label maps of one root"
         return
     same = ["image_size", "channels", "augment", *(["ground"] if mode == "aligned" else [])]
     for key in (key for key in same if all(key in cfg[role] for role in with_data(cfg))):
@@ -220,7 +221,8 @@ def _carry_both(cfg: Mapping[str, Any]) -> bool:
     """Tell whether both roles' samples can be the same pictures; a class from elsewhere may know how."""
     models = [DATASETS.get(cfg[role]["_target_"], OwnDataset) for role in _roles(cfg)]
     one_root = cfg["source"].get("root") == cfg["target"].get("root")
-    return all(one in (Scenes, OwnDataset) for one in models) or (one_root and set(models) <= {LabelMaps, OwnDataset})
+    kinds = (Scenes, PageStreams, *([LabelMaps] if one_root else []))
+    return any(set(models) <= {kind, OwnDataset} for kind in kinds)
 
 
 def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from tl_modules.tasks import Task
 CORNERS = 8  # numbers before the text in a line of OCR as ICDAR publishes it
 
 
-class Pages(PublishedData):
+class PageTable(PublishedData):
     """Pages with a class each, read as a picture and as a text; a page may lack either.
 
     A text file with the ending `.csv` has a line of text after the eight corner coordinates of its box, as in ICDAR
