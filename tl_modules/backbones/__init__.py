@@ -41,7 +41,7 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
     Args:
         spec: A name of `BACKBONES` or `timm/<name>`, a mapping with `name` and its options (`weights` for all, a file
             or run folder or a name of the library's; `image_size` for a network of torchvision or timm; `encoders` for
-            `inputs`), or a module of one's own, which is copied.
+            `document`; `model` for `huggingface`), or a module of one's own, which is copied.
         channels: Channels of the images.
 
     Raises:
@@ -60,7 +60,7 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
     from_file = weights is not None and Path(str(weights)).exists()
     if from_file or weights is None:
         options.pop("weights", None)
-    elif not by_family:
+    elif "weights" not in signature(build).parameters:
         raise ValueError(f"backbone.weights={weights!r}: must be a file of weights or the folder of a run that exists")
     takes = [option for option in signature(build).parameters if option not in ("name", "channels")]
     options = {key: value for key, value in options.items() if value is not None or key in takes}

@@ -14,6 +14,58 @@ from tl_modules.features import Features
 PAD = "[PAD]"
 
 
+class Pieces:
+    """Cut texts into the pieces of a tokenizer of the `tokenizers` library.
+
+    Args:
+        tokenizer: Its JSON.
+        length: The most pieces of a text; the rest is left out.
+        pad: The piece that shorter texts are filled up with: its name, or its number.
+
+    Raises:
+        ValueError: If the library is missing, or the tokenizer has no such piece.
+    """
+
+    def __init__(self, tokenizer: str, length: int, pad: str | int = PAD) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            said = 'the tokenizers library is not installed; pip install -e ".[text]"'
+            raise ValueError(f"backbone=transformer: {said}") from error
+        self.made_from = (tokenizer, length, pad)
+        self.tokenizer = Tokenizer.from_str(tokenizer)
+        number = self.tokenizer.token_to_id(pad) if isinstance(pad, str) else pad
+        name = pad if isinstance(pad, str) else self.tokenizer.id_to_token(pad)
+        if number is None or name is None:
+            raise ValueError(f"backbone.tokenizer: has no piece {pad}")
+        self.pad: int = number
+        self.tokenizer.enable_truncation(length)
+        self.tokenizer.enable_padding(pad_id=number, pad_token=name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Pieces:
+        """Make the tokenizer, which cannot be copied, anew."""
+        return Pieces(*self.made_from)
+
+    def __len__(self) -> int:
+        """Return the number of pieces that there are."""
+        count: int = self.tokenizer.get_vocab_size()
+        return count
+
+    def __call__(self, batch: Mapping[str, Any], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the pieces' numbers of `batch["text"]`, and 1 for pieces and 0 for filling, both `(B, L)`.
+
+        Raises:
+            ValueError: If the batch has no text.
+        """
+        if "text" not in batch:
+            raise ValueError(f"a text backbone needs samples with a text; this batch holds {', '.join(batch)}")
+        found = self.tokenizer.encode_batch([text or " " for text in batch["text"]])
+        ids = torch.tensor([one.ids or [self.pad] for one in found], device=device)
+        there = torch.tensor([one.attention_mask or [0] for one in found], device=device, dtype=torch.float32)
+        there[:, 0] = 1  # an empty text is one piece of filling, so that means over pieces are defined
+        return ids, there
+
+
 class PieceStem(nn.Module):
     """Cut texts into pieces and embed these and their places.
 
@@ -27,42 +79,16 @@ class PieceStem(nn.Module):
 
     def __init__(self, tokenizer: str, width: int, length: int) -> None:
         super().__init__()
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            said = 'the tokenizers library is not installed; pip install -e ".[text]"'
-            raise ValueError(f"backbone=transformer: {said}") from error
-        self.tokenizer = Tokenizer.from_str(tokenizer)
-        pad = self.tokenizer.token_to_id(PAD)
-        if pad is None:
-            raise ValueError(f"backbone.tokenizer: has no piece {PAD}")
-        self.tokenizer.enable_truncation(length)
-        self.tokenizer.enable_padding(pad_id=pad, pad_token=PAD)
-        self.embed = nn.Embedding(self.tokenizer.get_vocab_size(), width, padding_idx=pad)
+        self.pieces = Pieces(tokenizer, length)
+        self.embed = nn.Embedding(len(self.pieces), width, padding_idx=self.pieces.pad)
         self.place = nn.Embedding(length, width)
         for table in (self.embed, self.place):
             nn.init.normal_(table.weight, std=0.02)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> PieceStem:
-        """Copy the tensors; the tokenizer, which cannot be copied, is made anew from its JSON."""
-        made = PieceStem(self.tokenizer.to_str(), self.embed.embedding_dim, self.place.num_embeddings)
-        made.load_state_dict(self.state_dict())
-        return made.train(self.training)
-
     def forward(self, batch: Mapping[str, Any]) -> Stemmed:
-        """Return `(B, L, width + 1)` for `batch["text"]`; the last column is 1 for pieces and 0 for padding.
-
-        Raises:
-            ValueError: If the batch has no text.
-        """
-        if "text" not in batch:
-            raise ValueError(f"a text backbone needs samples with a text; this batch holds {', '.join(batch)}")
-        pieces = self.tokenizer.encode_batch([text or " " for text in batch["text"]])
-        device = self.embed.weight.device
-        ids = torch.tensor([piece.ids or [self.embed.padding_idx] for piece in pieces], device=device)
-        there = torch.tensor([piece.attention_mask or [0] for piece in pieces], device=device, dtype=torch.float32)
-        there[:, 0] = 1  # an empty text is one padding piece, so that the mean below is defined
-        values = self.embed(ids) + self.place(torch.arange(ids.shape[1], device=device))
+        """Return `(B, L, width + 1)` for `batch["text"]`; the last column is 1 for pieces and 0 for padding."""
+        ids, there = self.pieces(batch, self.embed.weight.device)
+        values = self.embed(ids) + self.place(torch.arange(ids.shape[1], device=ids.device))
         return Stemmed(torch.cat([values, there[..., None].to(values.dtype)], -1))
 
 

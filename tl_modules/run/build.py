@@ -12,6 +12,7 @@ from datamodules.aligned import aligned
 from datamodules.collate import as_sample
 from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData, naming
 from datamodules.tokenizing import texts_of, train_tokenizer
+from tl_modules.backbones.huggingface import described
 from tl_modules.base import TransferModule
 from tl_modules.found import TIMM, torchvision_networks
 from tl_modules.run.together import is_pretrained, with_data
@@ -117,6 +118,9 @@ def with_tokenizer(spec: Any, data: PairedData, roles: Sequence[str]) -> Any:
             **options,
             "encoders": {key: with_tokenizer(one, data, roles) for key, one in options["encoders"].items()},
         }
+    if options["name"] == "huggingface":
+        given = {key: options.get(key) for key in ("config", "tokenizer")}
+        return spec if all(given.values()) else {**options, **described(str(options["model"]))}
     if options["name"] != "transformer" or options.get("tokenizer") is not None:
         return spec
     texts = [text for role in roles for text in texts_of(data.split(role, "train"))]

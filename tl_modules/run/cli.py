@@ -253,7 +253,9 @@ def _groups() -> list[str]:
 
 
 def _no_value(key: str, where: str) -> str:
-    return f"{key if '.' in key else where}= is missing; the dataset's file in conf/ says what it is"
+    path = key if "." in key else where
+    group = "dataset" if path.partition(".")[0] in ("source", "target") else path.partition(".")[0]
+    return f"{path}= is missing; the {group}'s file in conf/ says what it is"
 
 
 def _refers_to_itself(key: str) -> str:

@@ -94,6 +94,17 @@ class Transformer(Group):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
+class HuggingFace(Group):
+    """`backbone=huggingface`."""
+
+    name: Literal["huggingface"]
+    model: str = Field(min_length=1)
+    weights: str | None = None
+    config: str | None = None
+    tokenizer: str | None = None
+    length: int = Field(128, ge=1)
+
+
 class Document(Group):
     """`backbone=document`; `encoders` are checked as backbones of their own."""
 
@@ -114,13 +125,19 @@ class OwnBackbone(Group):
     name: str
 
 
-KNOWN: dict[str, type[Group]] = {"small": Small, "bag": Bag, "transformer": Transformer, "document": Document}
+KNOWN: dict[str, type[Group]] = {
+    "small": Small,
+    "bag": Bag,
+    "transformer": Transformer,
+    "huggingface": HuggingFace,
+    "document": Document,
+}
 BACKBONES: dict[str, type[Group]] = {
     **KNOWN,
     **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
 }
 READ_IMAGES = ("small",)
-READ_TEXTS = ("bag", "transformer")
+READ_TEXTS = ("bag", "transformer", "huggingface")
 WITHOUT_MAPS = (*READ_TEXTS, "document")
 SEPARATOR = r"^(.|\\t|\t)$"
 FROM_FILES = "a file of weights or the folder of a run that exists"

@@ -71,7 +71,7 @@ def execute(config: Config, folder: Path) -> float:
 
 def quiet() -> None:
     """Silence what Lightning says of things that are meant."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "huggingface_hub", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in scripts that a font has not
     for text in (".*eval mode.*", ".*does not have many workers.*", ".*`weights_only`.*", ".*Checkpoint directory.*"):

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from tl_modules.found import TIMM, timm_networks, torchvision_networks
-from tl_modules.run.options import BACKBONES, FROM_FILES, GROUPS, NETWORKS, Group, Network, Root, backbone_model
+from tl_modules.run.options import (
+    BACKBONES,
+    FROM_FILES,
+    GROUPS,
+    NETWORKS,
+    Group,
+    HuggingFace,
+    Network,
+    Root,
+    backbone_model,
+)
 from tl_modules.run.words import near, plain, says, value_of
 
 
@@ -57,6 +68,8 @@ def check_backbone(path: str, given: Any) -> list[str]:
     weights = node.get("weights")
     if not problems and model is Network:
         problems += _check_network(path, str(name), weights)
+    elif not problems and model is HuggingFace:
+        problems += _check_huggingface(path, node)
     elif not problems and weights is not None and not Path(weights).exists():
         problems.append(f"{path}.weights={weights}: allowed: null, {FROM_FILES}")
     if not problems and name == "document":
@@ -68,6 +81,16 @@ def check_backbone(path: str, given: Any) -> list[str]:
 def _no_backbone(name: object) -> str:
     allowed = ", ".join([*sorted(BACKBONES), *NETWORKS])
     return f"{plain(name)}: {near(name, [*BACKBONES, *torchvision_networks()])}allowed: {allowed}"
+
+
+def _check_huggingface(path: str, node: Mapping[str, Any]) -> Iterator[str]:
+    model, weights = node["model"], node.get("weights")
+    if find_spec("transformers") is None:
+        yield f'{path}=huggingface: transformers is not installed; pip install -e ".[text]"'
+    elif (model.startswith((".", "/", "~")) or model.count("/") > 1) and not (Path(model) / "config.json").is_file():
+        yield f"{path}.model={model}: must be an encoder's name on the hub, or the folder that holds its config.json"
+    elif weights not in (None, "DEFAULT") and not Path(weights).exists():
+        yield f"{path}.weights={weights}: allowed: null, DEFAULT, {FROM_FILES}"
 
 
 def _check_network(path: str, name: str, weights: str | None) -> Iterator[str]:
