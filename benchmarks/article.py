@@ -507,9 +507,9 @@ def write_page(runs: Path, seeds: Sequence[int]) -> None:
         "Made by `python benchmarks/article.py --data-root <folder>`; not written by hand. Public data, MobileNetV2",
         f"with ImageNet weights where photographs are the source, {len(seeds)} seeds. All arms of an example have the",
         "same steps, batch size and selection rule. The learning rate of *scratch* is the best on validation of",
-        f"{', '.join(map(str, GRID))} times the recipe's, tried with the first seed. CPU seconds are of a whole run, data, training and test; they",
-        "mean little but beside each other. Intervals are 95 % by Student's t over the seeds' paired differences; with",
-        "three seeds they are wide.",
+        f"{', '.join(map(str, GRID))} times the recipe's, tried with the first seed. CPU seconds are of a whole run,",
+        "data, training and test; they mean little but beside each other. Intervals are 95 % by Student's t over the",
+        "seeds' paired differences; with three seeds they are wide.",
         "",
     ]
     body = [line for cell in EXAMPLES for line in table(cell, runs, seeds)]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +11,13 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from datamodules.base import InMemory
-from datamodules.boxes import LazySamples
 from datamodules.folders import PICTURES, SPLIT_NAMES
-from datamodules.images import IN_MEMORY, Fitted, fitted
-from datamodules.published import Part, PublishedData
+from datamodules.masks import IGNORE, MaskedPictures
 from tl_modules.tasks import Task
 
-IGNORE = 255
 
-
-class LabelMaps(PublishedData):
+class LabelMaps(MaskedPictures):
     """A folder of pictures and one of label PNGs of the same names, a pair a split or one for all.
 
     Args:
@@ -80,20 +71,20 @@ class LabelMaps(PublishedData):
             raise ValueError(f"boxes={list(boxes or ())}: {unknown[0]} is none of labels={list(labels)}")
         self.root, self.labels, self.ignore = Path(root), list(labels), {*ignore, IGNORE}
         self.boxes, self.smallest, self.image_size = None if boxes is None else list(boxes), smallest, image_size
-        self.pairs = self._pairs(pictures, maps)
+        self.parts = self._pairs(pictures, maps)
         kind = "segmentation" if boxes is None else "detection"
         made = Task(task, kind, tuple(labels if boxes is None else boxes), domain, channels=channels)
         super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
         self.duplicates = duplicates
 
-    def _pairs(self, pictures: str, maps: str) -> dict[str, list[tuple[Path, Path]]]:
+    def _pairs(self, pictures: str, maps: str) -> dict[str, list[tuple[Path, Any]]]:
         """Return picture and map by published split."""
         splits: Sequence[str] = ("train",)
         if "{split}" in pictures:
             splits = [s for s in SPLIT_NAMES if (self.root / pictures.replace("{split}", s)).is_dir()]
         if "train" not in splits:
             raise ValueError(f"root={self.root}: must hold the folder {pictures.replace('{split}', 'train')}")
-        pairs: dict[str, list[tuple[Path, Path]]] = {}
+        pairs: dict[str, list[tuple[Path, Any]]] = {}
         for split in splits:
             folder, beside = (self.root / place.replace("{split}", split) for place in (pictures, maps))
             if not folder.is_dir() or not beside.is_dir():
@@ -106,64 +97,32 @@ class LabelMaps(PublishedData):
             pairs[split] = [(path, beside / f"{path.stem}.png") for path in found]
         return pairs
 
-    def published(self) -> dict[str, Part]:
-        """Return ids (paths below the root) and pairs of files by split."""
-        return {
-            split: Part([path.relative_to(self.root).as_posix() for path, _ in pairs], [0] * len(pairs), pairs)
-            for split, pairs in self.pairs.items()
-        }
-
-    def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:
-        """Return the samples of some rows.
+    def values(self, source: Path, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+        """Return the values of a label map's file, 255 for what is ignored.
 
         Raises:
-            ValueError: If a file cannot be read, or the pictures differ in size and none is given.
+            ValueError: If it cannot be read, is of another size than its picture, or has an unknown value.
         """
-        read = partial(self._sample, [part.ids[row] for row in rows], [part.content[row] for row in rows])
-        first = read(0)
-        if len(rows) * 2 * first["image"].numel() > IN_MEMORY:
-            return LazySamples(read, len(rows))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            samples = list(pool.map(read, range(len(rows))))
-        if len({sample["image"].shape for sample in samples}) > 1:
-            raise ValueError("image_size=null: the pictures differ in size; give one")
-        fields: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}
-        for key in {"image", "mask"} & set(fields):
-            fields[key] = torch.stack(fields[key])
-        return InMemory(fields)
-
-    def _sample(self, ids: Sequence[str], pairs: Sequence[tuple[Path, Path]], index: int) -> dict[str, Any]:
-        assert self.task is not None
-        size = None if self.image_size is None else (self.image_size, self.image_size)
-        picture = fitted(pairs[index][0], self.task.channels, size, whole=True)
-        mask = self._map(pairs[index][1], picture)
-        sample: dict[str, Any] = {"id": ids[index], "image": picture.image}
-        if self.boxes is None:
-            return {**sample, "mask": mask}
-        found = self._regions(mask)
-        boxes = torch.tensor([box for box, _ in found], dtype=torch.float32).view(-1, 4)
-        return {**sample, "boxes": boxes, "box_labels": torch.tensor([k for _, k in found], dtype=torch.long)}
-
-    def _map(self, path: Path, picture: Fitted) -> Tensor:
-        """Return a label map `(H, W)` fitted as its picture, 255 where there is no label."""
         try:
-            with Image.open(path) as file:
+            with Image.open(source) as file:
                 values = np.array(file)
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise ValueError(f"{path}: cannot be read as a label map") from error
-        if values.shape != picture.size:
-            raise ValueError(f"{path}: must be (H, W) = {picture.size} as its picture, not {values.shape}")
+            raise ValueError(f"{source}: cannot be read as a label map") from error
+        if values.shape != size:
+            raise ValueError(f"{source}: must be (H, W) = {size} as its picture, not {values.shape}")
         unknown = sorted(set(np.unique(values).tolist()) - set(range(len(self.labels))) - self.ignore)
         if unknown:
-            raise ValueError(f"{path}: has the value {unknown[0]}, which is neither one of labels= nor in ignore=")
+            raise ValueError(f"{source}: has the value {unknown[0]}, which is neither one of labels= nor in ignore=")
         values[np.isin(values, list(self.ignore))] = IGNORE
-        mask = torch.from_numpy(values.astype(np.int64))
-        height, width = picture.image.shape[-2:]
-        rows = ((torch.arange(height) + 0.5 - picture.offset[1]) / picture.scale).floor().long()
-        columns = ((torch.arange(width) + 0.5 - picture.offset[0]) / picture.scale).floor().long()
-        inside = ((rows >= 0) & (rows < len(mask)))[:, None] & ((columns >= 0) & (columns < mask.shape[1]))
-        seen = mask[rows.clamp(0, len(mask) - 1)][:, columns.clamp(0, mask.shape[1] - 1)]
-        return torch.where(inside, seen, IGNORE)
+        return values
+
+    def targets(self, mask: Tensor) -> dict[str, Any]:
+        """Return the label map, or the boxes of its regions."""
+        if self.boxes is None:
+            return {"mask": mask}
+        found = self._regions(mask)
+        boxes = torch.tensor([box for box, _ in found], dtype=torch.float32).view(-1, 4)
+        return {"boxes": boxes, "box_labels": torch.tensor([k for _, k in found], dtype=torch.long)}
 
     def _regions(self, mask: Tensor) -> list[tuple[tuple[float, float, float, float], int]]:
         """Return box and label of the connected regions of the names in `boxes`."""

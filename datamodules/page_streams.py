@@ -23,12 +23,12 @@ WORDS = {
     "report": "figure results analysis summary method data increase chapter survey conclusion average table",
     "contract": "party clause agreement liability term hereby obligation breach notice jurisdiction lease tenant",
 }
-COMMON = (
-    "the of and to in a for on with by at from this that which as is are was be or not all any can has have will "
-    "year month day office city street company customer number copy page please further between during first "
-    "under each other new more than time made given taken upon where after before part case same work"
-).split()
-FIRST = ("subject reference re our your date to from enclosed welcome concerning").split()
+COMMON = """
+    the of and to in a for on with by at from this that which as is are was be or not all any can has have will
+    year month day office city street company customer number copy page please further between during first
+    under each other new more than time made given taken upon where after before part case same work
+"""
+FIRST = "subject reference re our your date to from enclosed welcome concerning"
 NAMES = ("Alder", "Birch", "Cedar", "Elm", "Hazel", "Linden", "Maple", "Oak", "Poplar", "Rowan", "Willow", "Yew")
 TARGETS = {"content": KINDS, "starts": ("continues", "starts")}
 TASKS = {"content": "page-content", "starts": "document-starts"}
@@ -164,7 +164,7 @@ def page(rng: np.random.Generator, height: int, kind: int, company: str, first: 
         top = letterhead(rng, pen, width, top)
         lines.append(company)
     if first and rng.random() < 0.7:
-        lines.append(" ".join(rng.choice(FIRST, 3)))
+        lines.append(" ".join(rng.choice(FIRST.split(), 3)))
     name = KINDS[kind] if rng.random() > PLAIN else "letter"
     lines += LAYOUTS[name](rng, pen, (width, height), top, WORDS[KINDS[kind]].split())
     grain = rng.normal(0, 10, (height, width))
@@ -182,7 +182,7 @@ def letterhead(rng: np.random.Generator, pen: ImageDraw.ImageDraw, width: int, t
 
 def sentence(rng: np.random.Generator, cues: Sequence[str], length: int) -> str:
     """Return words of a line, some of them the kind's own."""
-    return " ".join(str(rng.choice(cues if rng.random() < CUE else COMMON)) for _ in range(length))
+    return " ".join(str(rng.choice(cues if rng.random() < CUE else COMMON.split())) for _ in range(length))
 
 
 def write(rng: np.random.Generator, pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str) -> None:

@@ -97,7 +97,7 @@ def test_every_example_of_the_article_composes(experiment, tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "mobilenet_v2_tf2ptq-bd4cb33c.pth").touch()
     values = composed(f"experiment={experiment}", f"data_root={tmp_path}")
-    assert values["cell"]["name"] == experiment.removeprefix("article/")
+    assert values["cell"]["name"] == experiment.removeprefix("article/").replace("pages", "multitask")
     problems = says(f"experiment={experiment}", f"data_root={tmp_path}")
     assert all(".root=" in line for line in problems), "only the data are missing"
 
@@ -135,8 +135,8 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
     (tmp_path / "sroie" / "index.csv").write_text("id,company\na,x\nb,y\n")
     needs |= {name: f"root={tmp_path / place}" for name, place in roots.items()}
     named = [f"target.{needs[dataset]}"] if dataset in needs else []
-    if dataset == "coco":
-        item = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}
+    if dataset in ("coco", "coco_masks"):
+        item = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "segmentation": [[0, 0, 9, 0, 9, 9]]}
         parts = {"images": [{"id": 1, "file_name": "1.png"}], "categories": [{"id": 1, "name": "a"}]}
         (voc / "a.json").write_text(json.dumps({**parts, "annotations": [item]}))
         named = [f"target.root={voc}", "target.annotations={train:a.json}", "target.pictures=JPEGImages"]
@@ -165,6 +165,11 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
 @pytest.mark.parametrize("name", group_options("backbone"))
 def test_every_backbone_is_built_from_its_yaml(name):
     node = composed("cell=scratch", f"backbone={name}")["backbone"]
+    if name == "huggingface":
+        pytest.importorskip("transformers")
+        plain = {"model_type": "bert", "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+        node |= {"weights": None, "config": json.dumps({**plain, "vocab_size": 50, "pad_token_id": 0})}
+        node |= {"tokenizer": train_tokenizer(["some text"])}
     if name == "transformer":
         node["tokenizer"] = train_tokenizer(["some text"])
     assert build_backbone(node).trunk.dim > 0

@@ -77,7 +77,10 @@ def test_lines_of_ocr_and_the_most_frequent_labels(tmp_path):
     ("options", "message"),
     [
         ({"page": "name"}, "has no column name; it has id, label"),
-        ({"picture": "x/{page}.png", "text": "y/{page}.txt"}, "names the page p0, but there is no .*p0.png nor .*p0.txt"),
+        (
+            {"picture": "x/{page}.png", "text": "y/{page}.txt"},
+            "names the page p0, but there is no .*p0.png nor .*p0.txt",
+        ),
         ({"inputs": []}, "must be some of image, text"),
         ({"missing": {"test": 2.0}}, "missing.test=2.0: must be from 0 to 1"),
         ({"table": "none.csv"}, "must be a file that exists"),
@@ -167,7 +170,9 @@ def test_two_inputs_are_two_domains_and_each_is_scored_alone_too():
     pair.setup()
     fit(module, pair, steps=3)
     tested = trainer_for(1).test(module, pair.whole("test", ["target"]), verbose=False)[0]
-    assert {"test/target/accuracy", "test/target/image_alone/accuracy", "test/target/text_alone/accuracy"} <= set(tested)
+    assert {"test/target/accuracy", "test/target/image_alone/accuracy", "test/target/text_alone/accuracy"} <= set(
+        tested
+    )
     blind = [{k: v for k, v in pair.split("target", "test")[i].items() if k != "image"} for i in range(8)]
     batch = {"id": [s["id"] for s in blind], "text": [s.get("text", "") for s in blind]}
     module.eval()

@@ -13,6 +13,7 @@ from datamodules import boxes as boxed
 from datamodules.aligned import aligned
 from datamodules.boxes import LazySamples
 from datamodules.coco import CocoBoxes
+from datamodules.coco_masks import CocoMasks
 from datamodules.label_maps import LabelMaps
 from datamodules.npz import NpzImages
 from datamodules.paired import CombinedData
@@ -338,3 +339,54 @@ def test_a_table_of_pictures(tmp_path):
         (tmp_path / "x.csv").write_text("".join([*lines, more]))
         with pytest.raises(ValueError, match=message):
             PictureTable(str(tmp_path / "x.csv"), **options)
+
+
+def outlines(folder, change=None):
+    (folder / "train").mkdir(parents=True)
+    images, notes = [], []
+    for i in range(10):
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "train" / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "height": 20, "width": 30})
+        square = [[2, 2, 22, 2, 22, 18, 2, 18]]
+        runs = [30 * 20] if change == "size" else [5 * 20, 3 * 20, 22 * 20]  # columns 5 to 7, counted down each column
+        counts = {"size": [9, 9] if change == "size" else [20, 30], "counts": runs}
+        notes.append({"id": 2 * i, "image_id": i, "category_id": 9, "segmentation": square})
+        notes.append({"id": 2 * i + 1, "image_id": i, "category_id": 4, "segmentation": counts, "iscrowd": 1})
+    if change == "empty":
+        notes[0]["segmentation"] = [[1, 1, 2, 2]]
+    if change == "category":
+        notes[0]["category_id"] = 5
+    names = [{"id": 9, "name": "road"}, {"id": 4, "name": "pole"}]
+    content = {"images": images, "annotations": notes, "categories": names}
+    (folder / "a.json").write_text(json.dumps(content))
+    return {"root": str(folder), "annotations": {"train": "a.json"}, "image_size": None, "duplicates": "allow"}
+
+
+def test_outlines_become_masks_with_the_smallest_in_front(tmp_path):
+    data = CocoMasks(**outlines(tmp_path))
+    data.setup()
+    assert data.task.labels == ("background", "pole", "road")
+    mask = data.train_dataset[0]["mask"]
+    assert mask.shape == (20, 30) and bool((mask[:, 5:8] == 1).all())
+    assert bool((mask[3:17, 9:21] == 2).all()) and bool((mask[:, 24:] == 0).all()) and bool((mask[19, :5] == 0).all())
+    other = CocoMasks(**{**outlines(tmp_path / "x"), "labels": ["road", "sky", "pole"], "image_size": 32})
+    other.setup()
+    assert other.task.labels == ("background", "road", "sky", "pole")
+    wide = other.train_dataset[0]["mask"]
+    assert wide.shape == (32, 32) and set(wide.unique().tolist()) == {0, 1, 3, 255}
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ("size", {}, r"run lengths of pole are of \(H, W\) = \[9, 9\], not \(20, 30\)"),
+        ("empty", {}, "outlines: 1 of 20 cannot be used .*: annotation 0 of picture 0"),
+        ("category", {}, "is not of the form of COCO's JSON .KeyError: 5"),
+        (None, {"labels": ["road"]}, "its outlines are of pole too"),
+        (None, {"annotations": {"val": "a.json"}}, "must name a file for train"),
+    ],
+)
+def test_outlines_that_do_not_fit_are_named(tmp_path, change, options, message):
+    given = {**outlines(tmp_path, change), **options}
+    with pytest.raises(ValueError, match=message):
+        CocoMasks(**given).setup()

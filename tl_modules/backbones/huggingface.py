@@ -109,14 +109,14 @@ def huggingface(
         from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise ValueError(f"backbone=huggingface: {HINT}") from error
-    disable_progress_bar()  # of loading; that of downloading stays
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading; that of downloading stays
     plain = json.loads(config)
     try:
         settings = AutoConfig.for_model(**plain)
         if weights is None:
-            net = AutoModel.from_config(settings, trust_remote_code=False)
+            net = AutoModel.from_config(settings, trust_remote_code=False)  # type: ignore[no-untyped-call]
         else:
-            net = AutoModel.from_pretrained(model, config=settings, trust_remote_code=False)
+            net = AutoModel.from_pretrained(str(model), config=settings, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"backbone.model={model}: {_short(error)}") from error
     net = net.get_encoder() if getattr(settings, "is_encoder_decoder", False) else net

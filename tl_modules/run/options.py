@@ -263,6 +263,17 @@ class CocoBoxes(Pictures):
     unusable: float = Field(ge=0, le=1)
 
 
+class CocoMasks(Pictures):
+    """`dataset=coco_masks`."""
+
+    kind: Literal["segmentation"]
+    channels: Literal[1, 3]
+    annotations: dict[Literal["train", "val", "test"], str]
+    pictures: str = Field(min_length=1)
+    labels: list[str] | None
+    unusable: float = Field(ge=0, le=1)
+
+
 class LabelMaps(Pictures):
     """`dataset=label_maps` and `label_map_boxes`."""
 
@@ -350,6 +361,7 @@ DATASETS: dict[str, type[Made]] = {
     "datamodules.npz.NpzImages": NpzImages,
     "datamodules.voc.VocBoxes": VocBoxes,
     "datamodules.coco.CocoBoxes": CocoBoxes,
+    "datamodules.coco_masks.CocoMasks": CocoMasks,
     "datamodules.picture_table.PictureTable": PictureTable,
     "datamodules.texts.TextTable": TextTable,
     "datamodules.label_maps.LabelMaps": LabelMaps,

@@ -23,6 +23,7 @@ from tl_modules.run.options import (
     SECOND_INPUT,
     WITHOUT_MAPS,
     CocoBoxes,
+    CocoMasks,
     DataModule,
     ImageFolder,
     LabelMaps,
@@ -168,7 +169,9 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield f"{role}.boxes={plain(node['boxes'])}: goes with {role}.kind=detection, and only with it"
         elif model is PageTable and not (Path(node["root"]) / node["table"]).is_file():
             yield f"{role}.root={node['root']}: must be the folder that holds {node['table']}"
-        elif model in (VocBoxes, CocoBoxes, LabelMaps) and not (node["root"] and Path(node["root"]).is_dir()):
+        elif model in (VocBoxes, CocoBoxes, CocoMasks, LabelMaps) and not (
+            node["root"] and Path(node["root"]).is_dir()
+        ):
             yield f"{role}.root={plain(node['root'])}: must be the folder that holds pictures and annotations"
         elif model is TorchvisionSet and not node["download"] and not Path(node["root"] or "data").is_dir():
             yield f"{role}.root={node['root'] or 'data'}: must be a folder that exists where download=false"
@@ -207,9 +210,10 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
     if mode not in ("aligned", "merged") or len(with_data(cfg)) == 1:
         return
     if mode == "aligned" and not _carry_both(cfg):
-        yield "datamodule.mode=aligned: needs samples that carry both targets: scenes/, pages/, or label maps of one root"
+        needs = "needs samples that carry both targets: scenes/, pages/, or label maps of one root"
+        yield f"datamodule.mode=aligned: {needs}"
         return
-    same = ["image_size", "channels", "augment", *(["ground"] if mode == "aligned" else [])]
+    same = ["image_size", "channels", "augment", *(["ground", "inputs", "missing"] if mode == "aligned" else [])]
     for key in (key for key in same if all(key in cfg[role] for role in with_data(cfg))):
         source, target = cfg["source"][key], cfg["target"][key]
         if source != target:

@@ -1,0 +1,138 @@
+"""A label a pixel from the outlines in COCO's JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodules.masks import MaskedPictures
+from datamodules.published import check_share
+from tl_modules.tasks import Task
+
+BACKGROUND = "background"
+
+
+class CocoMasks(MaskedPictures):
+    """A JSON file a split, with `images`, `annotations` and `categories`, and the folder of its pictures.
+
+    An annotation's `segmentation`, polygons or run lengths, gives its pixels their category; where several meet, the
+    smallest object is in front. Pixels of none are `background`.
+
+    Args:
+        root: The folder above all.
+        annotations: JSON file by published split, `train` at least, such as `{"train": "annotations/train.json"}`.
+        pictures: Folder of pictures; `{split}` in it stands for the split.
+        labels: Label names after `background`; None for those that occur, in alphabetical order.
+        image_size: Height and width in pixels: the whole picture is brought to this square, with a border that is
+            ignored; None to leave the pictures as they are, if they are of one size.
+        channels: 1 for grey, 3 for colour.
+        unusable: The largest share of annotations that is left out for having no outline, a fraction.
+        task: The task's name; what counts as the same task is the user's judgement.
+        domain: The domain, likewise.
+        role: `source` or `target`; of no effect here.
+        train_size: Training pictures; None for all.
+        val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+
+    Raises:
+        ValueError: If a file is missing or not of that form, a picture is missing, or labels are unknown.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        annotations: Mapping[str, str],
+        pictures: str = "{split}",
+        labels: Sequence[str] | None = None,
+        image_size: int | None = 128,
+        channels: int = 3,
+        unusable: float = 0.01,
+        task: str = "pixels",
+        domain: str = "pictures",
+        role: str = "target",
+        train_size: int | None = None,
+        val_size: int | None = None,
+        duplicates: str = "refuse",
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        if "train" not in annotations:
+            raise ValueError(f"annotations={dict(annotations)}: must name a file for train")
+        self.root, self.image_size = Path(root), image_size
+        read = {
+            split: _read(self.root / file, self.root / pictures.replace("{split}", split), unusable)
+            for split, file in annotations.items()
+        }
+        found = sorted({name for items in read.values() for _, outlines in items for name, _ in outlines})
+        unknown = [name for name in found if labels is not None and name not in labels]
+        if unknown or not found:
+            what = f"its outlines are of {', '.join(unknown)} too" if unknown else "its annotations have no outlines"
+            raise ValueError(f"labels={None if labels is None else list(labels)}: {what}")
+        self.names = [BACKGROUND, *(labels or found)]
+        self.parts = {split: list(items) for split, items in read.items()}
+        made = Task(task, "segmentation", tuple(self.names), domain, channels=channels)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        self.duplicates = duplicates
+
+    def values(self, source: list[tuple[str, Any]], size: tuple[int, int]) -> np.ndarray[Any, Any]:
+        """Return the index of each pixel's name.
+
+        Raises:
+            ValueError: If run lengths are those of a picture of another size.
+        """
+        from faster_coco_eval.core import mask
+
+        made = []
+        for name, outline in source:
+            runs = outline
+            if isinstance(outline, list):
+                runs = mask.merge(mask.frPyObjects(outline, *size))
+            elif list(outline["size"]) != list(size):
+                raise ValueError(
+                    f"root={self.root}: run lengths of {name} are of (H, W) = {outline['size']}, not {size}"
+                )
+            elif isinstance(outline["counts"], list):
+                runs = mask.frPyObjects(outline, *size)
+            made.append((self.names.index(name), mask.decode(runs).astype(bool)))
+        values = np.zeros(size, dtype=np.uint8)
+        for index, inside in sorted(made, key=lambda one: -int(one[1].sum())):
+            values[inside] = index
+        return values
+
+
+def _read(path: Path, folder: Path, most: float) -> list[tuple[Path, list[tuple[str, Any]]]]:
+    """Return the pictures of a JSON file with name and outline of their annotations."""
+    wrong: list[str] = []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = {int(one["id"]): str(one["name"]) for one in content["categories"]}
+        found: dict[int, tuple[Path, list[tuple[str, Any]]]] = {
+            int(one["id"]): (folder / str(one["file_name"]), []) for one in content["images"]
+        }
+        for one in content["annotations"]:
+            outline = one.get("segmentation")
+            if isinstance(outline, list):
+                outline = [polygon for polygon in outline if len(polygon) >= 6]
+            elif outline:
+                outline = {"size": outline["size"], "counts": outline["counts"]}
+            if outline:
+                found[int(one["image_id"])][1].append((names[int(one["category_id"])], outline))
+            else:
+                wrong.append(f"annotation {one.get('id')} of picture {one['image_id']}")
+    except OSError as error:
+        raise ValueError(f"{path}: must be a file that exists") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: is not of the form of COCO's JSON ({type(error).__name__}: {error})") from error
+    lacking = [picture for picture, _ in found.values() if not picture.is_file()]
+    if lacking:
+        raise ValueError(f"{path}: there is no picture {lacking[0]}")
+    check_share(f"{path}: outlines", wrong, len(content["annotations"]), most)
+    return list(found.values())
