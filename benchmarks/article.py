@@ -18,7 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "article.md"
 GRID = (0.3, 1.0, 3.0)  # times the recipe's learning rate, tried with the first seed
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+SETTLING = 40  # batches that BatchNorm's statistics of random networks are of
 IMAGENET = "weights/mobilenet_v2_tf2ptq-bd4cb33c.pth"
 
 
@@ -151,8 +152,13 @@ def source_alone(config: Config, root: Path) -> None:
 
 
 def one_input(config: Config, root: Path, name: str) -> None:
-    """Read one input of the documents."""
+    """Read one input of the documents, without a source."""
     without_source(config, root, weights=True)
+    one_encoder(config, root, name)
+
+
+def one_encoder(config: Config, root: Path, name: str) -> None:
+    """Read one input of the documents, in the recipe's cell."""
     config["backbone"]["encoders"] = {name: config["backbone"]["encoders"][name]}
 
 
@@ -204,6 +210,15 @@ def joint(results: Results, test: str | None) -> tuple[bool, str]:
     mean, low, high = interval([a - b for a, b in pairs])
     good = mean >= 0 if test is None else low > 0
     return good, f"{mean:+.3f} against {better} alone, 95 % interval {low:+.3f} to {high:+.3f}"
+
+
+def content(results: Results) -> tuple[bool, str]:
+    """Compare pages read whole with the better single input, at the source's task."""
+    metric = "source/accuracy"
+    better = max(("image", "text"), key=lambda arm: results.mean(arm, metric))
+    pairs = zip(results.values("transfer", metric), results.values(better, metric), strict=True)
+    mean, low, high = interval([a - b for a, b in pairs])
+    return mean > 0, f"{mean:+.3f} against {better} alone, 95 % interval {low:+.3f} to {high:+.3f}"
 
 
 def one_model(results: Results) -> tuple[bool, str]:
@@ -315,6 +330,19 @@ EXAMPLES: dict[str, Example] = {
             ("at most 0.65 of the sum of their costs", one_cost),
         ],
     ),
+    "pages": Example(
+        "What a page is of and whether it starts a document, two tasks at once (the article's weight sharing)",
+        "target/accuracy",
+        {
+            "transfer": RECIPE,
+            "image": Arm("both tasks, picture alone", partial(one_encoder, name="image")),
+            "text": Arm("both tasks, text alone", partial(one_encoder, name="text")),
+        },
+        [
+            ("both inputs no worse than the better one, where a document starts", partial(joint, test=None)),
+            ("both inputs better than the better one, what a page is of", content),
+        ],
+    ),
     "parallel_training": Example(
         "Content moderation beside spam messages: nothing shared",
         "target/f1",
@@ -348,10 +376,15 @@ def composed(cell: str, root: Path, seed: int) -> Config:
         return checked(compose(CONFIG_NAME, options))
 
 
-def untrained(config: Config, file: Path) -> Path:
-    """Write the weights that a configuration's target backbone starts with, once, and return the file."""
+def untrained(config: Config, file: Path, settled: bool) -> Path:
+    """Write the weights that a configuration's target backbone starts with, once, and return the file.
+
+    Where it is to be settled, the statistics of its BatchNorm are those of training batches: with the initial ones what
+    comes out of a deep random network hardly depends on what goes in.
+    """
     import torch
 
+    from datamodules.paired import fetch
     from tl_modules.backbones import Backbone
     from tl_modules.run.build import build_data, build_module
 
@@ -363,6 +396,11 @@ def untrained(config: Config, file: Path) -> Path:
         data.setup()
         parts = build_module(alone, data).parts
         backbone = Backbone(parts.of("target", "stem"), parts.of("target", "trunk"))  # type: ignore[arg-type]
+        dataset, size = data.split("target", "train"), alone["datamodule"]["batch_size"]
+        with torch.no_grad():
+            for i in range(SETTLING if settled else 0):
+                rows = [row % len(dataset) for row in range(i * size, (i + 1) * size)]
+                backbone.train()(fetch(dataset, rows, data.tasks["target"]))
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save(backbone.state_dict(), file)
     return file
@@ -395,7 +433,8 @@ def run(cell: str, name: str, seed: int, factor: float, root: Path, runs: Path) 
     config["cell"]["lr"] *= factor
     arm.change(config, root)
     if arm.start == "untrained":
-        probe(config, untrained(config, runs / cell / f"{name}_{seed}.pth"))
+        random = arm.change is random_features
+        probe(config, untrained(config, runs / cell / f"{name}_{seed}.pth", settled=random))
     elif arm.start == "source":
         probe(config, place(runs, cell, "source", seed, 1.0))
     elif arm.start is not None:
@@ -469,10 +508,12 @@ def table(cell: str, runs: Path, seeds: Sequence[int]) -> list[str]:
         metric = arm.metric or example.metric
         rows = [(arm.says, metric, results.values(name))] if "usps" not in arm.tests else []
         rows += [(f"{arm.says} ({test})", metric, results.values(name, test=test)) for test in arm.tests]
-        if cell in ("multitask", "parallel_training") and name == "transfer":
-            other = "source/miou" if cell == "multitask" else "source/macro_f1"
+        other = {"multitask": "source/miou", "parallel_training": "source/macro_f1", "pages": "source/accuracy"}.get(
+            cell
+        )
+        if other is not None and (name == "transfer" or cell == "pages"):
             rows.append((arm.says, other, results.values(name, other)))
-        if cell == "weight_sharing" and name == "transfer":
+        if cell in ("weight_sharing", "pages") and name == "transfer":
             for one in ("image", "text"):
                 key = f"target/{one}_alone/accuracy"
                 rows.append((f"{arm.says}, given the {one} alone", key, results.values(name, key)))
@@ -517,20 +558,18 @@ def write_page(runs: Path, seeds: Sequence[int]) -> None:
     print(f"written: {PAGE}")
 
 
-def jobs_of(cells: Sequence[str], seeds: Sequence[int], runs: Path, second: bool) -> list[tuple[str, str, int, float]]:
-    """Return what is to be run: first all that does not wait for a learning rate, then the other seeds of what does."""
-    made: list[tuple[int, tuple[str, str, int, float]]] = []
-    for cell in cells:
-        for name, arm in EXAMPLES[cell].arms.items():
-            if not arm.grid:
-                late = arm.start == "source"
-                made += [(seed, (cell, name, seed, 1.0)) for seed in seeds if late == second]
-            elif not second:
-                made += [(0, (cell, name, seeds[0], factor)) for factor in GRID]
-            else:
-                factor = best_factor(runs, cell, name, seeds[0])
-                made += [(seed, (cell, name, seed, factor)) for seed in seeds[1:] if factor is not None]
-    return [job for _, job in made]
+def jobs_of(cell: str, seeds: Sequence[int], runs: Path, second: bool) -> list[tuple[str, str, int, float]]:
+    """Return what is to be run: first all that waits for nothing, then what waits for a learning rate or a source."""
+    made: list[tuple[str, str, int, float]] = []
+    for name, arm in EXAMPLES[cell].arms.items():
+        if not arm.grid:
+            made += [(cell, name, seed, 1.0) for seed in seeds if (arm.start == "source") == second]
+        elif not second:
+            made += [(cell, name, seeds[0], factor) for factor in GRID]
+        else:
+            factor = best_factor(runs, cell, name, seeds[0])
+            made += [(cell, name, seed, factor) for seed in seeds[1:] if factor is not None]
+    return made
 
 
 def main() -> None:
@@ -544,13 +583,15 @@ def main() -> None:
     parser.add_argument("--page-only", action="store_true", help="write the page from what is there")
     given = parser.parse_args()
     runs, root = given.runs.resolve(), given.data_root.resolve()
-    for second in (False, True) if not given.page_only else ():
-        jobs = jobs_of(given.only, given.seeds, runs, second)
+    todo = [] if given.page_only else [(cell, second) for cell in given.only for second in (False, True)]
+    for cell, second in todo:
+        jobs = jobs_of(cell, given.seeds, runs, second)
         with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as pool:
             waiting = {pool.submit(run, *job, root, runs): job for job in jobs}
-            for count, (done, job) in enumerate(waiting.items(), 1):
+            for done in as_completed(waiting):
                 error = done.exception()
-                print(f"{count} of {len(jobs)}: {' '.join(map(str, job))} {'' if error is None else error}", flush=True)
+                print(f"{' '.join(map(str, waiting[done]))}: {error or 'done'}", flush=True)
+        write_page(runs, given.seeds)
     write_page(runs, given.seeds)
 
 

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from datamodules import scenes
 from datamodules.base import InMemory
-
-INPUTS = ("id", "image", "text")
+from tl_modules.tasks import INPUTS
 
 
 def aligned(source: Any, target: Any) -> InMemory:
@@ -36,7 +35,7 @@ def aligned(source: Any, target: Any) -> InMemory:
     strange = [name for name in ids[fewer] if name not in places]
     if strange:
         raise ValueError(f"{where} the {fewer}'s sample {strange[0]} is none of the {more}'s; ids must match")
-    shared = set(sets[more].fields) & set(sets[fewer].fields) - set(INPUTS)
+    shared = set(sets[more].fields) & set(sets[fewer].fields) - {"id", *INPUTS}
     if shared:
         raise ValueError(f"{where} both roles have their targets in {', '.join(sorted(shared))}")
     have = set(ids[fewer])
@@ -45,7 +44,7 @@ def aligned(source: Any, target: Any) -> InMemory:
     if "image" in fields and fields["image"].shape[1:] != sets[fewer].fields["image"].shape[1:]:
         raise ValueError(f"{where} the two roles' images differ in shape; give them the same image_size and channels")
     present = {key: [have[row] for row in order] for key, have in sets[more].present.items()}
-    for key in set(sets[fewer].fields) - set(INPUTS):
+    for key in set(sets[fewer].fields) - {"id", *INPUTS}:
         values = sets[fewer].fields[key]
         missing = len(order) - len(values)
         if isinstance(values, Tensor):

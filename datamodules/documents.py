@@ -8,8 +8,7 @@ import torch
 
 from datamodules.base import InMemory
 from tl_modules.seeding import generator
-
-INPUTS = ("image", "text")
+from tl_modules.tasks import INPUTS
 
 
 def hidden(dataset: InMemory, share: float, address: Sequence[object]) -> InMemory:

@@ -11,9 +11,7 @@ from torch.utils.data import Dataset
 from datamodules.base import InMemory
 from datamodules.collate import as_sample, collate
 from tl_modules.features import Features
-from tl_modules.tasks import Task
-
-INPUTS = ("image", "text")
+from tl_modules.tasks import INPUTS, Task
 
 
 class WithFeatures(Dataset[dict[str, Any]]):

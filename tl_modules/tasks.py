@@ -15,6 +15,7 @@ DEFAULT_KEYS = {
     "segmentation": "mask",
     "detection": "boxes",
 }
+INPUTS = ("image", "text")
 KINDS = (*DEFAULT_KEYS, *(kind for kind in names_in("heads") if kind not in DEFAULT_KEYS))
 ROLES = ("source", "target")
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tl_modules.backbones.bag import VectorTrunk
 from tl_modules.backbones.base import Backbone, Stemmed
 from tl_modules.batches import size_of
+from tl_modules.tasks import INPUTS
 
-INPUTS = ("image", "text")
 FUSIONS = ("mean", "concat", "attention")
 QUERY_HEADS = 4
 

@@ -270,6 +270,7 @@ PATTERNS: tuple[tuple[str, Callable[..., str]], ...] = (
     (r"Could not find '([^']+)'", _missing_option),
     (r"You must specify '([^']+)'", _no_choice),
     (r"Could not override '([^'@]+)'\.\s*(?:No match in the defaults list|Did you mean)", _no_group),
+    (r"(?s)Could not override .*full_key: (\S+)", _no_key),
     (r"Could not override '([^']+)'", _no_key),
 )
 

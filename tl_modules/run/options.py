@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tl_modules.found import TIMM, names_in, torchvision_networks
-from tl_modules.tasks import KINDS
+from tl_modules.tasks import INPUTS, KINDS
 
 PartKind = Literal["stem", "trunk", "head"]
 MIXING = ("cycle", "proportional", "temperature", "aligned")
@@ -110,7 +110,9 @@ class Document(Group):
 
     name: Literal["document"]
     weights: str | None = None
-    encoders: dict[Literal["image", "text"], Any] = Field({"image": "small", "text": "bag"}, min_length=1)
+    encoders: dict[Literal[INPUTS], Any] = Field(  # type: ignore[valid-type]
+        {"image": "small", "text": "bag"}, min_length=1
+    )
     fusion: Literal["mean", "concat", "attention"] = "concat"
     modality_dropout: float = Field(0.3, ge=0, lt=1)
     width: int = Field(128, ge=1)
@@ -194,8 +196,8 @@ class PageStreams(Dataset):
 
     kind: Literal["classification"]
     target: Literal["content", "starts"]
-    inputs: list[Literal["image", "text"]] = Field(min_length=1)
-    missing: dict[Literal["train", "val", "test"], float] | None
+    inputs: list[Literal[INPUTS]] = Field(min_length=1)  # type: ignore[valid-type]
+    missing: dict[Literal["train", "val", "test"], Annotated[float, Field(ge=0, le=1)]] | None
     image_size: int = Field(ge=64, multiple_of=4)
 
 
@@ -318,8 +320,8 @@ class PageTable(Pictures):
     text: str = Field(min_length=1)
     encoding: str = Field(min_length=1)
     classes: int | None = Field(ge=2)
-    inputs: list[Literal["image", "text"]] = Field(min_length=1)
-    missing: dict[Literal["train", "val", "test"], float] | None
+    inputs: list[Literal[INPUTS]] = Field(min_length=1)  # type: ignore[valid-type]
+    missing: dict[Literal["train", "val", "test"], Annotated[float, Field(ge=0, le=1)]] | None
     unusable: float = Field(ge=0, le=1)
 
 

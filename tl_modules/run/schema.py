@@ -22,6 +22,7 @@ from tl_modules.run.options import (
 )
 from tl_modules.run.single import check_backbone, check_group, check_root
 from tl_modules.run.together import check_together
+from tl_modules.tasks import INPUTS
 
 
 class ConfigError(ValueError):
@@ -81,4 +82,6 @@ def options_of(path: str, dataset: str | None = None) -> list[str]:
         return [*GROUPS, *Root.model_fields]
     if above[0] in ("source", "target") and above[1:] in ([], ["augment"]):
         return names(AugmentOptions if above[1:] else DATASETS.get(str(dataset), Dataset))
+    if above == ["backbone", "encoders"]:
+        return list(INPUTS)
     return names(GROUPS[above[0]]) if above[0] in GROUPS and not above[1:] else []

@@ -134,8 +134,8 @@ def _check_second_input(cfg: Mapping[str, Any]) -> Iterator[str]:
     if not is_second_input(cfg):
         return
     name, backbone = cfg["cell"]["name"], cfg["backbone"]
-    if name != "weight_sharing":
-        yield f"dataset@source=second_input: is for cell=weight_sharing, not {name}"
+    if name != "weight_sharing":  # for the eight, the cube says so
+        yield from () if name in BY_NAME else [f"dataset@source=second_input: is for cell=weight_sharing, not {name}"]
     elif backbone["name"] != "document" or len(_read_by(backbone)) < 2:
         yield f"backbone={backbone['name']}: dataset@source=second_input needs backbone=document with two encoders"
     elif len(_inputs(cfg["target"])) == 1:
