@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from PIL import Image
 
 from tl_modules.cube import BY_NAME
@@ -177,7 +178,7 @@ FILES = {
     "dataset@target=npz target.root=nowhere.npz": "target.root=nowhere.npz: must be a file that exists",
     "dataset@target=voc": "target.root=null: must be the folder that holds pictures and annotations",
     "dataset@target=texts target.root=texts.csv backbone=resnet18": (
-        "backbone=resnet18: reads images, but target=texts has texts; allowed: bag, transformer, document"
+        "backbone=resnet18: reads images, but target=texts has texts; allowed: bag, transformer, huggingface, document"
     ),
     "dataset@target=texts target.root=texts.csv backbone=transformer backbone.heads=3": (
         "backbone.heads=3: must divide backbone.width=128"
@@ -185,6 +186,40 @@ FILES = {
     "dataset@target=torchvision": "target.dataset= is missing; the dataset's file in conf/ says what it is",
     "dataset@target=image_folder target.root=insects backbone=bag": (
         f"backbone=bag: reads texts, but target=image_folder has images; allowed: {MAPS}, document"
+    ),
+    "dataset@target=page_table target.root=insects backbone=document": (
+        "target.root=insects: must be the folder that holds index.csv"
+    ),
+    "cell=weight_sharing dataset@source=second_input": (
+        "backbone=small: dataset@source=second_input needs backbone=document with two encoders"
+    ),
+    "cell=weight_sharing dataset@source=second_input backbone=document": (
+        "dataset@source=second_input: needs samples with two inputs, and target=scenes/textured_classify has one"
+    ),
+    "cell=weight_sharing dataset@target=second_input": (
+        "dataset@target=second_input: has no data to learn; it is for dataset@source="
+    ),
+    "backbone=document backbone.encoders={image:small,sound:bag}": (
+        "backbone.encoders.sound: unknown option; allowed: image, text"
+    ),
+    "backbone=document backbone.modality_dropout=1": "backbone.modality_dropout=1: must be less than 1",
+    "dataset@target=pages/content backbone=document target.missing={test:2}": (
+        "target.missing.test=2: must be at most 1"
+    ),
+    "dataset@target=pages/content target.inputs=[text]": (
+        "backbone=small: reads images, but target=pages/content has texts; allowed: bag, transformer, huggingface, "
+        "document"
+    ),
+    "cell=multitask dataset@source=pages/content dataset@target=pages/starts backbone=document "
+    "datamodule.mode=aligned source.inputs=[text]": (
+        "source.inputs=[text]: must equal target.inputs=[image,text] with datamodule.mode=aligned, "
+        "where they share a batch"
+    ),
+    "dataset@target=texts target.root=texts.csv backbone=huggingface": (
+        "backbone.model= is missing; the backbone's file in conf/ says what it is"
+    ),
+    "dataset@target=texts target.root=texts.csv backbone=huggingface backbone.model=./nowhere": (
+        "backbone.model=./nowhere: must be an encoder's name on the hub, or the folder that holds its config.json"
     ),
     "backbone=timm/no_such_network": "backbone=timm/no_such_network: timm has no such model",
     "cell=auto": "order=null: cell=auto needs one of sequential, simultaneous",
@@ -196,6 +231,7 @@ FILES = {
         "source.channels=3: must equal target.channels=1 with datamodule.mode=merged, where they share a batch"
     ),
 }
+PROBE = "cell=task_adaptation dataset@source=pretrained source.domain=scenes-textured"
 RUNNING = {
     "hydra.run.dir=flat/1.png/run": "hydra.run.dir=flat/1.png/run: cannot be written (Not a directory)",
     "dataset@target=image_folder target.root=corrupt": ("corrupt/bee/1.png: cannot be read as a picture"),
@@ -224,6 +260,19 @@ RUNNING = {
     "dataset@target=npz target.root=texts.csv": ("target.root=texts.csv: cannot be read as .npz; is the file whole?"),
     "dataset@target=voc target.root=insects": (
         "target.root=insects: must hold the folders JPEGImages and Annotations; JPEGImages is missing"
+    ),
+    f"{PROBE} source.weights=other.pth": (
+        "other.pth: does not fit this backbone: stem.conv.weight is missing, trunk.norm.weight is missing, "
+        "trunk.norm.bias is missing, trunk.norm.running_mean is missing, trunk.norm.running_var is missing, "
+        "trunk.norm.num_batches_tracked is missing and 20 more"
+    ),
+    f"{PROBE} source.weights=list.pth": "list.pth: must hold a state dict, not a list",
+    f"{PROBE} source.weights=cut.pth": "cut.pth: cannot be read as weights; is the file whole?",
+    f"{PROBE} source.weights=texts.csv": "texts.csv: cannot be read as weights; is the file whole?",
+    f"{PROBE} source.weights=code.pth": "code.pth: holds more than tensors and plain values, which could run code",
+    "dataset@target=image_folder target.root=twice": (
+        "target.duplicates=refuse: 2 of 2 test samples are in training or validation too, such as ant/1.png, which is "
+        "ant/3.png; take them out or set duplicates=allow"
     ),
     "dataset@target=mnist target.root=empty target.download=false": "target.root=empty: MNIST is not there",
     "dataset@target=torchvision target.dataset=Mnist": "target.dataset='Mnist': torchvision.datasets has no such set",
@@ -270,6 +319,14 @@ def cases() -> dict[str, list[Case]]:
     }
 
 
+class Told:
+    """What runs code where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        """Return what would be called."""
+        return print, ("this must not be run",)
+
+
 NOVEL = ("train/ant", "train/bee", "test/wasp")
 
 
@@ -291,6 +348,14 @@ def make_files(folder: Path) -> None:
     (folder / "hollow" / "bee" / "notes.txt").touch()
     (folder / "empty").mkdir()
     (folder / "texts.csv").write_text("text,label\nyes,good\nno,bad\n")
+    for i in range(6):
+        for label, number in (("ant", 1), ("bee", 2)):
+            picture(f"twice/{label}/{i}.png", 8 + number)
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(2, 512)}, folder / "other.pth")
+    torch.save([1, 2], folder / "list.pth")
+    torch.save({"weight": Told()}, folder / "code.pth")
+    whole = (folder / "other.pth").read_bytes()
+    (folder / "cut.pth").write_bytes(whole[: len(whole) // 2])
     (folder / "blank.csv").write_text("text,label\nyes,good\n,bad\nno,bad\n")
     (folder / "latin.csv").write_bytes("text,label\ncaf\u00e9,good\n".encode("latin-1"))
 

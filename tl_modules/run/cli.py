@@ -184,7 +184,7 @@ def lines(error: Exception) -> list[str]:
     if isinstance(error, OverrideParseException):
         return [f"{error.override}: cannot be read; expected option=value"]
     for pattern, says in PATTERNS:
-        found = re.search(pattern, text)
+        found = re.search(pattern, f"{text} {error.__cause__ or ''}")
         if found:
             return [says(*found.groups())]
     return [" ".join(text.split()) or type(error).__name__]

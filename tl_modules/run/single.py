@@ -54,7 +54,8 @@ def check_group(prefix: str, node: Any, model: type[Group]) -> Iterator[str]:
         for problem in error.errors(include_url=False):
             inner = [str(part) for part in problem["loc"] if part != "[key]"]
             path = ".".join([prefix, *inner] if prefix else inner)
-            yield f"{path}={plain(value_of(problem, node))}: {says(problem, model)}"
+            shown = path if "[key]" in problem["loc"] else f"{path}={plain(value_of(problem, node))}"
+            yield f"{shown}: {says(problem, model)}"
 
 
 def check_backbone(path: str, given: Any) -> list[str]:

@@ -55,7 +55,7 @@ def value_of(problem: Mapping[str, Any], node: Any) -> Any:
     """Return the value that one of pydantic's problems is about, from a group's node."""
     if problem["type"] == "missing":
         return None
-    return problem["input"] if "[key]" in problem["loc"] else _at(node, problem["loc"])
+    return _at(node, problem["loc"])
 
 
 def says(problem: Mapping[str, Any], model: type[Group]) -> str:
