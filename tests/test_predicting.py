@@ -144,3 +144,21 @@ def test_help_names_every_option(capsys):
     assert left.value.code == 0
     shown = capsys.readouterr().out
     assert all(f"  {option}  " in shown for option in predict_cli.OPTIONS)
+
+
+def test_a_page_is_predicted_from_its_picture_with_the_text_beside_it(tmp_path, pictures):
+    run_of(tmp_path / "run", "classification", "document")
+    path = sorted(pictures.rglob("*.png"))[0]
+    found = {}
+    for name, text in (("picture", None), ("one", "some words"), ("other", "quite different words here")):
+        if text is not None:
+            path.with_suffix(".txt").write_text(text)
+        call(f"run={tmp_path / 'run'}", f"input={path}", f"out={tmp_path / name}")
+        found[name] = json.loads((tmp_path / name / "predictions.json").read_text())[0]["probability"]
+    assert len(set(found.values())) == 3
+    (tmp_path / "texts.txt").write_text("some words\n")
+    call(f"run={tmp_path / 'run'}", f"input={tmp_path / 'texts.txt'}", f"out={tmp_path / 'text'}")
+    assert len(json.loads((tmp_path / "text" / "predictions.json").read_text())) == 1
+    path.with_suffix(".txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(SystemExit):
+        call(f"run={tmp_path / 'run'}", f"input={path}", f"out={tmp_path / 'bad'}")

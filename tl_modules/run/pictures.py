@@ -165,14 +165,25 @@ def _name(axes: Sequence[Axes], text: str) -> None:
 
 
 def _sample(axis: Axes, batch: Mapping[str, Any], index: int) -> None:
-    """Draw a sample's input."""
-    if "image" in batch:
-        image = batch["image"][index]
+    """Draw a sample's input: its picture with the first words of its text below, or its text."""
+    image, text = _of(batch, "image", index), _of(batch, "text", index)
+    if image is not None:
         array = image.permute(1, 2, 0).numpy()
         axis.imshow(array if array.shape[2] != 1 else array[..., 0], cmap="gray", interpolation="nearest")
-    elif "text" in batch:
-        text = "\n".join(textwrap.wrap(batch["text"][index], 24)[:7])
-        axis.text(0.02, 0.95, text, fontsize=6, va="top", transform=axis.transAxes)
+    if text is None:
+        return
+    words = textwrap.wrap(text, 24)
+    if image is None:
+        axis.text(0.02, 0.95, "\n".join(words[:7]), fontsize=6, va="top", transform=axis.transAxes, parse_math=False)
+    else:
+        axis.set_xlabel("\n".join(words[:3]), fontsize=5, parse_math=False)
+
+
+def _of(batch: Mapping[str, Any], key: str, index: int) -> Any:
+    """Return a sample's field, or None where it has none."""
+    rows = batch[f"{key}_rows"].tolist() if f"{key}_rows" in batch else range(len(batch.get(key, [])))
+    place = {row: place for place, row in enumerate(rows)}.get(index)
+    return None if place is None else batch[key][place]
 
 
 def _truths(batch: Mapping[str, Any], task: Task) -> list[Any]:

@@ -16,10 +16,12 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
+from datamodules.collate import collate
 from datamodules.folders import PICTURES
 from datamodules.images import MODES, fitted
 from tl_modules.base import TransferModule
 from tl_modules.cube import BY_NAME, SCRATCH_PATH
+from tl_modules.passes import inputs_of
 from tl_modules.run import pictures
 from tl_modules.run.folder import write_whole
 from tl_modules.run.runner import quiet
@@ -47,7 +49,8 @@ def predict(run: Path, input: list[Path], out: Path, role: str, cell: str | None
 
     Args:
         run: Folder of a finished run.
-        input: Pictures, or one text file.
+        input: Pictures, or one text file. A run that reads documents takes either, and a picture's text from a file of
+            the same name with the ending `.txt`.
         out: Folder to write to.
         role: `target` or `source`.
         cell: For a cell of one's own, its class.
@@ -63,10 +66,11 @@ def predict(run: Path, input: list[Path], out: Path, role: str, cell: str | None
     results = json.loads((run / "results.json").read_text())
     shape = results[role].get("image")
     texts = input[0].suffix.lower() not in PICTURES
-    if texts != (shape is None):
+    documents = "text" in inputs_of(module.parts.of(role, "stem"))
+    if texts != (shape is None) and not (texts and documents):
         wants = "pictures" if shape else "a text file, one text a line"
         raise ValueError(f"input={input[0]}: this run takes {wants}")
-    samples = read_texts(input[0]) if texts else read_pictures(input, shape, task)
+    samples = read_texts(input[0]) if texts else read_pictures(input, shape, task, documents)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module.to(device)
     rows: list[dict[str, Any]] = []
@@ -74,7 +78,8 @@ def predict(run: Path, input: list[Path], out: Path, role: str, cell: str | None
     count = len(input) if not texts else None
     with torch.inference_mode():
         for part in batches(track(samples, "predicting", total=count, transient=True), batch):
-            given = collate(part, device)
+            batch_of = collate([{"id": sample.name, **sample.inputs} for sample in part])
+            given = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch_of.items()}
             found = head.predict(module.outputs(module.features(given, role), role))
             for index, (sample, named) in enumerate(zip(part, head.named(found, task.labels), strict=True)):
                 drawn = len(rows) < draw
@@ -116,18 +121,26 @@ def read_texts(path: Path) -> Iterator[Sample]:
     yield from found
 
 
-def read_pictures(paths: Sequence[Path], shape: Sequence[int], task: Task) -> Iterator[Sample]:
-    """Yield pictures at the run's size: whole with a border where places count, else their middle square.
+def read_pictures(paths: Sequence[Path], shape: Sequence[int], task: Task, documents: bool) -> Iterator[Sample]:
+    """Yield pictures at the run's size: whole with a border where places count or pages are read, else their middle.
 
     Args:
         paths: The files.
         shape: Channels, height and width of the run's images.
         task: The task.
+        documents: Whether they are pages, whose text stands in a file of the same name with the ending `.txt`, if any.
     """
     channels, height, width = shape
     for path in paths:
-        image, scale, offset, size = fitted(path, channels, (height, width), whole=task.kind in PLACED)
-        yield Sample(str(path), {"image": image}, path, scale, offset, size)
+        image, scale, offset, size = fitted(path, channels, (height, width), whole=documents or task.kind in PLACED)
+        inputs: dict[str, Any] = {"image": image}
+        beside = path.with_suffix(".txt")
+        if documents and beside.is_file():
+            try:
+                inputs["text"] = beside.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"input={beside}: is no text file in UTF-8") from error
+        yield Sample(str(path), inputs, path, scale, offset, size)
 
 
 def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
@@ -140,14 +153,6 @@ def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
             part = []
     if part:
         yield part
-
-
-def collate(samples: Sequence[Sample], device: torch.device) -> dict[str, Any]:
-    """Return a batch dict."""
-    made: dict[str, Any] = {"id": [sample.name for sample in samples]}
-    if "text" in samples[0].inputs:
-        return {**made, "text": [sample.inputs["text"] for sample in samples]}
-    return {**made, "image": torch.stack([sample.inputs["image"] for sample in samples]).to(device)}
 
 
 def finish(

@@ -34,6 +34,7 @@ from tl_modules.stages import split_steps
 from tl_modules.weights import read_weights
 
 log = logging.getLogger(__name__)
+MOST_LOOKED_AT = 100
 Config = dict[str, Any]
 
 
@@ -300,8 +301,9 @@ class Run:
             return {"dataset": source["name"], **{k: source.get(k) for k in ("task", "domain", "weights")}}
         task = self.data.tasks[role]
         sizes = {f"{split}_size": len(self.data.split(role, split)) for split in ("train", "val", "test")}
-        sample = as_sample(self.data.split(role, "test")[0], task, "0")
-        image = list(sample["image"].shape) if "image" in sample else None
+        test = self.data.split(role, "test")
+        samples = (as_sample(test[i], task, str(i)) for i in range(min(len(test), MOST_LOOKED_AT)))
+        image = next((list(sample["image"].shape) for sample in samples if "image" in sample), None)
         named = {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain}
         return {**named, **sizes, "image": image}
 
