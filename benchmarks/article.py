@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "article.md"
 GRID = (0.3, 1.0, 3.0)  # times the recipe's learning rate, tried with the first seed
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-SETTLING = 40  # batches that BatchNorm's statistics of random networks are of
+SETTLING = 20  # batches that BatchNorm's statistics of random networks are of
 IMAGENET = "weights/mobilenet_v2_tf2ptq-bd4cb33c.pth"
 
 
@@ -397,6 +397,9 @@ def untrained(config: Config, file: Path, settled: bool) -> Path:
         parts = build_module(alone, data).parts
         backbone = Backbone(parts.of("target", "stem"), parts.of("target", "trunk"))  # type: ignore[arg-type]
         dataset, size = data.split("target", "train"), alone["datamodule"]["batch_size"]
+        for norm in [part for part in backbone.modules() if settled and hasattr(part, "reset_running_stats")]:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over the batches: a rest of the initial ones would add up with depth
         with torch.no_grad():
             for i in range(SETTLING if settled else 0):
                 rows = [row % len(dataset) for row in range(i * size, (i + 1) * size)]

@@ -29,7 +29,7 @@ RIGHT, WRONG = "#1a7f37", "#c0392b"
 
 
 def samples(data: PairedData, path: Path) -> None:
-    """Draw the first training samples of each role with their targets.
+    """Draw training samples of each role, from first to last, with their targets.
 
     Args:
         data: The run's data, set up.
@@ -38,7 +38,7 @@ def samples(data: PairedData, path: Path) -> None:
     figure, axes = _grid(len(data.tasks))
     for row, (role, task) in enumerate(data.tasks.items()):
         dataset = data.split(role, "train")
-        batch = fetch(dataset, list(range(min(COLUMNS, len(dataset)))), task)
+        batch = fetch(dataset, _spread(COLUMNS, len(dataset)), task)
         truths = _truths(batch, task)
         for column, axis in enumerate(axes[row]):
             if column < len(truths):
@@ -51,7 +51,7 @@ def samples(data: PairedData, path: Path) -> None:
 
 @torch.no_grad()
 def predictions(module: TransferModule, data: PairedData, path: Path) -> None:
-    """Draw the target's first test samples: the truth above, what the module predicts below.
+    """Draw test samples of the target, from first to last: the truth above, what the module predicts below.
 
     Args:
         module: The trained module.
@@ -59,7 +59,7 @@ def predictions(module: TransferModule, data: PairedData, path: Path) -> None:
         path: The PNG.
     """
     task, dataset = data.tasks["target"], data.split("target", "test")
-    batch = fetch(dataset, list(range(min(2 * COLUMNS, len(dataset)))), task)
+    batch = fetch(dataset, _spread(2 * COLUMNS, len(dataset)), task)
     module.eval()
     head = module.head("target")
     on_device = {k: v.to(module.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
@@ -141,6 +141,12 @@ def curves(metrics: Path, path: Path) -> None:
             axis.grid(alpha=0.3)
             axis.legend(fontsize=7)
     _save(figure, path)
+
+
+def _spread(count: int, length: int) -> list[int]:
+    """Return evenly spaced positions: files are often sorted by class."""
+    count = min(count, length)
+    return [i * (length - 1) // max(1, count - 1) for i in range(count)]
 
 
 def _grid(rows: int) -> tuple[Figure, Any]:
@@ -232,7 +238,10 @@ def _draw(axis: Axes, target: Any, task: Task, compare: Any = None) -> None:
         text, agrees = _words(target, task), None
         if compare is not None:
             agrees = abs(float(target - compare)) < 0.5 if task.kind == "regression" else text == _words(compare, task)
-        axis.set_title(text, fontsize=8, color="black" if agrees is None else RIGHT if agrees else WRONG)
+        lines = textwrap.wrap(text, 20)
+        title = "\n".join(lines[:2]) + ("..." if len(lines) > 2 else "")
+        shade = "black" if agrees is None else RIGHT if agrees else WRONG
+        axis.set_title(title, fontsize=8 if len(lines) < 2 else 7, color=shade, parse_math=False)
 
 
 def _words(target: Any, task: Task) -> str:
