@@ -55,5 +55,29 @@ def aligned(source: Any, target: Any) -> InMemory:
     return InMemory(fields, present)
 
 
+def same_samples(source: Any, target: Any) -> InMemory | None:
+    """Return one dataset with the targets of two, or None where they are not of the same samples in the same order.
+
+    Args:
+        source: The source's samples.
+        target: The target's.
+    """
+    if not (isinstance(source, InMemory) and isinstance(target, InMemory)):
+        return None
+    inputs = {"id", *INPUTS}
+    shared = set(source.fields) & set(target.fields)
+    if shared - inputs or list(source.fields["id"]) != list(target.fields["id"]):
+        return None
+    if inputs & set(source.fields) != inputs & set(target.fields) or not all(
+        _equal(source.fields[key], target.fields[key]) for key in shared
+    ):
+        return None
+    return InMemory({**source.fields, **target.fields}, {**source.present, **target.present})
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return bool(torch.equal(one, other)) if isinstance(one, Tensor) else bool(one == other)
+
+
 def _rows(values: Any, order: list[int]) -> Any:
     return values[torch.tensor(order)] if isinstance(values, Tensor) else [values[row] for row in order]

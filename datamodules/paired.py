@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.aligned import same_samples
 from datamodules.collate import as_sample, collate
 from datamodules.merging import MergedDataset, union_labels
 from datamodules.sampling import Address, StepSampler
@@ -320,6 +321,15 @@ class CombinedData(PairedData):
             self._aligned = self.aligned_dataset(self.data["source"], self.data["target"])
         key = "+".join(ROLES)
         return {key: self._aligned}, {key: self.tasks["target"]}, "cycle"
+
+    def whole(self, split: str, roles: Sequence[str]) -> dict[str, DataLoader[Any]]:
+        """Return a loader a role that reads a split in order, or one for both where `aligned` roles have one split."""
+        if self.mode == "aligned" and set(roles) == set(ROLES):
+            both = same_samples(*(self.split(role, split) for role in ROLES))
+            if both is not None:
+                task = self.tasks["target"]
+                return {"+".join(ROLES): self._loader(Whole(both, task), batch_size=4 * self.batch_size)}
+        return super().whole(split, roles)
 
 
 class MergedData(PairedData):

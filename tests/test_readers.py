@@ -20,7 +20,7 @@ from datamodules.paired import CombinedData
 from datamodules.picture_table import PictureTable
 from datamodules.texts import TextTable
 from datamodules.voc import VocBoxes
-from tests.conftest import fit
+from tests.conftest import fit, trainer_for
 from tl_modules import MultiTask
 
 
@@ -279,7 +279,13 @@ def test_aligned_pictures_train_both_tasks_in_one_pass(street):
     source = LabelMaps(str(street), **STREET)
     data = CombinedData(target, source, mode="aligned", aligned_dataset=aligned, batch_size=4)
     data.setup()
+    assert list(data.whole("val", ["source", "target"])) == ["source+target"]
+    assert list(data.whole("val", ["target"])) == ["target"]
     module = MultiTask(target.task, source.task)
+    tested = []
+    for loaders in (data.whole("test", ["source", "target"]), {r: data.whole("test", [r])[r] for r in data.data}):
+        tested.append({k: v for part in trainer_for(1).test(module, loaders, verbose=False) for k, v in part.items()})
+    assert tested[0] == tested[1] and {"test/source/miou", "test/target/loss"} <= set(tested[0])
     before = {name: value.clone() for name, value in module.named_parameters()}
     fit(module, data, steps=2)
     moved = [name for name, value in module.named_parameters() if not torch.equal(value, before[name])]
