@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.models.detection.fcos import FCOSHead
@@ -19,6 +19,7 @@ from tl_modules.heads.pyramid import WIDTH, Pyramid
 
 SCORE, OVERLAP, MOST = 0.05, 0.5, 100
 RADIUS = 1.5
+GROUPS = 8
 
 
 class Outputs(NamedTuple):
@@ -80,6 +81,10 @@ class Detection(Head):
         self.label_key = "box_labels" if key == "boxes" else f"{key}_labels"
         self.pyramid = Pyramid(channels, strides, finest=4)
         self.fcos = FCOSHead(WIDTH, num_anchors=1, num_classes=len(labels), num_convs=2)
+        for tower in (self.fcos.classification_head.conv, self.fcos.regression_head.conv):
+            for place, layer in enumerate(tower):
+                if isinstance(layer, nn.GroupNorm):  # 32 groups of two channels are slow in bf16, channels last
+                    tower[place] = nn.GroupNorm(GROUPS, WIDTH)
 
     def forward(self, features: Features) -> Outputs:
         """Return raw outputs at all places of all maps."""
