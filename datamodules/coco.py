@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from datamodules.boxes import Annotated, BoxedPictures
+from datamodules.coco_json import read_splits
 
 
 class CocoBoxes(BoxedPictures):
@@ -55,41 +56,18 @@ class CocoBoxes(BoxedPictures):
         batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
-        if "train" not in annotations:
-            raise ValueError(f"annotations={dict(annotations)}: must name a file for train")
-        parts = {
-            split: read_json(Path(root) / file, Path(root) / pictures.replace("{split}", split))
-            for split, file in annotations.items()
-        }
+        read = read_splits(Path(root), annotations, pictures, _box)
+        parts = {split: [_annotated(Path(root), *item) for item in items] for split, items in read.items()}
         sizes = (train_size, val_size, seed, batch_size, num_workers)
         super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
         self.duplicates = duplicates
 
 
-def read_json(path: Path, folder: Path) -> list[tuple[str, Annotated]]:
-    """Return the pictures of a JSON file with their boxes, in the order of the file.
+def _box(annotation: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    x, y, width, height = (float(value) for value in annotation["bbox"])
+    return None if annotation.get("iscrowd") else (x, y, x + width, y + height)
 
-    Args:
-        path: The file.
-        folder: The folder of its pictures.
 
-    Raises:
-        ValueError: If the file cannot be read, is not of COCO's form, or a picture is missing.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        names = {int(one["id"]): str(one["name"]) for one in content["categories"]}
-        found = {int(one["id"]): Annotated(folder / str(one["file_name"]), [], []) for one in content["images"]}
-        for one in content["annotations"]:
-            if not one.get("iscrowd"):
-                x, y, width, height = (float(value) for value in one["bbox"])
-                found[int(one["image_id"])].boxes.append((x, y, x + width, y + height))
-                found[int(one["image_id"])].names.append(names[int(one["category_id"])])
-    except OSError as error:
-        raise ValueError(f"{path}: must be a file that exists") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: is not of the form of COCO's JSON ({type(error).__name__}: {error})") from error
-    lacking = [one.path for one in found.values() if not one.path.is_file()]
-    if lacking:
-        raise ValueError(f"{path}: there is no picture {lacking[0]}")
-    return [(str(one.path.relative_to(folder.parent)), one) for one in found.values()]
+def _annotated(root: Path, path: Path, boxes: list[tuple[str, Any]]) -> tuple[str, Annotated]:
+    names = [name for name, _ in boxes]
+    return path.relative_to(root).as_posix(), Annotated(path, [box for _, box in boxes], names)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from datamodules.coco_json import read_splits
 from datamodules.masks import MaskedPictures
 from datamodules.published import check_share
 from tl_modules.tasks import Task
@@ -64,20 +64,29 @@ class CocoMasks(MaskedPictures):
         batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
-        if "train" not in annotations:
-            raise ValueError(f"annotations={dict(annotations)}: must name a file for train")
         self.root, self.image_size = Path(root), image_size
-        read = {
-            split: _read(self.root / file, self.root / pictures.replace("{split}", split), unusable)
-            for split, file in annotations.items()
-        }
+        wrong: list[str] = []
+
+        def outline(annotation: Mapping[str, Any]) -> Any:
+            given = annotation.get("segmentation")
+            if isinstance(given, list):
+                given = [polygon for polygon in given if len(polygon) >= 6]
+            elif given:
+                given = {"size": given["size"], "counts": given["counts"]}
+            if not given:
+                wrong.append(f"annotation {annotation.get('id')} of picture {annotation['image_id']}")
+            return given or None
+
+        read = read_splits(self.root, annotations, pictures, outline)
+        total = len(wrong) + sum(len(outlines) for items in read.values() for _, outlines in items)
+        check_share(f"root={root}: outlines", wrong, total, unusable)
         found = sorted({name for items in read.values() for _, outlines in items for name, _ in outlines})
         unknown = [name for name in found if labels is not None and name not in labels]
         if unknown or not found:
             what = f"its outlines are of {', '.join(unknown)} too" if unknown else "its annotations have no outlines"
             raise ValueError(f"labels={None if labels is None else list(labels)}: {what}")
         self.names = [BACKGROUND, *(labels or found)]
-        self.parts = {split: list(items) for split, items in read.items()}
+        self.parts = dict(read)
         made = Task(task, "segmentation", tuple(self.names), domain, channels=channels)
         super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
         self.duplicates = duplicates
@@ -106,33 +115,3 @@ class CocoMasks(MaskedPictures):
         for index, inside in sorted(made, key=lambda one: -int(one[1].sum())):
             values[inside] = index
         return values
-
-
-def _read(path: Path, folder: Path, most: float) -> list[tuple[Path, list[tuple[str, Any]]]]:
-    """Return the pictures of a JSON file with name and outline of their annotations."""
-    wrong: list[str] = []
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        names = {int(one["id"]): str(one["name"]) for one in content["categories"]}
-        found: dict[int, tuple[Path, list[tuple[str, Any]]]] = {
-            int(one["id"]): (folder / str(one["file_name"]), []) for one in content["images"]
-        }
-        for one in content["annotations"]:
-            outline = one.get("segmentation")
-            if isinstance(outline, list):
-                outline = [polygon for polygon in outline if len(polygon) >= 6]
-            elif outline:
-                outline = {"size": outline["size"], "counts": outline["counts"]}
-            if outline:
-                found[int(one["image_id"])][1].append((names[int(one["category_id"])], outline))
-            else:
-                wrong.append(f"annotation {one.get('id')} of picture {one['image_id']}")
-    except OSError as error:
-        raise ValueError(f"{path}: must be a file that exists") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: is not of the form of COCO's JSON ({type(error).__name__}: {error})") from error
-    lacking = [picture for picture, _ in found.values() if not picture.is_file()]
-    if lacking:
-        raise ValueError(f"{path}: there is no picture {lacking[0]}")
-    check_share(f"{path}: outlines", wrong, len(content["annotations"]), most)
-    return list(found.values())
