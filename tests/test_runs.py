@@ -91,12 +91,22 @@ LAST = {cell: "joint" for cell in CELLS} | {
     cell: "target"
     for cell in ("task_finetuning", "domain_adaptation", "task_adaptation", "modality_transfer", "scratch")
 }
+PAGES = (
+    "dataset@source=pages/content",
+    "dataset@target=pages/starts",
+    "backbone=document",
+    "datamodule.mode=aligned",
+    "source.image_size=64",
+    "target.image_size=64",
+)
 RESUMED = [
     *((cell, stage, ()) for cell, stage in LAST.items()),
     ("task_adaptation", "source", ()),
     ("multitask", "joint", ("trainer.accumulate=2",)),
     ("multitask", "joint", ("datamodule.mode=proportional", "datamodule.num_workers=1")),
     ("multitask", "joint", ("datamodule.mode=aligned",)),
+    ("task_adaptation", "target", ("target.augment=null",)),  # its frozen features are computed once
+    ("multitask", "joint", PAGES),
 ]
 
 
