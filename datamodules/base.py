@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,31 @@ from tl_modules.tasks import Task
 Batch = dict[str, Any]
 
 
+class Rows:
+    """A field whose values, tensors of one shape, are read when they are asked for.
+
+    Args:
+        read: Gives sample i's value.
+        count: Number of samples.
+    """
+
+    def __init__(self, read: Callable[[int], Tensor], count: int) -> None:
+        self.read, self.count = read, count
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self.count
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return a sample's value."""
+        return self.read(index)
+
+
 class InMemory(Dataset[dict[str, Any]]):
     """Samples held as stacked tensors, read many at a time.
 
     Args:
-        fields: Tensors `(N, ...)` or lists of length N by field.
+        fields: Tensors `(N, ...)`, lists of length N or `Rows` by field.
         present: For fields that some samples lack, which have them: N booleans.
 
     Raises:
@@ -57,7 +77,11 @@ class InMemory(Dataset[dict[str, Any]]):
             chosen = indices if len(rows) == len(indices) else [indices[row] for row in rows]
             if not chosen:
                 continue
-            batch[key] = values[torch.as_tensor(chosen)] if isinstance(values, Tensor) else [values[i] for i in chosen]
+            if isinstance(values, Tensor):
+                batch[key] = values[torch.as_tensor(chosen)]
+            else:
+                read = [values[i] for i in chosen]
+                batch[key] = torch.stack(read) if isinstance(values, Rows) else read
             if len(rows) < len(indices) and not (is_list(key) and key.endswith("_labels")):
                 batch[f"{key}_rows"] = torch.tensor(rows)
         return batch

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.base import InMemory
+from datamodules.base import InMemory, Rows
 from datamodules.documents import check_documents, hidden
-from datamodules.images import fitted
+from datamodules.images import IN_MEMORY, fitted
 from datamodules.published import Part, PublishedData, check_share
 from datamodules.tables import named_labels, read_columns
 from tl_modules.tasks import Task
@@ -26,7 +26,8 @@ class PageTable(PublishedData):
     """Pages with a class each, read as a picture and as a text; a page may lack either.
 
     A text file with the ending `.csv` has a line of text after the eight corner coordinates of its box, as in ICDAR
-    2019's receipts (SROIE); any other is plain text.
+    2019's receipts (SROIE); any other is plain text. A split's pictures are read once into memory while they take less
+    than 1 GiB there, else by the loaders' workers as they are needed.
 
     Args:
         root: The folder.
@@ -142,8 +143,11 @@ class PageTable(PublishedData):
                 path = self.files["image"][row]
                 return fitted(path, channels, size, whole=True).image if path.is_file() else blank
 
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                fields["image"] = torch.stack(list(pool.map(read, rows)))
+            if len(rows) * blank.numel() > IN_MEMORY:
+                fields["image"] = Rows(lambda index: read(rows[index]), len(rows))
+            else:
+                with ThreadPoolExecutor(os.cpu_count()) as pool:
+                    fields["image"] = torch.stack(list(pool.map(read, rows)))
         if "text" in self.files:
             fields["text"] = [self.texts[row] for row in rows]
             present["text"] = [bool(self.texts[row].strip()) for row in rows]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
 
-from datamodules.base import DatasetModule, InMemory
+from datamodules.base import DatasetModule, InMemory, Rows
 from datamodules.splits import cut
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class PublishedData(DatasetModule):
 
 def _contents(dataset: Any) -> list[tuple[str, bytes]]:
     """Return id and a digest of picture and text of each sample in memory."""
-    if not isinstance(dataset, InMemory):
+    if not isinstance(dataset, InMemory) or any(isinstance(values, Rows) for values in dataset.fields.values()):
         return []
     digests = []
     for row, name in enumerate(dataset.fields["id"]):

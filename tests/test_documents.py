@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from datamodules import page_table
 from datamodules.aligned import aligned
+from datamodules.base import Rows
 from datamodules.documents import hidden
 from datamodules.page_streams import KINDS, PageStreams, stream
 from datamodules.page_table import PageTable
@@ -54,6 +56,23 @@ def test_a_table_of_pages(tmp_path):
             if "text" in sample:
                 assert sample["text"].split() == ["alpha" if number % 2 else "beta", "number", str(number)]
     assert len(seen) == 40
+
+
+def test_pages_that_do_not_fit_into_memory_are_read_as_they_are_needed(tmp_path, monkeypatch):
+    table(tmp_path)
+    (tmp_path / "pictures" / "p1.png").unlink()
+    given = {"root": str(tmp_path), "image_size": 32, "missing": {"train": 0.3}}
+    wanted = PageTable(**given)
+    wanted.setup()
+    monkeypatch.setattr(page_table, "IN_MEMORY", 1000)
+    data = PageTable(**given)
+    data.setup()
+    assert isinstance(data.train_dataset.fields["image"], Rows)
+    indices = list(range(len(data.train_dataset)))
+    one, other = (dataset.batch(indices) for dataset in (data.train_dataset, wanted.train_dataset))
+    assert one.keys() == other.keys() and {"image_rows", "text_rows"} <= set(one)
+    for key, values in one.items():
+        assert torch.equal(values, other[key]) if isinstance(values, torch.Tensor) else values == other[key]
 
 
 def test_lines_of_ocr_and_the_most_frequent_labels(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -396,3 +397,22 @@ def test_outlines_that_do_not_fit_are_named(tmp_path, change, options, message):
     given = {**outlines(tmp_path, change), **options}
     with pytest.raises(ValueError, match=message):
         CocoMasks(**given).setup()
+
+
+def test_boxes_and_masks_of_the_same_files_are_aligned(tmp_path):
+    given = outlines(tmp_path)
+    for split in ("val", "test"):
+        shutil.copytree(tmp_path / "train", tmp_path / split)
+    content = json.loads((tmp_path / "a.json").read_text())
+    for one in content["annotations"]:
+        one |= {"bbox": [2, 2, 20, 16], "iscrowd": 0}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    given |= {"annotations": dict.fromkeys(("train", "val", "test"), "a.json"), "image_size": 32}
+    masks, boxes = CocoMasks(**given), CocoBoxes(**given)
+    for data in (masks, boxes):
+        data.setup()
+    both = aligned(masks, boxes)
+    batch = both.batch(list(range(10)))
+    assert batch["mask"].shape == (10, 32, 32) and len(batch["boxes"]) == 10 and "boxes_rows" not in batch
+    pair = CombinedData(boxes, masks, mode="aligned", aligned_dataset=aligned, batch_size=4)
+    assert list(pair.whole("test", ["source", "target"])) == ["source+target"]

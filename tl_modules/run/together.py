@@ -210,7 +210,7 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
     if mode not in ("aligned", "merged") or len(with_data(cfg)) == 1:
         return
     if mode == "aligned" and not _carry_both(cfg):
-        needs = "needs samples that carry both targets: scenes/, pages/, or label maps of one root"
+        needs = "needs samples that carry both targets: scenes/, pages/, or label maps or COCO's JSON of one root"
         yield f"datamodule.mode=aligned: {needs}"
         return
     same = ["image_size", "channels", "augment", *(["ground", "inputs", "missing"] if mode == "aligned" else [])]
@@ -225,8 +225,8 @@ def _carry_both(cfg: Mapping[str, Any]) -> bool:
     """Tell whether both roles' samples can be the same pictures; a class from elsewhere may know how."""
     models = [DATASETS.get(cfg[role]["_target_"], OwnDataset) for role in _roles(cfg)]
     one_root = cfg["source"].get("root") == cfg["target"].get("root")
-    kinds = (Scenes, PageStreams, *([LabelMaps] if one_root else []))
-    return any(set(models) <= {kind, OwnDataset} for kind in kinds)
+    kinds = ({Scenes}, {PageStreams}, *([{LabelMaps}, {CocoBoxes, CocoMasks}] if one_root else []))
+    return any(set(models) <= {*kind, OwnDataset} for kind in kinds)
 
 
 def _check_backbones(cfg: Mapping[str, Any]) -> Iterator[str]:
@@ -312,6 +312,9 @@ def _check_metric(cfg: Mapping[str, Any]) -> Iterator[str]:
     if any(cfg[role]["kind"] not in METRICS for role in with_data(cfg)):
         return
     allowed = [f"val/target/{METRICS[cfg['target']['kind']][0]}"]
-    allowed += [f"test/{role}/{metric}" for role in with_data(cfg)[::-1] for metric in METRICS[cfg[role]["kind"]]]
+    inputs = _read_by(cfg["backbone"])
+    alone = [f"{name}_alone/" for name in inputs] if len(inputs) > 1 else []
+    for role in with_data(cfg)[::-1]:
+        allowed += [f"test/{role}/{which}{metric}" for which in ("", *alone) for metric in METRICS[cfg[role]["kind"]]]
     if given not in allowed:
         yield f"optimized_metric={given}: {near(given, allowed)}allowed: {', '.join(allowed)}"
