@@ -27,6 +27,7 @@ from tl_modules.run.options import (
     DataModule,
     ImageFolder,
     LabelMaps,
+    Made,
     NpzImages,
     OwnDataset,
     PageStreams,
@@ -225,7 +226,8 @@ def _carry_both(cfg: Mapping[str, Any]) -> bool:
     """Tell whether both roles' samples can be the same pictures; a class from elsewhere may know how."""
     models = [DATASETS.get(cfg[role]["_target_"], OwnDataset) for role in _roles(cfg)]
     one_root = cfg["source"].get("root") == cfg["target"].get("root")
-    kinds = ({Scenes}, {PageStreams}, *([{LabelMaps}, {CocoBoxes, CocoMasks}] if one_root else []))
+    kinds: list[set[type[Made]]] = [{Scenes}, {PageStreams}]
+    kinds += [{LabelMaps}, {CocoBoxes, CocoMasks}] if one_root else []
     return any(set(models) <= {*kind, OwnDataset} for kind in kinds)
 
 
