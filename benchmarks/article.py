@@ -403,9 +403,10 @@ def untrained(config: Config, file: Path, settled: bool) -> Path:
         parts = build_module(alone, data).parts
         backbone = Backbone(parts.of("target", "stem"), parts.of("target", "trunk"))  # type: ignore[arg-type]
         dataset, size = data.split("target", "train"), alone["datamodule"]["batch_size"]
-        for norm in [part for part in backbone.modules() if settled and hasattr(part, "reset_running_stats")]:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over the batches: a rest of the initial ones would add up with depth
+        for norm in backbone.modules():
+            if settled and isinstance(norm, torch.nn.BatchNorm2d):
+                norm.reset_running_stats()
+                norm.momentum = None  # the plain mean over the batches: a rest of the initial ones adds up with depth
         with torch.no_grad():
             for i in range(SETTLING if settled else 0):
                 rows = [row % len(dataset) for row in range(i * size, (i + 1) * size)]
