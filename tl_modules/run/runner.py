@@ -132,7 +132,8 @@ class Run:
         tested = self.test()
         results = self.results(records, tested)
         if first_process():
-            pictures.predictions(self.module, self.data, self.folder / "predictions.png")
+            with torch.autocast(self.module.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+                pictures.predictions(self.module, self.data, self.folder / "predictions.png")  # as the test was run
             pictures.curves(self.folder / "metrics.csv", self.folder / "curves.png")
             write_json(self.folder / "results.json", results)
             show_results(results, self.folder)
