@@ -255,8 +255,8 @@ class Run:
     def test(self) -> dict[str, float]:
         """Test once: the target, and the source where its head is still in use."""
         heads = {role: names[2] for role, names in self.module.parts.wires.items()}
-        joint = len(self.module.plan[-1].learn) > 1
-        roles = [role for role in heads if role == "target" or joint or heads[role] == heads["target"]]
+        learn = self.module.plan[-1].learn
+        roles = [role for role in heads if role in ("target", *learn) or heads[role] == heads["target"]]
         trainer = Trainer(logger=False, **self.machine())
         loaders = self.data.whole("test", roles)
         metrics = trainer.test(self.module, loaders, verbose=False)
