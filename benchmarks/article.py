@@ -149,7 +149,7 @@ def role_alone(config: Config, root: Path, role: str) -> None:
 
 def source_alone(config: Config, root: Path) -> None:
     """Train the source of `parallel_training` without its target."""
-    config["cell"] |= {"_target_": "benchmarks.source_alone.SourceAlone", "name": "source_alone"}
+    config["cell"]["_target_"] = "benchmarks.source_alone.SourceAlone"
 
 
 def one_input(config: Config, root: Path, name: str) -> None:
