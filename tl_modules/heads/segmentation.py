@@ -100,13 +100,15 @@ class Segmentation(Head):
         if not bool(valid.any()):
             return outputs.sum() * 0
         k = outputs.shape[1]
+        named = torch.where(valid, target, 0)
         counts = torch.bincount(target[valid], minlength=k).float()
         weight = torch.where(counts > 0, counts.clamp(min=1).rsqrt(), 0.0)
-        cross = F.cross_entropy(outputs, target, weight, ignore_index=IGNORE)
-        shown = F.one_hot(torch.where(valid, target, 0), k).movedim(-1, 1) * valid[:, None]
-        p = outputs.softmax(1) * valid[:, None]
-        overlap, mass = (p * shown).sum((0, 2, 3)), p.sum((0, 2, 3)) + shown.sum((0, 2, 3))
-        dice = 1 - (2 * overlap + 1) / (mass + 1)
+        logs = outputs.log_softmax(1)
+        cross = F.nll_loss(logs, target, weight, ignore_index=IGNORE)
+        p = logs.exp() * valid[:, None]
+        right = p.gather(1, named[:, None]).flatten()  # of the true name, zero where there is none
+        overlap = right.new_zeros(k).index_add(0, named.flatten(), right)
+        dice = 1 - (2 * overlap + 1) / (p.sum((0, 2, 3)) + counts + 1)
         return cross + dice[counts > 0].mean()
 
     def predict(self, outputs: Tensor) -> Tensor:
