@@ -5,13 +5,14 @@ import warnings
 import pytest
 import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.fcos import FCOS
+from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
 from tl_modules import Task
 from tl_modules.features import Features
 from tl_modules.heads import HEADS, build_head
 from tl_modules.heads.detection import _to_boxes
+from tl_modules.heads.pyramid import WIDTH
 from tl_modules.heads.segmentation import MeanIoU
 
 NAMES = ("a", "b", "c")
@@ -138,13 +139,15 @@ def test_detection_loss_is_that_of_torchvision():
     made, given, wanted = head("detection"), features(), batch("detection")
     outputs = made(given)
     outputs = outputs._replace(centres=outputs.centres - outputs.stride[:, None] / 2)
+    whole = FCOSHead(WIDTH, 1, len(NAMES))
+    whole.classification_head, whole.regression_head = made.classification, made.regression
 
     class Shim:
-        head = made.fcos
+        head = whole
         center_sampling_radius = 1.5
 
     maps = made.pyramid(given)
-    raw = made.fcos(maps)
+    raw = whole(maps)
     images = ImageList(given.pooled.new_empty((4, 3, SIZE, SIZE)), [(SIZE, SIZE)] * 4)
     anchors = AnchorGenerator(((4,), (8,)), ((1.0,),) * 2)(images, maps)
     targets = [{"boxes": b, "labels": n} for b, n in zip(wanted["boxes"], wanted["box_labels"], strict=True)]

@@ -29,7 +29,7 @@ def run_of(folder, kind, backbone="small", text=False):
     task = {"name": f"my {kind}", "kind": kind, "labels": LABELS[kind], "domain": "d"}
     module = TransferModule(task, backbone=backbone)
     if kind == "detection":  # so that an untrained head finds something
-        torch.nn.init.constant_(module.head("target").fcos.classification_head.cls_logits.bias, 1.0)
+        torch.nn.init.constant_(module.head("target").classification.cls_logits.bias, 1.0)
     stage = folder / "checkpoints" / "target"
     stage.mkdir(parents=True)
     checkpoint = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}

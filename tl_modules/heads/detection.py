@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.detection import MeanAveragePrecision
-from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
 from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
 
 from tl_modules.features import Features
@@ -19,7 +20,8 @@ from tl_modules.heads.pyramid import WIDTH, Pyramid
 
 SCORE, OVERLAP, MOST = 0.05, 0.5, 100
 RADIUS = 1.5
-GROUPS = 8
+NORM = partial(nn.GroupNorm, 8)  # torchvision's 32 groups, of two channels each, are slow in bf16, channels last
+TYPICAL, FARTHEST = 4.0, 5.0  # strides that untrained distances are about, largest exponent
 
 
 class Outputs(NamedTuple):
@@ -31,6 +33,20 @@ class Outputs(NamedTuple):
     centres: Tensor
     stride: Tensor
     size: tuple[int, int]
+
+
+class Distances(FCOSRegressionHead):
+    """Distances to the four sides and centre-ness, as torchvision's, but for the exponential of the paper (section 3.2).
+
+    A rectifier, which torchvision puts there, starts at boxes without area and learns slower.
+    """
+
+    def forward(self, x: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return distances `(B, P, 4)` in strides and centre-ness `(B, P, 1)` at all places of all maps."""
+        seen = [self.conv(level) for level in x]
+        distances = torch.cat([self.bbox_reg(level).flatten(2).movedim(1, 2) for level in seen], 1)
+        centred = torch.cat([self.bbox_ctrness(level).flatten(2).movedim(1, 2) for level in seen], 1)
+        return TYPICAL * distances.float().clamp(max=FARTHEST).exp(), centred
 
 
 class BoxScores(Metric):
@@ -80,16 +96,13 @@ class Detection(Head):
         super().__init__(labels, key)
         self.label_key = "box_labels" if key == "boxes" else f"{key}_labels"
         self.pyramid = Pyramid(channels, strides, finest=4)
-        self.fcos = FCOSHead(WIDTH, num_anchors=1, num_classes=len(labels), num_convs=2)
-        for tower in (self.fcos.classification_head.conv, self.fcos.regression_head.conv):
-            for place, layer in enumerate(tower):
-                if isinstance(layer, nn.GroupNorm):  # 32 groups of two channels are slow in bf16, channels last
-                    tower[place] = nn.GroupNorm(GROUPS, WIDTH)
+        self.classification = FCOSClassificationHead(WIDTH, 1, len(labels), num_convs=2, norm_layer=NORM)
+        self.regression = Distances(WIDTH, 1, num_convs=2, norm_layer=NORM)
 
     def forward(self, features: Features) -> Outputs:
         """Return raw outputs at all places of all maps."""
         maps = self.pyramid(features)
-        raw = self.fcos(maps)
+        logits, (distances, centred) = self.classification(maps), self.regression(maps)
         size = features.size or (0, 0)
         centres, strides = [], []
         for level, stride in zip(maps, self.pyramid.strides, strict=True):
@@ -98,8 +111,8 @@ class Detection(Head):
             y, x = torch.meshgrid(*places, indexing="ij")
             centres.append(torch.stack([x, y], -1).view(-1, 2))
             strides.append(torch.full((level.shape[-2] * level.shape[-1],), float(stride), device=level.device))
-        logits, distances, centred = raw["cls_logits"], raw["bbox_regression"], raw["bbox_ctrness"][..., 0]
-        return Outputs(logits.float(), distances.float(), centred.float(), torch.cat(centres), torch.cat(strides), size)
+        centred = centred[..., 0].float()
+        return Outputs(logits.float(), distances, centred, torch.cat(centres), torch.cat(strides), size)
 
     def restrict(self, outputs: Outputs, annotated: Tensor) -> Outputs:
         """Rule out names a sample's dataset does not annotate; see `Head.restrict`."""
