@@ -35,8 +35,8 @@ class Outputs(NamedTuple):
     size: tuple[int, int]
 
 
-class Distances(FCOSRegressionHead):
-    """Distances to the four sides and centre-ness, as torchvision's, but for the exponential of the paper (section 3.2).
+class Distances(FCOSRegressionHead):  # type: ignore[misc]
+    """Distances to the four sides and centre-ness as torchvision's, but for the exponential of the paper (section 3.2).
 
     A rectifier, which torchvision puts there, starts at boxes without area and learns slower.
     """

@@ -24,7 +24,7 @@ from tl_modules.tasks import Task
 COLUMNS = 8
 IGNORE = 255
 MOST_NAMED = 6  # with more boxes than these, colours and the legend have to do
-SHOWN = 0.3  # boxes with a lower score are not drawn
+SHOWN = 0.4  # boxes with a lower score are not drawn
 RIGHT, WRONG = "#1a7f37", "#c0392b"
 
 
