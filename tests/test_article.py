@@ -45,11 +45,11 @@ def test_every_arm_is_a_run_that_would_start_on_the_recipes_budget(recipes, cell
 def test_intervals_and_the_chosen_learning_rate(tmp_path):
     mean, low, high = article.interval([0.1, 0.2, 0.3])
     assert (mean, low, high) == pytest.approx((0.2, 0.2 - 0.2484, 0.2 + 0.2484), abs=1e-4)
-    for factor, score in zip(article.GRID, (0.5, 0.7, 0.6), strict=True):
+    for factor, score in zip(article.GRID, (0.5, 0.7, 0.6, 0.1), strict=True):
         folder = article.place(tmp_path, "multitask", "scratch", 0, factor)
         folder.mkdir(parents=True)
         (folder / "results.json").write_text(json.dumps({"val": {"target/map50": score}}))
     assert article.best_factor(tmp_path, "multitask", "scratch", 0) == 1.0
     assert article.best_factor(tmp_path, "multitask", "scratch", 1) is None
-    jobs = article.jobs_of("multitask", [0, 1, 2], tmp_path, second=True)
+    jobs = article.jobs_of("multitask", tmp_path, second=True)
     assert jobs == [("multitask", "scratch", 1, 1.0), ("multitask", "scratch", 2, 1.0)]
