@@ -166,6 +166,7 @@ def test_a_run_folder_holds_what_it_says(tmp_path: Path) -> None:
     execute(config("cell=domain_adaptation", "logger=tensorboard"), tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert {"config.yaml", "metrics.csv", "results.json", "samples.png", "predictions.png", "curves.png"} <= names
+    assert "predictions_source.png" in names  # its head is kept
     assert any((tmp_path / "tensorboard").rglob("events*"))
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["selection"] == "val/target/accuracy max"

@@ -50,20 +50,21 @@ def samples(data: PairedData, path: Path) -> None:
 
 
 @torch.no_grad()
-def predictions(module: TransferModule, data: PairedData, path: Path) -> None:
-    """Draw test samples of the target, from first to last: the truth above, what the module predicts below.
+def predictions(module: TransferModule, data: PairedData, role: str, path: Path) -> None:
+    """Draw test samples of a role, from first to last: the truth above, what the module predicts below.
 
     Args:
         module: The trained module.
         data: The run's data.
+        role: Whose samples.
         path: The PNG.
     """
-    task, dataset = data.tasks["target"], data.split("target", "test")
+    task, dataset = data.tasks[role], data.split(role, "test")
     batch = fetch(dataset, _spread(2 * COLUMNS, len(dataset)), task)
     module.eval()
-    head = module.head("target")
+    head = module.head(role)
     on_device = {k: v.to(module.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-    found = head.predict(module.outputs(module.features(on_device)))
+    found = head.predict(module.outputs(module.features(on_device, role), role))
     made = _predicted(found, task)
     truths = _truths(batch, task)
     figure, axes = _grid(4)

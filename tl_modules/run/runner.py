@@ -133,7 +133,9 @@ class Run:
         results = self.results(records, tested)
         if first_process():
             with torch.autocast(self.module.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
-                pictures.predictions(self.module, self.data, self.folder / "predictions.png")  # as the test was run
+                for role in self.tested():  # as the test was run
+                    name = "predictions.png" if role == "target" else f"predictions_{role}.png"
+                    pictures.predictions(self.module, self.data, role, self.folder / name)
             pictures.curves(self.folder / "metrics.csv", self.folder / "curves.png")
             write_json(self.folder / "results.json", results)
             show_results(results, self.folder)
@@ -252,13 +254,16 @@ class Run:
         self.module.on_load_checkpoint(checkpoint)
         self.module.load_state_dict(checkpoint["state_dict"])
 
-    def test(self) -> dict[str, float]:
-        """Test once: the target, and the source where its head is still in use."""
+    def tested(self) -> list[str]:
+        """Return the roles that are tested: the target, and the source where its head is still in use."""
         heads = {role: names[2] for role, names in self.module.parts.wires.items()}
         learn = self.module.plan[-1].learn
-        roles = [role for role in heads if role in ("target", *learn) or heads[role] == heads["target"]]
+        return [role for role in heads if role in ("target", *learn) or heads[role] == heads["target"]]
+
+    def test(self) -> dict[str, float]:
+        """Test once."""
         trainer = Trainer(logger=False, **self.machine())
-        loaders = self.data.whole("test", roles)
+        loaders = self.data.whole("test", self.tested())
         metrics = trainer.test(self.module, loaders, verbose=False)
         return {key: value for part in metrics for key, value in part.items()}
 
