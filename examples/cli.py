@@ -16,4 +16,4 @@ class CLI(LightningCLI):
 
 
 if __name__ == "__main__":
-    CLI(MultiTask, CombinedData, save_config_callback=None)
+    cli = CLI(MultiTask, CombinedData, save_config_callback=None)

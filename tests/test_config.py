@@ -370,11 +370,17 @@ def test_readme_import_example_trains(monkeypatch):
     code = shown("README.md", "python", "MultiTask(").replace('"resnet18"', '"small"').replace("1000", "2")
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     monkeypatch.setattr("lightning.pytorch.Trainer", lambda **given: Trainer(**given, **options))
-    scope = {
+    scope: dict[str, Any] = {
         "source_loader": loader(mask=torch.zeros(4, 32, 32, dtype=torch.long)),
         "target_loader": loader(label=torch.tensor([0, 1, 0, 1])),
     }
     exec(textwrap.dedent(code), scope)
+    trained: Any = scope["module"]
+    assert trained.trainer.global_step == 2
+    assert {role: head.kind for role in ("source", "target") for head in [trained.head(role)]} == {
+        "source": "segmentation",
+        "target": "classification",
+    }
 
 
 @pytest.mark.parametrize("order", ["sequential", "simultaneous"])

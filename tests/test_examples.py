@@ -64,7 +64,10 @@ def test_a_ninth_cell(monkeypatch):
 @pytest.mark.slow
 def test_lightning_cli(monkeypatch):
     pytest.importorskip("jsonargparse")
-    run("cli.py", "fit", "--config", str(EXAMPLES / "cli.yaml"), "--trainer.max_steps=2", monkeypatch=monkeypatch)
+    options = ["--config", str(EXAMPLES / "cli.yaml"), "--trainer.max_steps=2"]
+    cli = run("cli.py", "fit", *options, monkeypatch=monkeypatch)["cli"]
+    assert cli.trainer.global_step == 2
+    assert all(cli.model.tasks[role] == task for role, task in cli.datamodule.tasks.items())
 
 
 def test_lightning_cli_explains_every_argument(monkeypatch, capsys):

@@ -156,6 +156,21 @@ def test_detection_loss_is_that_of_torchvision():
     assert torch.allclose(made.loss(outputs, wanted), theirs, rtol=1e-4)
 
 
+def test_segmentation_loss_is_weighted_cross_entropy_plus_dice():
+    """Against the textbook's form, with a map a name."""
+    made, noise = head("segmentation"), torch.Generator().manual_seed(0)
+    outputs, target = torch.randn(2, 3, 8, 8, generator=noise), torch.randint(2, (2, 8, 8), generator=noise)
+    target[0, :3] = 255
+    valid = target != 255
+    shown = torch.stack([(target == k) for k in range(3)], 1).float()
+    p = outputs.softmax(1) * valid[:, None]
+    counts = shown.sum((0, 2, 3))
+    dice = 1 - (2 * (p * shown).sum((0, 2, 3)) + 1) / (p.sum((0, 2, 3)) + counts + 1)
+    weight = torch.where(counts > 0, counts.clamp(min=1).rsqrt(), 0.0)
+    cross = torch.nn.functional.cross_entropy(outputs, target, weight, ignore_index=255)
+    assert torch.allclose(made.loss(outputs, {"mask": target}), cross + dice[:2].mean())  # the third name is not there
+
+
 def test_detection_predicts_inside_the_picture_and_names_a_flat_box():
     made = head("detection").eval()
     with torch.no_grad():
