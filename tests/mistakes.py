@@ -22,7 +22,7 @@ INTRODUCTION = """\
 Made by `python -m tests.mistakes` from the cases that the tests run. Wrong options, paths and pairs are answered before
 anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run. The
 traceback of what fails later is in the run's folder, in `error.log`, and a run that failed has no `results.json`."""
-CELL_OPTIONS = "name, lr, weight_decay, clip, schedule"
+CELL_OPTIONS = "name, lr, weight_decay, clip, schedule, normalisation"
 CELL_NAMES = ", ".join([*sorted([*BY_NAME, "scratch"]), "auto"])
 CONFIGURATION = {
     "cell=multitsk": f"cell=multitsk: did you mean multitask? allowed: {CELL_NAMES}",
@@ -35,6 +35,12 @@ CONFIGURATION = {
     "cell=multitask cell.clip=0": "cell.clip=0: must be greater than 0",
     "cell=multitask cell.schedule=cosin": (
         "cell.schedule=cosin: did you mean cosine? allowed: one_cycle, cosine, constant"
+    ),
+    "cell=multitask cell.normalisation=per_rolle": (
+        "cell.normalisation=per_rolle: did you mean per_role? allowed: auto, shared, per_role"
+    ),
+    "cell=dataset_merging cell.normalisation=per_role": (
+        "cell.normalisation=per_role: has no meaning with datamodule.mode=merged, where a batch holds both roles"
     ),
     "cell=multitask steps=x": "steps=x: must be a whole number",
     "cell=multitask steps=0": "steps=0: must be at least 1",

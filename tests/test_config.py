@@ -37,6 +37,7 @@ from tl_modules.backbones.transformer import transformer
 from tl_modules.cube import CELLS, SCRATCH_PATH
 from tl_modules.found import timm_networks, torchvision_networks
 from tl_modules.heads import HEADS, build_head
+from tl_modules.normalisation import CHOICES
 from tl_modules.optim import SCHEDULES
 from tl_modules.run import options
 from tl_modules.run.cli import CONF, announced, checked, group_options, lines, with_resumed
@@ -242,6 +243,7 @@ def test_choices_are_those_of_the_code():
     assert set(options.BACKBONES) == set(group_options("backbone"))
     assert {*options.BACKBONES, *torchvision_networks()} == set(backbones.BACKBONES)
     assert choices(options.Cell, "schedule") == set(SCHEDULES)
+    assert choices(options.Cell, "normalisation") == set(CHOICES)
     assert choices(options.DataModule, "mode") == {*MIXING, "merged", "sequential"}
     assert options.MIXING == MIXING
     assert set(KINDS) == set(options.METRICS) == set(HEADS)

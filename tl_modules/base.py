@@ -44,6 +44,10 @@ class TransferModule(LightningModule):
         weight_decay: Decay of weights; norms and biases have none (Loshchilov and Hutter 2019).
         clip: Largest gradient norm of a set of roles that share a part; None for no clipping.
         schedule: `one_cycle`, `cosine` or `constant`.
+        normalisation: Whose running statistics BatchNorm and its like keep in a part that both roles go through:
+            `shared` (one set), `per_role` (each role's passes, statistics and evaluation are its own: domain-specific
+            batch normalization, Chang et al. 2019), or `auto` (a role's are those of the passes that carried its
+            samples: the mixture's where both share a pass, its own where they do not; one set in stages of one role).
         augment: By role, the options of `Augment`.
         seed: Root of everything random.
 
@@ -64,6 +68,7 @@ class TransferModule(LightningModule):
         weight_decay: float = 1e-4,
         clip: float | None = 1.0,
         schedule: str = "one_cycle",
+        normalisation: str = "auto",
         augment: dict[str, dict[str, Any]] | None = None,
         seed: int = 0,
     ) -> None:
@@ -84,19 +89,21 @@ class TransferModule(LightningModule):
         self.own_backbone = len(plain) < len(backbones)
         plain |= {role: task.to_dict() for role, task in self.tasks.items()}
         plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed, **self.rates}
+        plain["normalisation"] = normalisation
         self.save_hyperparameters(plain)
         self.augment = {role: Augment(**(augment or {}).get(role, {})) for role in self.tasks}
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
         if source_backbone is not None and len({names[1] for names in wires.values()}) < 2:
             raise ValueError(f"source_backbone: in {type(self).__name__} both roles go through one trunk")
         bodies = {"target": backbone, "source": backbone if source_backbone is None else source_backbone}
-        self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head)
+        self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head, normalisation)
         heads = {role: self.head(role) for role in self.tasks}
         self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks)
         inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
         self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
         self.plan = self.stages()
         self.stage, self.entered = self.plan[-1], False
+        self.parts.normalisation.enter(self.stage.roles)
 
     def wiring(self) -> Wiring:
         """Return the stem, trunk and head of each role by name; equal names are one part. A cell says its own."""
@@ -140,7 +147,13 @@ class TransferModule(LightningModule):
             for kind in ("stem", "trunk"):
                 source, target = self.parts.of("source", kind), self.parts.of("target", kind)
                 if source is not target:
-                    report.add(transplant(target, source.state_dict()), f"{kind}.")
+                    with self.parts.as_role("source"):
+                        state = source.state_dict()
+                    report.add(transplant(target, state), f"{kind}.")
+        met = [role for s in [*self.plan[: names.index(stage)], *([before] if before else [])] for role in s.roles]
+        if "source" in met and "target" in self.stage.roles and "target" not in met:
+            self.parts.start("target", "source")
+        self.parts.normalisation.enter(self.stage.roles)
         used = self.parts.through(self.stage.roles)
         for kind, name, part in self.parts.named():
             set_frozen(part, kind in self.stage.freeze or (kind, name) not in used)
@@ -161,13 +174,17 @@ class TransferModule(LightningModule):
     def features(self, batch: Batch, role: str = "target") -> Features:
         """Return a role's features of a batch dict."""
         stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
-        return cast(Features, trunk(stem(batch)))
+        with self.parts.passing("stem", role):
+            stemmed = stem(batch)
+        with self.parts.passing("trunk", role):
+            return cast(Features, trunk(stemmed))
 
     def outputs(self, features: Features, role: str = "target", labels: list[str] | None = None) -> Any:
         """Return a role's raw outputs in a label space, the role's own by default: names are matched, never indices."""
         head = self.head(role)
         have, want = list(head.labels), list(self.tasks[role].labels) if labels is None else labels
-        outputs = head(features)
+        with self.parts.passing("head", role):
+            outputs = head(features)
         return outputs if have == want else head.select(outputs, [have.index(name) for name in want])
 
     def forward(self, batch: Any, role: str = "target") -> Any:
@@ -202,7 +219,8 @@ class TransferModule(LightningModule):
         if not merged:
             return head.loss(self.outputs(features, role), targets)
         union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels))
-        outputs = self.outputs(features, role, labels=union)
+        with self.parts.passing("head", role, *self.tasks):
+            outputs = self.outputs(features, role, labels=union)
         if union:
             targets["annotated"] = annotated(batch, rows, self.tasks, union, features.pooled.device)
             outputs = head.restrict(outputs, targets["annotated"])
@@ -256,7 +274,8 @@ class TransferModule(LightningModule):
     def export(self, role: str = "target") -> Exported:
         """Return a role as a plain module from images to predictions; see `exporting.Exported`."""
         stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
-        return Exported(stem, trunk, self.head(role), self.tasks[role].labels)
+        with self.parts.as_role(role):
+            return Exported(stem, trunk, self.head(role), self.tasks[role].labels)
 
     @property
     def monitor(self) -> tuple[str, str]:
@@ -289,6 +308,7 @@ class TransferModule(LightningModule):
                 "backbone: this checkpoint was trained with a module of one's own; "
                 f"pass it again: {type(self).__name__}.load_from_checkpoint(path, backbone=module)"
             )
+        self.parts.normalisation.complete(checkpoint.get("state_dict", {}), "parts.")
         for name, labels in carried.get("labels", {}).items():
             cast(Head, self.parts.head[name]).labels = list(labels)
 

@@ -23,5 +23,13 @@ class DatasetMerging(TransferModule):
         return {"source": ("shared", "shared", "shared"), "target": ("shared", "shared", "shared")}
 
     def stages(self) -> list[Stage]:
-        """Return the one stage that learns both."""
+        """Return the one stage that learns both.
+
+        Raises:
+            ValueError: If each role is to be normalised by itself, where one batch holds both.
+        """
+        if self.parts.normalisation.option == "per_role":
+            raise ValueError(
+                "normalisation='per_role': in DatasetMerging one batch holds both roles; allowed: auto, shared"
+            )
         return at_once()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from torch import nn
 
 from tl_modules.backbones import OwnTrunk, build_backbone
 from tl_modules.heads import Head, build_head
+from tl_modules.normalisation import Normalisation
 from tl_modules.seeding import seeded
 from tl_modules.stages import PART_KINDS
 from tl_modules.tasks import Task
@@ -26,6 +28,7 @@ class Parts(nn.Module):
         backbones: Backbone by role, for `build_backbone`.
         seed: Root of the initial weights.
         make_head: What builds a head, called as `heads.build_head` is.
+        normalisation: Whose running statistics a shared part normalises by, see `normalisation.Normalisation`.
 
     Attributes:
         report: What became of the tensors of the backbones whose weights were loaded.
@@ -41,6 +44,7 @@ class Parts(nn.Module):
         backbones: Mapping[str, Any],
         seed: int,
         make_head: Callable[..., Head] = build_head,
+        normalisation: str = "auto",
     ) -> None:
         super().__init__()
         self.wires, self.report = wires, Report()
@@ -67,6 +71,8 @@ class Parts(nn.Module):
                     f"backbone={type(body.net).__name__}: this cell needs a stem a domain, and a module of one's own "
                     "is all trunk; give a tl_modules.backbones.Backbone(stem, trunk)"
                 )
+        named = list(self.named())
+        self.normalisation = Normalisation(normalisation, named, {(k, n): self.users(k, n) for k, n, _ in named})
 
     def users(self, kind: str, name: str) -> list[str]:
         """Return the roles that go through a part."""
@@ -76,6 +82,32 @@ class Parts(nn.Module):
         """Return the part of a kind that a role goes through."""
         part: nn.Module = getattr(self, kind)[self.wires[role][PART_KINDS.index(kind)]]
         return part
+
+    def path(self, role: str, kind: str) -> str:
+        """Return kind and name of the part of a kind that a role goes through, as `trunk.shared`."""
+        return f"{kind}.{self.wires[role][PART_KINDS.index(kind)]}"
+
+    def passing(self, kind: str, *roles: str) -> AbstractContextManager[None]:
+        """Return the context of a pass of some roles' samples through their part of a kind."""
+        return self.normalisation.passing(self.path(roles[0], kind), self.of(roles[0], kind), roles)
+
+    def joins(self, kind: str, roles: Collection[str]) -> bool:
+        """Tell whether each part of a kind may take what roles share it in one pass."""
+        users = {self.path(role, kind): self.of(role, kind) for role in roles}
+        return all(self.normalisation.joins(path, part, roles) for path, part in users.items())
+
+    @contextmanager
+    def as_role(self, role: str) -> Iterator[None]:
+        """Let the layers of a role's parts hold its running statistics for a while."""
+        with ExitStack() as stack:
+            for kind in PART_KINDS:
+                stack.enter_context(self.normalisation.as_role(self.path(role, kind), self.of(role, kind), role))
+            yield
+
+    def start(self, role: str, other: str, *kinds: str) -> None:
+        """Let a role's running statistics of the parts that it shares with another start as a copy of the other's."""
+        for kind in kinds or PART_KINDS:
+            self.normalisation.start(self.path(role, kind), self.of(role, kind), role, other)
 
     def named(self) -> Iterator[tuple[str, str, nn.Module]]:
         """Yield kind, name and part of all parts."""

@@ -51,29 +51,46 @@ def by_trunk(parts: Parts, batches: Mapping[str, Batch]) -> list[list[Unit]]:
 
 
 def features_of(parts: Parts, batches: Mapping[str, Batch], units: Sequence[Unit]) -> dict[Unit, Features]:
-    """Return the features of a group, from one pass of its trunk.
+    """Return the features of a group, from one pass of its trunk where that is the same or meant.
 
-    One pass saves time, and BatchNorm normalises in training by the same mixture of domains whose statistics it keeps
-    for evaluation. Where the stems' outputs differ in shape, each takes a pass of its own. A batch that holds its
+    One pass saves time, and in training BatchNorm normalises it as one mixture of domains, whose statistics are then
+    every role's. Where the stems' outputs differ in shape, or each role is to be normalised by itself, each takes a
+    pass of its own, which counts for its role alone (see `normalisation.Normalisation`). In evaluation each role is
+    normalised by its own statistics, so that roles share a pass only where theirs are the same. A batch that holds its
     features already takes none.
 
     Args:
         parts: The parts.
         batches: Batch by the roles it serves.
         units: A group of `by_trunk`.
+
+    Raises:
+        ValueError: If each role is to be normalised by itself in a merged batch.
     """
-    stemmed: dict[tuple[str, str], Stemmed] = {}
     given = {(key, role): batches[key]["features"] for key, role in units if "features" in batches[key]}
     if given:
         return given
-    for key, role in units:
-        stem = parts.wires[role][0]
-        if (key, stem) not in stemmed:
-            stemmed[key, stem] = parts.of(role, "stem")(batches[key])
+    serves = {(key, role): (role, *parts.wires) if "role" in batches[key] else (role,) for key, role in units}
+    everyone = list(dict.fromkeys(role for roles in serves.values() for role in roles))
+    joined = parts.joins("stem", everyone) and parts.joins("trunk", everyone)
+    if not joined and any("role" in batches[key] for key, _ in units):
+        raise ValueError("normalisation='per_role': a merged batch holds both roles; allowed with it: auto, shared")
+    place = {(key, role): (key, parts.wires[role][0], "" if joined else role) for key, role in units}
+    carries: dict[tuple[str, str, str], list[str]] = {}
+    for unit in units:
+        carries.setdefault(place[unit], []).extend(serves[unit])
+    stemmed: dict[tuple[str, str, str], Stemmed] = {}
+    for one, roles in carries.items():
+        with parts.passing("stem", *roles):
+            stemmed[one] = parts.of(roles[0], "stem")(batches[one[0]])
     trunk, outputs = parts.of(units[0][1], "trunk"), list(stemmed.values())
-    if len({(one.values.shape[1:], one.size) for one in outputs}) == 1 and len(outputs) > 1:
-        whole = trunk(Stemmed(torch.cat([one.values for one in outputs]), outputs[0].size))
+    if joined and len(outputs) > 1 and len({(one.values.shape[1:], one.size) for one in outputs}) == 1:
+        with parts.passing("trunk", *everyone):
+            whole = trunk(Stemmed(torch.cat([one.values for one in outputs]), outputs[0].size))
         found = dict(zip(stemmed, whole.split([len(one.values) for one in outputs]), strict=True))
     else:
-        found = {key: trunk(one) for key, one in stemmed.items()}
-    return {(key, role): found[key, parts.wires[role][0]] for key, role in units}
+        found = {}
+        for one, roles in carries.items():
+            with parts.passing("trunk", *roles):
+                found[one] = trunk(stemmed[one])
+    return {unit: found[place[unit]] for unit in units}

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from tl_modules.heads import Head
+from tl_modules.normalisation import carried as own_statistics
 from tl_modules.parts import Parts
 from tl_modules.stages import PART_KINDS
 from tl_modules.tasks import Task
@@ -26,7 +30,9 @@ def carry(parts: Parts, tasks: Mapping[str, Task], stage: str, own_backbone: boo
 def plant(parts: Parts, checkpoint: Mapping[str, Any], of: str, into: str) -> Report:
     """Take the weights of a checkpoint's role for a role of these parts.
 
-    A head moves only if its label names are the same set; otherwise it stays new.
+    A head moves only if its label names are the same set; otherwise it stays new. The role brings its running
+    statistics; the other roles of a part start with them too, but where the part had these weights already: then they
+    are planted from the same checkpoint one by one, each with its own.
 
     Args:
         parts: The parts that receive.
@@ -48,6 +54,7 @@ def plant(parts: Parts, checkpoint: Mapping[str, Any], of: str, into: str) -> Re
     for kind, name in zip(PART_KINDS, carried["wiring"][of], strict=True):
         prefix = f"parts.{kind}.{name}."
         state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+        state |= own_statistics(checkpoint["state_dict"], of, f"{kind}.{name}", "parts.")
         part = parts.of(into, kind)
         if isinstance(part, Head):
             labels = carried["labels"][name]
@@ -56,9 +63,18 @@ def plant(parts: Parts, checkpoint: Mapping[str, Any], of: str, into: str) -> Re
                 report.unused += [f"head.{key}" for key in state]
                 continue
             part.labels = list(labels)
-        report.add(transplant(part, state), f"{kind}.")
+        known = _same_weights(part, state)
+        with parts.as_role(into):
+            report.add(transplant(part, state), f"{kind}.")
+        for role in () if known else parts.wires:
+            parts.start(role, into, kind)
     misfits = [name for name in report.reinitialised if not name.startswith("head.")]
     if misfits:
         shown = ", ".join(misfits[:5]) + (", ..." if len(misfits) > 5 else "")
         raise ValueError(f"checkpoint: it does not fit this backbone, which also needs {shown}")
     return report
+
+
+def _same_weights(part: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    weights = {key: weight.detach().cpu() for key, weight in part.named_parameters()}
+    return bool(weights) and all(key in state and torch.equal(state[key].cpu(), weights[key]) for key in weights)

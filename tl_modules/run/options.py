@@ -48,6 +48,7 @@ class Cell(Made):
     weight_decay: float = Field(ge=0)
     clip: float | None = Field(gt=0)
     schedule: Literal["one_cycle", "cosine", "constant"]
+    normalisation: Literal["auto", "shared", "per_role"] = "auto"
 
 
 class OwnCell(Cell):

@@ -208,6 +208,8 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
     if options["temperature"] != DataModule.model_fields["temperature"].default and mode != "temperature":
         given = plain(options["temperature"])
         yield f"datamodule.temperature={given}: has no effect with datamodule.mode={mode}; it needs mode=temperature"
+    if mode == "merged" and cfg["cell"].get("normalisation") == "per_role":
+        yield "cell.normalisation=per_role: has no meaning with datamodule.mode=merged, where a batch holds both roles"
     if mode not in ("aligned", "merged") or len(with_data(cfg)) == 1:
         return
     if mode == "aligned" and not _carry_both(cfg):
