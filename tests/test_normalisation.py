@@ -281,6 +281,11 @@ def test_each_stage_follows_the_rule_by_its_roles() -> None:
     apart = held(module, "target")
     module.enter("target")
     assert equal(held(module, "target"), apart)  # it has statistics already
+    batch, backbone = images("source"), by_hand(module, "source").eval()
+    module.eval()
+    with torch.no_grad():
+        wanted = backbone["trunk"](backbone["stem"](batch)).pooled  # type: ignore[index]
+        assert torch.equal(module.features(batch, "source").pooled, wanted)
 
 
 def test_checkpoints_reload_and_older_ones_start_as_the_layers(tmp_path: Path) -> None:
@@ -363,17 +368,38 @@ class NormedHead(DomainAdaptation):
         return head
 
 
+class MergedNormedHead(DatasetMerging):
+    """The same where one batch holds both."""
+
+    new_head = NormedHead.new_head
+
+
 def test_stems_and_heads_that_roles_pass_one_by_one_have_statistics_by_role() -> None:
     module = NormedHead(TASK, {**TASK, "domain": "y"}, backbone=Backbone(Normal(), Pool()))
     assert module.parts.wires["source"] == module.parts.wires["target"]
     module.enter("joint")
+    pooled: list[Tensor] = []
+    norm: Any = module.parts.head["shared"].linear[0]  # type: ignore[union-attr,index]
+    norm.register_forward_hook(lambda _, args, __: pooled.append(args[0].detach()))
     train(module, [{role: images(role) for role in ROLES}])
     source, target = (held(module, role) for role in ROLES)
     differ = {key for key, value in source.items() if value.is_floating_point() and not torch.equal(value, target[key])}
     assert {key.split(".")[0] for key in differ} == {"stem", "head"}  # the trunk's pass was one
-    norm = nn.BatchNorm2d(3)
-    norm(images("source")["image"])
-    assert torch.equal(source["stem.norm.running_mean"], norm.running_mean)  # type: ignore[arg-type]
+    alone = nn.BatchNorm2d(3)
+    alone(images("source")["image"])
+    assert torch.equal(source["stem.norm.running_mean"], alone.running_mean)  # type: ignore[arg-type]
+    assert len(pooled) == 2
+    for values, found in zip(pooled, (source, target), strict=True):
+        assert torch.allclose(found["head.linear.0.running_mean"], 0.1 * values.mean(0), atol=1e-6)
+
+
+def test_a_head_that_a_merged_batch_goes_through_has_one_set() -> None:
+    module = MergedNormedHead(TASK, TASK)
+    module.enter("joint")
+    batch = {**images("target"), "role": torch.arange(8) % 2}
+    train(module, [{"source+target": batch}])
+    assert equal(held(module, "source"), held(module, "target"))
+    assert int(held(module, "source")["head.linear.0.num_batches_tracked"]) == 1
 
 
 def test_converted_layers_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,8 @@ RESUMED = [
     ("multitask", "joint", ("trainer.accumulate=2",)),
     ("multitask", "joint", ("datamodule.mode=proportional", "datamodule.num_workers=1")),
     ("multitask", "joint", ("datamodule.mode=aligned",)),
+    ("weight_sharing", "joint", ("datamodule.mode=temperature", "datamodule.temperature=1000")),
+    ("domain_adaptation", "target", ("cell.normalisation=per_role",)),
     ("task_adaptation", "target", ("target.augment=null",)),  # its frozen features are computed once
     ("multitask", "joint", PAGES),
 ]
