@@ -17,6 +17,7 @@ from tl_modules.backbones.base import Stemmed, Trunk
 from tl_modules.features import Features
 from tl_modules.heads import build_head
 from tl_modules.normalisation import STATISTICS, layers_of
+from tl_modules.run.caching import CachedFeatures
 from tl_modules.weights import load_weights
 
 TASK = {"name": "t", "kind": "classification", "labels": ["a", "b"], "domain": "x"}
@@ -203,6 +204,24 @@ def test_a_role_is_evaluated_with_its_own_statistics() -> None:
             assert torch.equal(plain(batch["image"]), module(batch["image"], role).softmax(1))
             other = module(batch["image"], ROLES[role == "source"])
             assert not torch.allclose(other, module(batch["image"], role))
+
+
+def test_features_that_are_kept_are_the_roles_own() -> None:
+    data = pair_for("multitask")
+    data.setup()
+    tasks = {role: task.to_dict() for role, task in data.tasks.items()}
+    module = MultiTask(**tasks)
+    train(module, [{role: data.split(role, "train").batch(list(range(8)))} for role in ROLES])
+    module.eval()
+    for role in ROLES:
+        trainer = trainer_for(1)
+        trainer.strategy.connect(module)
+        kept = CachedFeatures(1).compute(trainer, module, data, role, "val")
+        backbone = by_hand(module, role)
+        with torch.no_grad():
+            batch = data.split(role, "val").batch(list(range(12)))
+            wanted = backbone["trunk"](backbone["stem"](batch)).pooled  # type: ignore[index]
+        assert kept is not None and torch.equal(kept.pooled, wanted)
 
 
 @pytest.mark.parametrize("together", [False, True])

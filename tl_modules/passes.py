@@ -1,4 +1,4 @@
-"""Which batches go through which parts in one step: what shares a trunk goes through it at once."""
+"""Which batches go through which parts in one step: at once where they may be normalised as one."""
 
 from __future__ import annotations
 
