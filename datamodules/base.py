@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.collate import collate, is_list
 from tl_modules.tasks import Task
@@ -85,6 +85,31 @@ class InMemory(Dataset[dict[str, Any]]):
             if len(rows) < len(indices) and not (is_list(key) and key.endswith("_labels")):
                 batch[f"{key}_rows"] = torch.tensor(rows)
         return batch
+
+
+class Some(Subset[Any]):
+    """Some of a dataset's samples."""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a sample is the same whenever it is read."""
+        return bool(getattr(self.dataset, "fixed", False))
+
+
+def taken(dataset: Any, rows: Sequence[int]) -> Any:
+    """Return some of a dataset's samples as a dataset."""
+    if not isinstance(dataset, InMemory):
+        return Some(dataset, list(rows))
+
+    def picked(values: Any) -> Any:
+        if isinstance(values, Tensor):
+            return values[torch.tensor(rows, dtype=torch.long)]
+        if isinstance(values, Rows):
+            return Rows(lambda index: values[rows[index]], len(rows))
+        return [values[row] for row in rows]
+
+    fields = {key: picked(values) for key, values in dataset.fields.items()}
+    return InMemory(fields, {key: [bool(have[row]) for row in rows] for key, have in dataset.present.items()})
 
 
 class DatasetModule(LightningDataModule):

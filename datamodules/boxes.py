@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.base import InMemory
-from datamodules.images import IN_MEMORY, fitted
+from datamodules.fitting import fitted
+from datamodules.images import IN_MEMORY
 from datamodules.published import Part, PublishedData, check_share
 from tl_modules.tasks import Task
 
@@ -126,7 +127,7 @@ class BoxedPictures(PublishedData):
         for split, items in self.parts.items():
             content = [one for _, one in items]
             strata = [self.task.labels.index(one.names[0]) if one.names else -1 for one in content]
-            made[split] = Part([name for name, _ in items], strata, content)
+            made[split] = Part([name for name, _ in items], strata, content, [one.path for one in content])
         return made
 
     def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:

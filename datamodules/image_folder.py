@@ -69,6 +69,7 @@ class ImageFolder(ImageClasses):
                 [path.relative_to(self.root).as_posix() for path, _ in files],
                 [label for _, label in files],
                 [path for path, _ in files],
+                [path for path, _ in files],
             )
             for split, files in self.listing.files.items()
         }

@@ -6,89 +6,22 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.base import InMemory
+from datamodules.fitting import MODES, Picture, read_picture
 from datamodules.published import Part, PublishedData
 from tl_modules.tasks import Task
 
 SMALLEST = 8
-MODES = {1: "L", 3: "RGB"}
 IN_MEMORY = 1024**3
-Picture = Path | Any
-
-
-class Fitted(NamedTuple):
-    """A picture brought to a size: pixel (x, y) of its file is at `scale * (x, y) + offset`.
-
-    Args:
-        image: uint8 `(C, H, W)`.
-        scale: Pixels a pixel of the file.
-        offset: Where the file's left upper corner lies, (x, y) in pixels.
-        size: Height and width of the file's picture in pixels.
-    """
-
-    image: Tensor
-    scale: float
-    offset: tuple[int, int]
-    size: tuple[int, int]
-
-
-def fitted(picture: Picture, channels: int, size: tuple[int, int] | None, whole: bool = False) -> Fitted:
-    """Read a picture and bring it to a size.
-
-    Args:
-        picture: A file, a PIL image, an array `(H, W[, C])` or `(C, H, W)`, or a tensor.
-        channels: 1 for grey, 3 for colour.
-        size: Height and width in pixels; None to leave the picture as it is.
-        whole: Whether all of it is to be seen, with a black border; else the middle is cut out so as to fill the size.
-
-    Raises:
-        ValueError: If the file cannot be read as a picture.
-    """
-    try:
-        image = Image.open(picture) if isinstance(picture, str | os.PathLike) else picture
-        if not isinstance(image, Image.Image):
-            array = np.asarray(image)
-            if array.ndim == 3 and array.shape[0] in MODES and array.shape[2] not in MODES:
-                array = array.transpose(1, 2, 0)
-            image = Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
-        full = image.size
-        if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
-            image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-        elif image.mode == "F":
-            raise ValueError("its pixels are floats, whose range is not known")
-        if size is not None and not whole:
-            image.draft(MODES[channels], size[::-1])  # JPEG decodes at a fraction of its size, where that is enough
-        image = image.convert(MODES[channels])
-        scale, offset = 1.0, (0, 0)
-        if size is not None and image.size != size[::-1]:
-            scales = [side / own for side, own in zip(size[::-1], full, strict=True)]
-            scale = min(scales) if whole else max(scales)
-            width, height = (max(1, round(side * scale)) for side in full)
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-            offset = (-((width - size[1]) // 2), -((height - size[0]) // 2))
-            image = image.crop((-offset[0], -offset[1], size[1] - offset[0], size[0] - offset[1]))
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{picture}: cannot be read as a picture") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{picture}: cannot be read as a picture ({' '.join(str(error).split())})") from error
-    array = np.array(image)
-    pixels = torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1).contiguous()
-    return Fitted(pixels, scale, offset, full[::-1])
-
-
-def read_picture(picture: Picture, channels: int, size: int | None) -> Tensor:
-    """Return a picture as uint8 `(C, S, S)`, its middle square; as it is where `size` is None; see `fitted`."""
-    return fitted(picture, channels, None if size is None else (size, size)).image
 
 
 def resized(images: Tensor, channels: int, size: int | None) -> Tensor:
@@ -195,6 +128,10 @@ class ImageClasses(PublishedData):
         if len(rows) * self.channels * size**2 > IN_MEMORY:
             return LazyPictures(ids, labels, read)
         return InMemory({"id": ids, "image": stacked(read, len(rows)), "label": labels})
+
+    def originals_of(self, part: Part) -> Any:
+        """Return the pictures by row."""
+        return part.content
 
     def _name_task(self) -> None:
         if self.labels is not None and self.channels is not None:

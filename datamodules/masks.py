@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 
 from datamodules.base import InMemory
 from datamodules.boxes import LazySamples
-from datamodules.images import IN_MEMORY, Fitted, fitted
+from datamodules.fitting import Fitted, fitted
+from datamodules.images import IN_MEMORY
 from datamodules.published import Part, PublishedData
 
 IGNORE = 255
@@ -42,10 +43,12 @@ class MaskedPictures(PublishedData):
 
     def published(self) -> dict[str, Part]:
         """Return ids (paths below the root), pictures and what their labels are made from, by split."""
-        return {
-            split: Part([path.relative_to(self.root).as_posix() for path, _ in pairs], [0] * len(pairs), pairs)
-            for split, pairs in self.parts.items()
-        }
+        made = {}
+        for split, pairs in self.parts.items():
+            files = [path for path, _ in pairs]
+            ids = [path.relative_to(self.root).as_posix() for path in files]
+            made[split] = Part(ids, [0] * len(pairs), pairs, files)
+        return made
 
     def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:
         """Return the samples of some rows.

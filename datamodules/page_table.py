@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 
 from datamodules.base import InMemory, Rows
 from datamodules.documents import check_documents, hidden
-from datamodules.images import IN_MEMORY, fitted
+from datamodules.fitting import fitted
+from datamodules.images import IN_MEMORY
 from datamodules.published import Part, PublishedData, check_share
 from datamodules.tables import named_labels, read_columns
 from tl_modules.tasks import Task
@@ -124,7 +125,8 @@ class PageTable(PublishedData):
 
     def published(self) -> dict[str, Part]:
         """Return all pages as one split."""
-        return {"train": Part(self.pages, self.indices, list(range(len(self.pages))))}
+        pictures = [path if path.is_file() else None for path in self.files.get("image", [])]
+        return {"train": Part(self.pages, self.indices, list(range(len(self.pages))), pictures or None)}
 
     def dataset_of(self, part: Part, rows: Sequence[int]) -> InMemory:
         """Return the samples of some rows.

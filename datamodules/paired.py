@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
@@ -16,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.aligned import same_samples
 from datamodules.collate import as_sample, collate
 from datamodules.merging import MergedDataset, union_labels
+from datamodules.overlap import RULES, without_overlap
+from datamodules.published import PublishedData
 from datamodules.sampling import Address, StepSampler
-from tl_modules.seeding import seed_of
+from tl_modules.seeding import seed_all, seed_of, undisturbed
 from tl_modules.stages import Stage
 from tl_modules.tasks import ROLES, Task
 
@@ -40,16 +40,11 @@ def fetch(dataset: Any, indices: Sequence[int], task: Task, seeds: Sequence[int]
         return batch
     if seeds is None:
         return collate([as_sample(dataset[i], task, str(i)) for i in indices])
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     samples = []
-    for index, seed in zip(indices, seeds, strict=True):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        samples.append(as_sample(dataset[index], task, str(index)))
-    torch.set_rng_state(states[0])
-    np.random.set_state(states[1])
-    random.setstate(states[2])
+    with undisturbed():
+        for index, seed in zip(indices, seeds, strict=True):
+            seed_all(seed)
+            samples.append(as_sample(dataset[index], task, str(index)))
     return collate(samples)
 
 
@@ -123,7 +118,8 @@ def _as_is(batch: Any) -> Any:
 class PairedData(LightningDataModule):
     """Supply a stage's roles; by itself this class is for one dataset or for two one after the other.
 
-    Loaders for validation and test are dicts by role, read whole by every process.
+    Loaders for validation and test are dicts by role, read whole by every process. Where both roles read the same files
+    and a split was not published, the source's is cut as the target's, so that a sample is in one split for both.
 
     Args:
         target: A LightningDataModule with `train_dataset`, `val_dataset` and `test_dataset` after `setup`, and with
@@ -135,10 +131,15 @@ class PairedData(LightningDataModule):
         accumulate: Batches an optimiser step; an epoch is a whole number of these.
         target_task: The target's task where the DataModule does not say.
         source_task: The source's.
+        overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
+            sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
+            of the source out; or `allow`.
 
     Raises:
-        ValueError: If a task is missing.
+        ValueError: If a task is missing, or the rule for overlaps is unknown.
     """
+
+    together = False  # whether both roles learn, and are tested, to the end
 
     def __init__(
         self,
@@ -150,6 +151,7 @@ class PairedData(LightningDataModule):
         accumulate: int = 1,
         target_task: Task | dict[str, Any] | None = None,
         source_task: Task | dict[str, Any] | None = None,
+        overlap: str = "refuse",
     ) -> None:
         super().__init__()
         self.data = {"target": target} if source is None else {"source": source, "target": target}
@@ -159,6 +161,10 @@ class PairedData(LightningDataModule):
             if self.given[role] is None and not hasattr(data, "task"):
                 raise ValueError(f"{role}_task=None: {type(data).__name__} has no task of its own, so it must be given")
         self._find_tasks()
+        if overlap not in RULES:
+            raise ValueError(f"overlap={overlap!r} is unknown; allowed: {', '.join(RULES)}")
+        self.overlap = overlap
+        self.overlaps: dict[str, Any] | None = None  # after setup, the rule and how many samples it was about
         self.batch_size, self.num_workers, self.seed, self.accumulate = batch_size, num_workers, seed, accumulate
         self.stage: Stage | None = None
         self.kept: dict[tuple[str, str], Any] = {}  # by role and split, what is read instead in the current stage
@@ -170,14 +176,26 @@ class PairedData(LightningDataModule):
                 data.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        """Make or read the datasets."""
-        for role, data in self.data.items():
+        """Make or read the datasets; the target's first, since the source's splits follow them."""
+        for role, data in reversed(self.data.items()):
             with naming(role):
+                if role == "source" and isinstance(data, PublishedData):
+                    target = self.data["target"]
+                    if isinstance(target, PublishedData):
+                        data.follow(target)
                 data.setup(stage)  # type: ignore[arg-type]
             for name in ("train_dataset", "val_dataset", "test_dataset"):
                 if not hasattr(data, name):
                     raise ValueError(f"{role}: {type(data).__name__} has no {name} after setup()")
         self._find_tasks()
+        if self.overlaps is None:
+            self.overlaps = without_overlap(self.data, self.tasks, self._tested(), self.overlap)
+
+    def _tested(self) -> list[str]:
+        """Return the roles that are tested: the source where it learns to the end, or its head is the target's."""
+        tasks = self.tasks
+        kept = len(tasks) == 2 and tasks["target"].same_labels(tasks["source"])
+        return [role for role in self.data if role == "target" or self.together or kept]
 
     def _find_tasks(self) -> None:
         """Fill `tasks`; a dataset whose labels only its files tell has one after `setup`."""
@@ -284,10 +302,15 @@ class CombinedData(PairedData):
         accumulate: Batches an optimiser step; an epoch is a whole number of these.
         target_task: The target's task where the DataModule does not say.
         source_task: The source's.
+        overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
+            sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
+            of the source out; or `allow`.
 
     Raises:
         ValueError: If the mode is unknown, or `aligned` lacks its dataset.
     """
+
+    together = True
 
     def __init__(
         self,
@@ -302,8 +325,9 @@ class CombinedData(PairedData):
         accumulate: int = 1,
         target_task: Task | dict[str, Any] | None = None,
         source_task: Task | dict[str, Any] | None = None,
+        overlap: str = "refuse",
     ) -> None:
-        super().__init__(target, source, batch_size, num_workers, seed, accumulate, target_task, source_task)
+        super().__init__(target, source, batch_size, num_workers, seed, accumulate, target_task, source_task, overlap)
         if mode not in MIXING:
             raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(MIXING)}")
         if mode == "aligned" and aligned_dataset is None:
@@ -338,6 +362,8 @@ class MergedData(PairedData):
     Raises:
         ValueError: If the two tasks are of different kinds.
     """
+
+    together = True
 
     def training(self) -> tuple[dict[str, Any], dict[str, Task], str]:
         """Return the merged dataset under the key of both roles."""

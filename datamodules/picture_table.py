@@ -75,4 +75,4 @@ class PictureTable(ImageClasses):
 
     def published(self) -> dict[str, Part]:
         """Return all rows as one split."""
-        return {"train": Part(self.paths, self.indices, self.files)}
+        return {"train": Part(self.paths, self.indices, self.files, self.files)}

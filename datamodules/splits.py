@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from tl_modules.seeding import generator
 
+SPLITS = ("train", "val", "test")
 VAL_SHARE, VAL_MOST = 0.2, 1000
 TEST_SHARE = 0.2
+UNUSED = "unused"
 
 
 def stratified(labels: Sequence[int] | Tensor, count: int, *address: object) -> tuple[list[int], list[int]]:
@@ -91,4 +93,71 @@ def cut(
         raise ValueError(f"train_size={train_size}: must be at most {len(pool)}, the training samples beside val")
     chosen = take(pool, train_size, seed, "splits", "train")[0] if train_size else pool
     made["train"] = [("train", i) for i in chosen]
+    return made
+
+
+def cut_as(
+    labels: Mapping[str, list[int]],
+    others: Sequence[str | None],
+    train_size: int | None,
+    val_size: int | None,
+    seed: int,
+) -> dict[str, list[tuple[str, int]]]:
+    """Make splits as `cut` does, but where another role has a sample too, it is in the same split for both.
+
+    What the other role has in its test set is in the test set here, what it has in validation is in validation or
+    left out, and what it trains on is trained on, before all else where `train_size` leaves a choice. Samples that it
+    has not, and outside of test those that it has but does not use, are cut as `cut` does.
+
+    Args:
+        labels: Class index a sample by published split; `train` at least.
+        others: For each sample of the published `train`, the other role's split, `unused` where it has the sample but
+            none of its splits does, and None where it has not.
+        train_size: Training samples; None for all.
+        val_size: Validation samples; None for `cut`'s rule.
+        seed: Root of the choice.
+
+    Returns:
+        By split, published split and position of each sample.
+
+    Raises:
+        ValueError: If there are too few samples.
+    """
+    theirs = {split: [i for i, other in enumerate(others) if other == split] for split in SPLITS}
+    new = [i for i, other in enumerate(others) if other is None]
+    free = [i for i, other in enumerate(others) if other in (None, UNUSED)]
+    made: dict[str, list[tuple[str, int]]] = {}
+
+    def take(first: list[int], then: list[int], count: int, *address: object) -> list[int]:
+        """Choose from some positions, and from others when those do not suffice."""
+        chosen: list[int] = []
+        for positions in (first, then):
+            wanted = min(count - len(chosen), len(positions))
+            chosen += [positions[i] for i in stratified([labels["train"][i] for i in positions], wanted, *address)[0]]
+        return sorted(chosen)
+
+    if "test" in labels:
+        made["test"] = [("test", i) for i in range(len(labels["test"]))]
+        left = set(range(len(others)))
+    else:
+        test = sorted([*theirs["test"], *take([], new, round(TEST_SHARE * len(new)), "splits", "test")])
+        made["test"] = [("train", i) for i in test]
+        left = set(range(len(others))) - set(test)
+    if "val" in labels:
+        made |= {"val": cut({**labels, "test": []}, None, val_size, seed)["val"]}
+    else:
+        first, then = ([i for i in some if i in left] for some in (theirs["val"], free))
+        usual = min(max(1, round(VAL_SHARE * len(left))), VAL_MOST, train_size or VAL_MOST, len(first) + len(then))
+        if (not first and not then) or (val_size or 0) > len(first) + len(then):
+            most = f"at most {len(first) + len(then)}, the samples that the other role does not train on or test"
+            raise ValueError(f"val_size={val_size or 'null'}: must be {most}")
+        val = take(first, then, val_size or usual, seed, "splits", "val")
+        made["val"] = [("train", i) for i in val]
+        left -= {*first, *val}
+    if (train_size and train_size > len(left)) or not left:
+        most = f"at most {len(left)}, the training samples that are in no other split of either role"
+        raise ValueError(f"train_size={train_size or 'null'}: must be {most}")
+    first = [i for i in theirs["train"] if i in left]
+    then = sorted(left - set(first))
+    made["train"] = [("train", i) for i in take(first, then, train_size or len(left), seed, "splits", "train")]
     return made

@@ -12,7 +12,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from datamodules.images import ImageClasses, Picture
+from datamodules.fitting import Picture
+from datamodules.images import ImageClasses
 from datamodules.published import Part
 
 OF_LABELS = ("targets", "labels", "_labels", "y")
@@ -73,6 +74,11 @@ class TorchvisionSet(ImageClasses):
         self.made: Any = found
         self.root, self.download = Path(root or "data"), download
         self.published_as = dict(published or self._usual())
+
+    @property
+    def origin(self) -> str:
+        """The set's files and its options: sets of one root are not the same samples."""
+        return f"{self.root.resolve()}/{self.made.__name__}:{sorted(self.published_as.items())}"
 
     def _usual(self) -> dict[str, dict[str, Any]]:
         takes = inspect.signature(self.made.__init__).parameters

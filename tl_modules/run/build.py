@@ -44,6 +44,7 @@ def build_data(config: Config) -> PairedData:
         "num_workers": options["num_workers"],
         "seed": config["seed"],
         "accumulate": trainer["accumulate"],
+        "overlap": options["overlap"],
     }
     mode = options["mode"] if len(roles) == 2 else None
     if mode == "merged":

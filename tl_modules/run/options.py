@@ -393,6 +393,7 @@ class DataModule(Group):
     batch_size: int = Field(ge=1)
     num_workers: int = Field(ge=0)
     cache: bool
+    overlap: Literal["refuse", "drop", "allow"]
 
 
 class TrainerOptions(Group):

@@ -284,6 +284,7 @@ class Run:
             "precision": self.precision,
             "source": None if name == "scratch" else self.describe("source"),
             "target": self.describe("target"),
+            "overlap": self.data.overlaps,
             "backbone": config["backbone"]["name"],
             "weights": config["backbone"].get("weights"),
             "source_checkpoint": config["source_checkpoint"],
