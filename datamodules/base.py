@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.collate import collate, is_list
+from datamodules.splits import LEAST, divided
 from tl_modules.tasks import Task
 
 Batch = dict[str, Any]
@@ -112,6 +113,17 @@ def taken(dataset: Any, rows: Sequence[int]) -> Any:
     return InMemory(fields, {key: [bool(have[row]) for row in rows] for key, have in dataset.present.items()})
 
 
+def count_labelled(dataset: Any, key: str) -> int:
+    """Return how many of a dataset's samples have a target; all, where only reading them could tell.
+
+    Args:
+        dataset: The dataset.
+        key: The target's field.
+    """
+    have = dataset.present.get(key) if isinstance(dataset, InMemory) else None
+    return len(dataset) if have is None else sum(map(bool, have))
+
+
 class DatasetModule(LightningDataModule):
     """One dataset: its task, its domain, and disjoint splits that are the same for the same seed.
 
@@ -125,9 +137,11 @@ class DatasetModule(LightningDataModule):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
-        ValueError: If a size is below 1.
+        ValueError: If a size is below 1, or both sizes and `labelled` are given.
     """
 
     train_dataset: Dataset[Any]
@@ -142,13 +156,21 @@ class DatasetModule(LightningDataModule):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         super().__init__()
         for name, size in (("train_size", train_size), ("val_size", val_size)):
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size} must be at least 1")
+            if size is not None and labelled is not None:
+                raise ValueError(f"labelled={labelled}: excludes {name}={size}; give one of the two")
+        if labelled is not None and labelled < LEAST:
+            raise ValueError(f"labelled={labelled}: must be at least {LEAST}, one to train on and one to choose by")
         self.task, self.domain = task, "" if task is None else task.domain
-        self.train_size, self.val_size, self.seed = train_size, val_size, seed
+        self.train_size, self.val_size, self.seed, self.labelled = train_size, val_size, seed, labelled
+        if labelled is not None:
+            classes = len(task.labels) if task is not None and task.kind == "classification" else 0
+            self.train_size, self.val_size = divided(labelled, classes)
         self.batch_size, self.num_workers = batch_size, num_workers
 
     def _loader(self, dataset: Dataset[Any], shuffle: bool = False) -> DataLoader[Any]:

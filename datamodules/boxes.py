@@ -66,7 +66,7 @@ class BoxedPictures(PublishedData):
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name.
         domain: The domain.
-        sizes: `train_size`, `val_size`, `seed`, `batch_size` and `num_workers` of `DatasetModule`.
+        sizes: `train_size`, `val_size`, `seed`, `batch_size`, `num_workers` and `labelled` of `DatasetModule`.
 
     Raises:
         ValueError: If a picture is in two splits, too many boxes cannot be used, or labels are unknown.
@@ -82,7 +82,7 @@ class BoxedPictures(PublishedData):
         unusable: float,
         task: str,
         domain: str,
-        sizes: tuple[int | None, int | None, int, int, int],
+        sizes: tuple[int | None, int | None, int, int, int, int | None],
     ) -> None:
         self.root, self.image_size = Path(root), image_size
         seen: dict[str, str] = {}

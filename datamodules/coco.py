@@ -32,6 +32,8 @@ class CocoBoxes(BoxedPictures):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If a file is missing or not of that form, or a picture is missing.
@@ -55,10 +57,11 @@ class CocoBoxes(BoxedPictures):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         read = read_splits(Path(root), annotations, pictures, _box)
         parts = {split: [_annotated(Path(root), *item) for item in items] for split, items in read.items()}
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
         self.duplicates = duplicates
 

@@ -40,6 +40,8 @@ class CocoMasks(MaskedPictures):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If a file is missing or not of that form, a picture is missing, or labels are unknown.
@@ -63,6 +65,7 @@ class CocoMasks(MaskedPictures):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         self.root, self.image_size = Path(root), image_size
         wrong: list[str] = []
@@ -88,7 +91,7 @@ class CocoMasks(MaskedPictures):
         self.names = [BACKGROUND, *(labels or found)]
         self.parts = dict(read)
         made = Task(task, "segmentation", tuple(self.names), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
         self.duplicates = duplicates
 
     def values(self, source: list[tuple[str, Any]], size: tuple[int, int]) -> np.ndarray[Any, Any]:

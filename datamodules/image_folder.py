@@ -31,6 +31,8 @@ class ImageFolder(ImageClasses):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the folder is missing, empty or not laid out so; see `folders.list_classes`.
@@ -51,11 +53,12 @@ class ImageFolder(ImageClasses):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         self.listing = list_classes(root, splits)
         self.root = Path(root)
         labels = self.listing.labels
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(task, labels, domain, image_size, channels, *sizes)
         self.duplicates = duplicates
 

@@ -83,6 +83,8 @@ class ImageClasses(PublishedData):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -100,12 +102,13 @@ class ImageClasses(PublishedData):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         if image_size is not None and image_size < SMALLEST:
             raise ValueError(f"image_size={image_size} must be at least {SMALLEST}")
         if channels not in (None, *MODES):
             raise ValueError(f"channels={channels} must be 1 or 3")
-        super().__init__(None, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(None, train_size, val_size, seed, batch_size, num_workers, labelled)
         self.task_name, self.domain, self.labels = name, domain, None if labels is None else list(labels)
         self.image_size, self.channels = image_size, channels
         self._name_task()

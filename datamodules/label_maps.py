@@ -40,6 +40,8 @@ class LabelMaps(MaskedPictures):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If a folder or a map is missing, or a name of `boxes` is none of `labels`.
@@ -65,6 +67,7 @@ class LabelMaps(MaskedPictures):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         unknown = [name for name in boxes or () if name not in labels]
         if unknown:
@@ -74,7 +77,7 @@ class LabelMaps(MaskedPictures):
         self.parts = self._pairs(pictures, maps)
         kind = "segmentation" if boxes is None else "detection"
         made = Task(task, kind, tuple(labels if boxes is None else boxes), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
         self.duplicates = duplicates
 
     def _pairs(self, pictures: str, maps: str) -> dict[str, list[tuple[Path, Any]]]:

@@ -32,6 +32,8 @@ class NpzImages(ImageClasses):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the file is missing.
@@ -52,10 +54,11 @@ class NpzImages(ImageClasses):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         if not Path(root).is_file():
             raise ValueError(f"root={root}: must be an .npz file that exists")
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(task, labels, domain, image_size, channels, *sizes)
         self.duplicates = duplicates
         self.root = Path(root)

@@ -53,6 +53,8 @@ class PageTable(PublishedData):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the table or a column is missing, a page has neither picture nor text, or a file cannot be read.
@@ -82,6 +84,7 @@ class PageTable(PublishedData):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         self.inputs, self.missing = list(inputs), dict(missing or {})
         check_documents(self.inputs, self.missing)
@@ -103,7 +106,7 @@ class PageTable(PublishedData):
                 raise ValueError(f"root={root}: row {place} names the page {name}, but there is no {wanted}")
         self.texts = self._texts(unusable)
         made = Task(task, "classification", tuple(names), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
         self.duplicates = duplicates
 
     def _texts(self, most: float) -> list[str]:

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.aligned import same_samples
+from datamodules.base import count_labelled
 from datamodules.collate import as_sample, collate
 from datamodules.merging import MergedDataset, union_labels
 from datamodules.overlap import RULES, without_overlap
@@ -222,6 +223,10 @@ class PairedData(LightningDataModule):
     def split(self, role: str, name: str) -> Any:
         """Return a role's `train`, `val` or `test` dataset."""
         return getattr(self.data[role], f"{name}_dataset")
+
+    def labelled(self, role: str) -> dict[str, int]:
+        """Return how many labelled samples of a role are known: those of training and of validation."""
+        return {split: count_labelled(self.split(role, split), self.tasks[role].key) for split in ("train", "val")}
 
     def training(self) -> tuple[dict[str, Any], dict[str, Task], str]:
         """Return the training datasets and their tasks by key, and how steps are mixed."""

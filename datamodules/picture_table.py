@@ -33,6 +33,8 @@ class PictureTable(ImageClasses):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the table is missing or is no such table, or a picture is missing or named twice.
@@ -58,6 +60,7 @@ class PictureTable(ImageClasses):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         path = Path(root)
         columns = read_columns(path, (picture, label), separator, header, True, encoding)
@@ -69,7 +72,7 @@ class PictureTable(ImageClasses):
                 raise ValueError(f"root={root}: row {place} names {row[0]}, which is no file in {path.parent}")
             if seen.setdefault(row[0], place) != place:
                 raise ValueError(f"root={root}: rows {seen[row[0]]} and {place} both name {row[0]}")
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(task, names, domain, image_size, channels, *sizes)
         self.duplicates = duplicates
 

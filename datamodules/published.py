@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from datamodules.base import DatasetModule, InMemory, Rows, taken
 from datamodules.contents import Held, same
-from datamodules.splits import UNUSED, cut, cut_as
+from datamodules.splits import UNUSED, cut, cut_as, divided, test_size
 
 log = logging.getLogger(__name__)
 
@@ -112,10 +112,18 @@ class PublishedData(DatasetModule):
 
     def _cut(self, parts: Mapping[str, Part], places: Mapping[str, list[str]]) -> dict[str, list[tuple[str, int]]]:
         strata = {name: part.strata for name, part in parts.items()}
+        if self.labelled is not None:
+            whole = tuple(len(strata[split]) for split in ("train", "val") if split in strata)
+            most = sum(whole) if "test" in strata else sum(whole) - test_size(whole[0])
+            if self.labelled > most:
+                raise ValueError(f"labelled={self.labelled}: must be at most {most}, the samples outside of test")
+            published = (whole[0] - sum(whole) + most, whole[1]) if "val" in strata else None
+            self.train_size, self.val_size = divided(self.labelled, len({*strata["train"]}), published)
+        each = self.labelled is not None
         others = [(self.beside or {}).get(place) for place in places["train"]]
         if any(others):
-            return cut_as(strata, others, self.train_size, self.val_size, self.seed)
-        return cut(strata, self.train_size, self.val_size, self.seed)
+            return cut_as(strata, others, self.train_size, self.val_size, self.seed, each)
+        return cut(strata, self.train_size, self.val_size, self.seed, each)
 
     def follow(self, other: PublishedData) -> None:
         """Cut the splits so that a sample which another role has too is in the same split for both.

@@ -13,15 +13,46 @@ SPLITS = ("train", "val", "test")
 VAL_SHARE, VAL_MOST = 0.2, 1000
 TEST_SHARE = 0.2
 UNUSED = "unused"
+LEAST = 2
 
 
-def stratified(labels: Sequence[int] | Tensor, count: int, *address: object) -> tuple[list[int], list[int]]:
+def divided(labelled: int, classes: int, published: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Divide a budget of labelled samples into training and validation, as VTAB-1k has its 800 and 200.
+
+    A fifth is for validation, and one per class where that is more and leaves training as many; of published sets no
+    more than there is. Of what is read from files each split has one sample of each class where it can, and the classes
+    in proportion; what is generated has them as they come.
+
+    Args:
+        labelled: The budget.
+        classes: Number of classes; 0 where there are none.
+        published: Samples of the published training and validation set; None where validation is cut off training.
+
+    Returns:
+        Samples for training and for validation, whose sum is the budget.
+    """
+    val = max(1, round(VAL_SHARE * labelled))
+    val = classes if val < classes <= labelled // 2 else val
+    if published is not None:
+        val = max(min(val, published[1]), labelled - published[0])
+    return labelled - val, val
+
+
+def test_size(count: int) -> int:
+    """Return the test samples that are cut off so many where none were published."""
+    return max(1, round(TEST_SHARE * count))
+
+
+def stratified(
+    labels: Sequence[int] | Tensor, count: int, *address: object, each: bool = False
+) -> tuple[list[int], list[int]]:
     """Choose samples at random, as many of each class as its share of the whole (largest remainders).
 
     Args:
         labels: A class index a sample.
         count: How many to choose.
         address: Of the randomness, for `seeding.generator`.
+        each: Whether each class has one at least, where there are enough.
 
     Returns:
         Positions of the chosen and of the other samples, each in rising order.
@@ -36,6 +67,10 @@ def stratified(labels: Sequence[int] | Tensor, count: int, *address: object) -> 
     classes, sizes = labels.unique(return_counts=True)
     exact = sizes * (count / max(1, len(labels)))
     shares = exact.floor().long()
+    if each and count >= len(classes):
+        shares = shares.clamp(min=1)
+        while int(shares.sum()) > count:  # of those that have more than their share
+            shares[(shares - exact).masked_fill(shares == 1, -torch.inf).argmax()] -= 1
     behind = (exact - shares).argsort(descending=True, stable=True)[: count - int(shares.sum())]
     shares[behind] += 1
     chosen = torch.zeros(len(labels), dtype=torch.bool)
@@ -45,7 +80,7 @@ def stratified(labels: Sequence[int] | Tensor, count: int, *address: object) -> 
 
 
 def cut(
-    labels: dict[str, list[int]], train_size: int | None, val_size: int | None, seed: int
+    labels: dict[str, list[int]], train_size: int | None, val_size: int | None, seed: int, each: bool = False
 ) -> dict[str, list[tuple[str, int]]]:
     """Make train, val and test out of the splits that were published.
 
@@ -57,6 +92,7 @@ def cut(
         train_size: Training samples; None for all.
         val_size: Validation samples; None for a fifth of what val is cut off, at most 1,000 and at most `train_size`.
         seed: Root of the choice.
+        each: Whether training and validation have one sample of each class at least, where there are enough.
 
     Returns:
         By split, published split and position of each sample.
@@ -67,20 +103,20 @@ def cut(
     pool = list(range(len(labels["train"])))
 
     def take(positions: list[int], count: int, *address: object) -> tuple[list[int], list[int]]:
-        chosen, rest = stratified([labels["train"][i] for i in positions], count, *address)
+        chosen, rest = stratified([labels["train"][i] for i in positions], count, *address, each=each)
         return [positions[i] for i in chosen], [positions[i] for i in rest]
 
     made: dict[str, list[tuple[str, int]]] = {}
     if "test" in labels:
         made["test"] = [("test", i) for i in range(len(labels["test"]))]
     else:
-        test, pool = take(pool, max(1, round(TEST_SHARE * len(pool))), "splits", "test")
+        test, pool = stratified(labels["train"], test_size(len(pool)), "splits", "test")
         made["test"] = [("train", i) for i in test]
     if "val" in labels:
         wanted = min(val_size or len(labels["val"]), len(labels["val"]))
         if val_size and val_size > len(labels["val"]):
             raise ValueError(f"val_size={val_size}: must be at most {len(labels['val'])}, the published val")
-        made["val"] = [("val", i) for i in stratified(labels["val"], wanted, seed, "splits", "val")[0]]
+        made["val"] = [("val", i) for i in stratified(labels["val"], wanted, seed, "splits", "val", each=each)[0]]
     else:
         if len(pool) < 2:
             raise ValueError(f"train_size=null: {len(labels['train'])} samples are too few for train, val and test")
@@ -102,6 +138,7 @@ def cut_as(
     train_size: int | None,
     val_size: int | None,
     seed: int,
+    each: bool = False,
 ) -> dict[str, list[tuple[str, int]]]:
     """Make splits as `cut` does, but where another role has a sample too, it is in the same split for both.
 
@@ -116,6 +153,7 @@ def cut_as(
         train_size: Training samples; None for all.
         val_size: Validation samples; None for `cut`'s rule.
         seed: Root of the choice.
+        each: As for `cut`.
 
     Returns:
         By split, published split and position of each sample.
@@ -133,7 +171,8 @@ def cut_as(
         chosen: list[int] = []
         for positions in (first, then):
             wanted = min(count - len(chosen), len(positions))
-            chosen += [positions[i] for i in stratified([labels["train"][i] for i in positions], wanted, *address)[0]]
+            classes = [labels["train"][i] for i in positions]
+            chosen += [positions[i] for i in stratified(classes, wanted, *address, each=each)[0]]
         return sorted(chosen)
 
     if "test" in labels:
@@ -144,7 +183,7 @@ def cut_as(
         made["test"] = [("train", i) for i in test]
         left = set(range(len(others))) - set(test)
     if "val" in labels:
-        made |= {"val": cut({**labels, "test": []}, None, val_size, seed)["val"]}
+        made |= {"val": cut({**labels, "test": []}, None, val_size, seed, each)["val"]}
     else:
         first, then = ([i for i in some if i in left] for some in (theirs["val"], free))
         usual = min(max(1, round(VAL_SHARE * len(left))), VAL_MOST, train_size or VAL_MOST, len(first) + len(then))

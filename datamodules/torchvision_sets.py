@@ -40,6 +40,8 @@ class TorchvisionSet(ImageClasses):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If torchvision has no such set, or `published` is None and the set has an option `split`.
@@ -63,11 +65,12 @@ class TorchvisionSet(ImageClasses):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         found = getattr(torchvision.datasets, dataset, None)
         if not (inspect.isclass(found) and issubclass(found, torchvision.datasets.VisionDataset)):
             raise ValueError(f"dataset={dataset!r}: torchvision.datasets has no such set")
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         own = dataset.lower()
         super().__init__(task or own, labels, domain or own, image_size, channels, *sizes)
         self.duplicates = duplicates

@@ -33,6 +33,8 @@ class VocBoxes(BoxedPictures):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the folder is not laid out so, or an annotation cannot be read.
@@ -56,6 +58,7 @@ class VocBoxes(BoxedPictures):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         base = Path(root)
         for name in (pictures, annotations):
@@ -68,7 +71,7 @@ class VocBoxes(BoxedPictures):
             if lacking:
                 raise ValueError(f"root={root}: there is no picture {lacking[0]}")
             parts[split] = [(stem, read_xml(base / annotations / f"{stem}.xml", files[stem])) for stem in stems]
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
         self.duplicates = duplicates
 

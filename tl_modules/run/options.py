@@ -173,6 +173,7 @@ class Dataset(Made):
     domain: str = Field(min_length=1)
     train_size: int | None = Field(ge=1)
     val_size: int | None = Field(ge=1)
+    labelled: int | None = Field(None, ge=2)
     augment: AugmentOptions | None
     backbone: Any = None
 
