@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from datamodules.collate import collate, is_list
+from datamodules.collate import beside_boxes, collate
 from datamodules.splits import LEAST, divided
 from tl_modules.tasks import Task
 
@@ -83,7 +83,7 @@ class InMemory(Dataset[dict[str, Any]]):
             else:
                 read = [values[i] for i in chosen]
                 batch[key] = torch.stack(read) if isinstance(values, Rows) else read
-            if len(rows) < len(indices) and not (is_list(key) and key.endswith("_labels")):
+            if len(rows) < len(indices) and not beside_boxes(key):
                 batch[f"{key}_rows"] = torch.tensor(rows)
         return batch
 

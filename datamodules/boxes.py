@@ -21,11 +21,12 @@ from tl_modules.tasks import Task
 
 
 class Annotated(NamedTuple):
-    """A picture's file with its boxes, xyxy in its pixels, and their label names."""
+    """A picture's file with its boxes, xyxy in its pixels, their label names and their flags (`tasks.box_fields`)."""
 
     path: Path
     boxes: list[tuple[float, float, float, float]]
     names: list[str]
+    flags: list[int]
 
 
 class LazySamples(Dataset[dict[str, Any]]):
@@ -55,7 +56,8 @@ class BoxedPictures(PublishedData):
     """Pictures with labelled boxes; subclasses say where they come from.
 
     Pictures are brought to a square whole, with a black border; boxes follow. A box that is less than a pixel wide or
-    high cannot be used; what stands out of its picture is cut off.
+    high cannot be used; what stands out of its picture is cut off. Boxes that are difficult or crowds have a flag, see
+    `tasks.box_fields`: they are neither learned nor counted.
 
     Args:
         root: What the data come from, for messages.
@@ -112,21 +114,27 @@ class BoxedPictures(PublishedData):
             for name, one in items:
                 total += len(one.boxes)
                 good = [right - left > 1 and bottom - top > 1 for left, top, right, bottom in one.boxes]
-                pairs = [pair for pair, ok in zip(zip(one.boxes, one.names, strict=True), good, strict=True) if ok]
-                bad = [pair for pair, ok in zip(zip(one.boxes, one.names, strict=True), good, strict=True) if not ok]
-                wrong += [f"{name}: {label} {box}" for box, label in bad]
-                kept = Annotated(one.path, [box for box, _ in pairs], [label for _, label in pairs])
+                items_of = list(zip(one.boxes, one.names, one.flags, strict=True))
+                kept = Annotated(one.path, [], [], [])
+                for (box, label, flag), ok in zip(items_of, good, strict=True):
+                    if ok:
+                        kept.boxes.append(box)
+                        kept.names.append(label)
+                        kept.flags.append(flag)
+                    else:
+                        wrong.append(f"{name}: {label} {box}")
                 usable[split].append((name, kept))
         check_share(f"root={self.root}: boxes", wrong, total, most)
         return usable
 
     def published(self) -> dict[str, Part]:
-        """Return the pictures by split; splits hold each picture's first label in proportion."""
+        """Return the pictures by split; splits hold each picture's first label that counts in proportion."""
         assert self.task is not None
         made = {}
         for split, items in self.parts.items():
             content = [one for _, one in items]
-            strata = [self.task.labels.index(one.names[0]) if one.names else -1 for one in content]
+            counted = [[name for name, flag in zip(one.names, one.flags, strict=True) if not flag] for one in content]
+            strata = [self.task.labels.index(names[0]) if names else -1 for names in counted]
             made[split] = Part([name for name, _ in items], strata, content, [one.path for one in content])
         return made
 
@@ -151,4 +159,6 @@ class BoxedPictures(PublishedData):
         boxes = torch.minimum(boxes.clamp(min=0), limit) * picture.scale + torch.tensor(picture.offset * 2)
         keep = ((boxes[:, 2:] - boxes[:, :2]) > 0.5).all(1)  # less than half a pixel is nothing to see
         labels = torch.tensor([self.task.labels.index(name) for name in one.names], dtype=torch.long)
-        return {"id": ids[index], "image": picture.image, "boxes": boxes[keep], "box_labels": labels[keep]}
+        flags = torch.tensor(one.flags, dtype=torch.long)
+        targets = {"boxes": boxes[keep], "box_labels": labels[keep], "box_ignore": flags[keep]}
+        return {"id": ids[index], "image": picture.image, **targets}

@@ -8,12 +8,14 @@ from typing import Any
 
 from datamodules.boxes import Annotated, BoxedPictures
 from datamodules.coco_json import read_splits
+from tl_modules.tasks import CROWD
 
 
 class CocoBoxes(BoxedPictures):
     """A JSON file a split, with `images`, `annotations` and `categories`, and the folder of its pictures.
 
-    Boxes are x, y, width and height from 0. Boxes of crowds (`iscrowd`) are left out. See also `BoxedPictures`.
+    Boxes are x, y, width and height from 0. Boxes of crowds (`iscrowd`) are neither learned nor counted. See also
+    `BoxedPictures`.
 
     Args:
         root: The folder above all.
@@ -66,11 +68,11 @@ class CocoBoxes(BoxedPictures):
         self.duplicates = duplicates
 
 
-def _box(annotation: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+def _box(annotation: Mapping[str, Any]) -> tuple[tuple[float, float, float, float], int]:
     x, y, width, height = (float(value) for value in annotation["bbox"])
-    return None if annotation.get("iscrowd") else (x, y, x + width, y + height)
+    return (x, y, x + width, y + height), CROWD if annotation.get("iscrowd") else 0
 
 
 def _annotated(root: Path, path: Path, boxes: list[tuple[str, Any]]) -> tuple[str, Annotated]:
-    names = [name for name, _ in boxes]
-    return path.relative_to(root).as_posix(), Annotated(path, [box for _, box in boxes], names)
+    names, flags = [name for name, _ in boxes], [flag for _, (_, flag) in boxes]
+    return path.relative_to(root).as_posix(), Annotated(path, [box for _, (box, _) in boxes], names, flags)

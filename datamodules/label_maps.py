@@ -13,7 +13,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from datamodules.folders import PICTURES, SPLIT_NAMES
-from datamodules.masks import IGNORE, MaskedPictures
+from datamodules.masks import MaskedPictures
+from datamodules.naming import IGNORE
 from tl_modules.tasks import Task
 
 
@@ -115,7 +116,8 @@ class LabelMaps(MaskedPictures):
             raise ValueError(f"{source}: must be (H, W) = {size} as its picture, not {values.shape}")
         unknown = sorted(set(np.unique(values).tolist()) - set(range(len(self.labels))) - self.ignore)
         if unknown:
-            raise ValueError(f"{source}: has the value {unknown[0]}, which is neither one of labels= nor in ignore=")
+            ignored = sorted(self.ignore - {IGNORE})
+            raise ValueError(f"ignore={ignored}: {source} has the value {unknown[0]}, which is none of labels= either")
         values[np.isin(values, list(self.ignore))] = IGNORE
         return values
 

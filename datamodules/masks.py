@@ -18,9 +18,8 @@ from datamodules.base import InMemory
 from datamodules.boxes import LazySamples
 from datamodules.fitting import Fitted, fitted
 from datamodules.images import IN_MEMORY
+from datamodules.naming import IGNORE, check_mask
 from datamodules.published import Part, PublishedData
-
-IGNORE = 255
 
 
 class MaskedPictures(PublishedData):
@@ -74,7 +73,10 @@ class MaskedPictures(PublishedData):
         size = None if self.image_size is None else (self.image_size, self.image_size)
         picture = fitted(pairs[index][0], self.task.channels, size, whole=True)
         mask = self._fitted(pairs[index][1], picture)
-        return {"id": ids[index], "image": picture.image, **self.targets(mask)}
+        targets = self.targets(mask)
+        if "mask" in targets:
+            check_mask(targets["mask"][None], [ids[index]], self.task)
+        return {"id": ids[index], "image": picture.image, **targets}
 
     def targets(self, mask: Tensor) -> dict[str, Any]:
         """Return a sample's targets, made from its label map `(H, W)`."""

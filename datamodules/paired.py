@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from datamodules.aligned import same_samples
 from datamodules.base import count_labelled
 from datamodules.collate import as_sample, collate
 from datamodules.merging import MergedDataset, union_labels
+from datamodules.naming import check_mask, naming
 from datamodules.overlap import RULES, without_overlap
 from datamodules.published import PublishedData
 from datamodules.sampling import Address, StepSampler
@@ -34,11 +33,20 @@ def fetch(dataset: Any, indices: Sequence[int], task: Task, seeds: Sequence[int]
         indices: Which samples.
         task: Names the target where samples are pairs `(image, target)`.
         seeds: A seed a sample for the dataset's own random transforms; None leaves the random state alone.
+
+    Raises:
+        ValueError: If a label map has a value that is no label.
     """
-    if hasattr(dataset, "batch"):
-        merged = isinstance(dataset, MergedDataset)
-        batch: Batch = dataset.batch(list(indices), seeds) if merged else dataset.batch(list(indices))
-        return batch
+    if isinstance(dataset, MergedDataset):
+        return dataset.batch(list(indices), seeds)
+    batch = dataset.batch(list(indices)) if hasattr(dataset, "batch") else _collated(dataset, indices, task, seeds)
+    if task.kind == "segmentation" and task.key in batch:
+        rows = batch.get(f"{task.key}_rows", range(len(batch["id"])))
+        check_mask(batch[task.key], [batch["id"][row] for row in rows], task)
+    return batch
+
+
+def _collated(dataset: Any, indices: Sequence[int], task: Task, seeds: Sequence[int] | None) -> Batch:
     if seeds is None:
         return collate([as_sample(dataset[i], task, str(i)) for i in indices])
     samples = []
@@ -70,7 +78,8 @@ class ByKey(Dataset[Batch]):
         for key in dict.fromkeys(address[0] for address in addresses):
             mine = [(index, j) for k, index, j in addresses if k == key]
             seeds = [seed_of(self.seed, "transform", key, j, index) for index, j in mine]
-            batch = fetch(self.datasets[key], [index for index, _ in mine], self.tasks[key], seeds)
+            with naming(key):
+                batch = fetch(self.datasets[key], [index for index, _ in mine], self.tasks[key], seeds)
             if key in self.unlabelled:
                 batch = {name: value for name, value in batch.items() if name in {"id", "image", "text"}}
             batches[key] = batch
@@ -83,10 +92,11 @@ class Whole(Dataset[Batch]):
     Args:
         dataset: The dataset.
         task: Its task.
+        role: Whose it is, for messages.
     """
 
-    def __init__(self, dataset: Any, task: Task) -> None:
-        self.dataset, self.task = dataset, task
+    def __init__(self, dataset: Any, task: Task, role: str = "target") -> None:
+        self.dataset, self.task, self.role = dataset, task, role
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -94,22 +104,8 @@ class Whole(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return a batch."""
-        return fetch(self.dataset, indices, self.task)
-
-
-@contextmanager
-def naming(role: str) -> Iterator[None]:
-    """Put the role before the option that an error of one dataset begins with: `train_size=9: ...`.
-
-    Args:
-        role: The role.
-    """
-    try:
-        yield
-    except ValueError as error:
-        if re.match(r"\w+=", str(error)) is None:
-            raise
-        raise ValueError(f"{role}.{error}") from error
+        with naming(self.role):
+            return fetch(self.dataset, indices, self.task)
 
 
 def _as_is(batch: Any) -> Any:
@@ -270,7 +266,7 @@ class PairedData(LightningDataModule):
         """Return a loader a role that reads a split in order."""
         size = 4 * self.batch_size
         datasets = {r: self.kept.get((r, split), self.split(r, split)) for r in roles}
-        return {r: self._loader(Whole(datasets[r], self.tasks[r]), batch_size=size) for r in roles}
+        return {r: self._loader(Whole(datasets[r], self.tasks[r], r), batch_size=size) for r in roles}
 
     def val_dataloader(self) -> dict[str, DataLoader[Any]]:
         """Return the validation loaders of the roles that learn."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from datamodules.boxes import Annotated, BoxedPictures
+from tl_modules.tasks import IGNORED
 
 SPLITS = ("train", "val", "test")
 
@@ -14,7 +15,8 @@ SPLITS = ("train", "val", "test")
 class VocBoxes(BoxedPictures):
     """`root/JPEGImages`, `root/Annotations/*.xml` and, if any, `root/ImageSets/Main/{train,val,test}.txt`.
 
-    Coordinates count from 1 and include the last pixel. For the rest see `BoxedPictures`.
+    Coordinates count from 1 and include the last pixel. Objects marked `difficult` are neither learned nor counted. For
+    the rest see `BoxedPictures`.
 
     Args:
         root: The folder.
@@ -95,11 +97,12 @@ def read_xml(path: Path, picture: Path) -> Annotated:
         ValueError: If the annotation cannot be read.
     """
     try:
-        boxes, names = [], []
+        boxes, names, flags = [], [], []
         for item in ElementTree.parse(path).iter("object"):
             corners = [float(item.findtext(f"bndbox/{key}") or "nan") for key in ("xmin", "ymin", "xmax", "ymax")]
             boxes.append((corners[0] - 1, corners[1] - 1, corners[2], corners[3]))
             names.append(str(item.findtext("name")).strip())
+            flags.append(IGNORED * int(item.findtext("difficult") or 0))
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as an annotation ({error})") from error
-    return Annotated(picture, boxes, names)
+    return Annotated(picture, boxes, names, flags)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tl_modules.tasks import ROLES, Task
+from tl_modules.tasks import ROLES, Task, box_fields
 
 Batch = dict[str, Any]
 
@@ -57,9 +57,10 @@ def targets_of(batch: Batch, task: Task, key: str) -> tuple[Batch, Tensor | None
         return None
     found = {key: batch[task.key]}
     if task.kind == "detection":
-        found["box_labels" if key == "boxes" else f"{key}_labels"] = batch[
-            "box_labels" if task.key == "boxes" else f"{task.key}_labels"
-        ]
+        (labels, flags), (my_labels, my_flags) = box_fields(key), box_fields(task.key)
+        found[labels] = batch[my_labels]
+        if my_flags in batch:
+            found[flags] = batch[my_flags]
     rows = batch.get(f"{task.key}_rows")
     return found, rows
 

@@ -10,7 +10,8 @@ from hydra.utils import get_class, instantiate
 
 from datamodules.aligned import aligned
 from datamodules.collate import as_sample
-from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData, naming
+from datamodules.naming import naming
+from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData
 from datamodules.tokenizing import texts_of, train_tokenizer
 from tl_modules.backbones.huggingface import described
 from tl_modules.base import TransferModule
