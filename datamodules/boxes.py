@@ -17,6 +17,7 @@ from datamodules.base import InMemory
 from datamodules.fitting import fitted
 from datamodules.images import IN_MEMORY
 from datamodules.published import Part, PublishedData, check_share
+from datamodules.sizes import Size, sides
 from tl_modules.tasks import Task
 
 
@@ -55,7 +56,7 @@ class LazySamples(Dataset[dict[str, Any]]):
 class BoxedPictures(PublishedData):
     """Pictures with labelled boxes; subclasses say where they come from.
 
-    Pictures are brought to a square whole, with a black border; boxes follow. A box that is less than a pixel wide or
+    Pictures are brought to a size whole, with a black border; boxes follow. A box that is less than a pixel wide or
     high cannot be used; what stands out of its picture is cut off. Boxes that are difficult or crowds have a flag, see
     `tasks.box_fields`: they are neither learned nor counted.
 
@@ -63,7 +64,7 @@ class BoxedPictures(PublishedData):
         root: What the data come from, for messages.
         parts: Ids and annotated pictures by published split, `train` at least.
         labels: Label names; None for those that occur, in alphabetical order.
-        image_size: Height and width in pixels.
+        image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name.
@@ -79,14 +80,14 @@ class BoxedPictures(PublishedData):
         root: str,
         parts: Mapping[str, Sequence[tuple[str, Annotated]]],
         labels: Sequence[str] | None,
-        image_size: int,
+        image_size: Size,
         channels: int,
         unusable: float,
         task: str,
         domain: str,
         sizes: tuple[int | None, int | None, int, int, int, int | None],
     ) -> None:
-        self.root, self.image_size = Path(root), image_size
+        self.root, self.image_size, self.shape = Path(root), image_size, sides(image_size) or (0, 0)
         seen: dict[str, str] = {}
         for split, items in parts.items():
             for name, _ in items:
@@ -142,7 +143,7 @@ class BoxedPictures(PublishedData):
         """Return the samples of some rows."""
         assert self.task is not None
         read = partial(self._sample, [part.ids[row] for row in rows], [part.content[row] for row in rows])
-        if len(rows) * self.task.channels * self.image_size**2 > IN_MEMORY:
+        if len(rows) * self.task.channels * self.shape[0] * self.shape[1] > IN_MEMORY:
             return LazySamples(read, len(rows))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             samples = list(pool.map(read, range(len(rows))))
@@ -151,8 +152,8 @@ class BoxedPictures(PublishedData):
 
     def _sample(self, ids: Sequence[str], items: Sequence[Annotated], index: int) -> dict[str, Any]:
         assert self.task is not None
-        one, size = items[index], self.image_size
-        picture = fitted(one.path, self.task.channels, (size, size), whole=True)
+        one = items[index]
+        picture = fitted(one.path, self.task.channels, self.shape, whole=True)
         boxes: Tensor = torch.tensor(one.boxes, dtype=torch.float32).view(-1, 4)
         height, width = picture.size
         limit = torch.tensor([width, height, width, height], dtype=torch.float32)

@@ -8,6 +8,7 @@ from typing import Any
 
 from datamodules.boxes import Annotated, BoxedPictures
 from datamodules.coco_json import read_splits
+from datamodules.sizes import Size
 from tl_modules.tasks import CROWD
 
 
@@ -22,7 +23,7 @@ class CocoBoxes(BoxedPictures):
         annotations: JSON file by published split, `train` at least, such as `{"train": "annotations/train.json"}`.
         pictures: Folder of pictures; `{split}` in it stands for the split.
         labels: Label names; None for those that occur, in alphabetical order.
-        image_size: Height and width in pixels.
+        image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -47,7 +48,7 @@ class CocoBoxes(BoxedPictures):
         annotations: Mapping[str, str],
         pictures: str = "{split}",
         labels: Sequence[str] | None = None,
-        image_size: int = 128,
+        image_size: Size = 128,
         channels: int = 3,
         unusable: float = 0.01,
         task: str = "boxes",

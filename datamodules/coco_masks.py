@@ -11,6 +11,7 @@ import numpy as np
 from datamodules.coco_json import read_splits
 from datamodules.masks import MaskedPictures
 from datamodules.published import check_share
+from datamodules.sizes import Size
 from tl_modules.tasks import Task
 
 BACKGROUND = "background"
@@ -27,7 +28,7 @@ class CocoMasks(MaskedPictures):
         annotations: JSON file by published split, `train` at least, such as `{"train": "annotations/train.json"}`.
         pictures: Folder of pictures; `{split}` in it stands for the split.
         labels: Label names after `background`; None for those that occur, in alphabetical order.
-        image_size: Height and width in pixels: the whole picture is brought to this square, with a border that is
+        image_size: Pixels of a side, or height and width: the whole picture is brought to it, with a border that is
             ignored; None to leave the pictures as they are, if they are of one size.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of annotations that is left out for having no outline, a fraction.
@@ -53,7 +54,7 @@ class CocoMasks(MaskedPictures):
         annotations: Mapping[str, str],
         pictures: str = "{split}",
         labels: Sequence[str] | None = None,
-        image_size: int | None = 128,
+        image_size: Size | None = 128,
         channels: int = 3,
         unusable: float = 0.01,
         task: str = "pixels",

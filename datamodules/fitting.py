@@ -13,6 +13,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from datamodules.sizes import Size, sides
+
 MODES = {1: "L", 3: "RGB"}
 Picture = Path | Any
 
@@ -68,9 +70,9 @@ def fitted(picture: Picture, channels: int, size: tuple[int, int] | None, whole:
     return Fitted(pixels, scale, offset, full[::-1])
 
 
-def read_picture(picture: Picture, channels: int, size: int | None) -> Tensor:
-    """Return a picture as uint8 `(C, S, S)`, its middle square; as it is where `size` is None; see `fitted`."""
-    return fitted(picture, channels, None if size is None else (size, size)).image
+def read_picture(picture: Picture, channels: int, size: Size | None) -> Tensor:
+    """Return a picture as uint8 `(C, H, W)`, its middle of that shape; as it is where `size` is None; see `fitted`."""
+    return fitted(picture, channels, sides(size)).image
 
 
 def size_of_picture(picture: Picture) -> tuple[int, int]:

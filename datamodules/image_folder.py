@@ -9,6 +9,7 @@ from pathlib import Path
 from datamodules.folders import list_classes
 from datamodules.images import ImageClasses
 from datamodules.published import Part
+from datamodules.sizes import Size
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class ImageFolder(ImageClasses):
         splits: Folder by split, such as `{"train": "train", "test": "val"}`; None for the usual names, where there are
             any.
         role: `source` or `target`; of no effect here.
-        image_size: The shorter side is brought to this many pixels and the middle square cut out.
+        image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
@@ -45,7 +46,7 @@ class ImageFolder(ImageClasses):
         domain: str = "pictures",
         splits: Mapping[str, str] | None = None,
         role: str = "target",
-        image_size: int | None = 64,
+        image_size: Size | None = 64,
         channels: int | None = 3,
         train_size: int | None = None,
         val_size: int | None = None,

@@ -18,27 +18,27 @@ from torch.utils.data import Dataset
 from datamodules.base import InMemory
 from datamodules.fitting import MODES, Picture, read_picture
 from datamodules.published import Part, PublishedData
+from datamodules.sizes import Size, sides
 from tl_modules.tasks import Task
 
-SMALLEST = 8
 IN_MEMORY = 1024**3
 
 
-def resized(images: Tensor, channels: int, size: int | None) -> Tensor:
-    """Return a stack of square uint8 pictures `(N, C, H, W)` with other channels and another size.
+def resized(images: Tensor, channels: int, size: Size | None) -> Tensor:
+    """Return a stack of uint8 pictures `(N, C, H, W)` with other channels and another size; it is stretched to that.
 
     Args:
         images: The stack.
         channels: 1 for grey (luma of ITU-R 601), 3 for colour.
         size: Height and width in pixels; None to leave them.
     """
-    chunks = []
+    chunks, shape = [], sides(size)
     for chunk in images.split(4096):
         if chunk.shape[1] == 3 and channels == 1:
             weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
             chunk = (chunk.float() * weights).sum(1, keepdim=True).round().to(torch.uint8)
-        if size is not None and chunk.shape[-2:] != (size, size):
-            chunk = F.interpolate(chunk, size=(size, size), mode="bilinear", antialias=True)
+        if shape is not None and chunk.shape[-2:] != shape:
+            chunk = F.interpolate(chunk, size=shape, mode="bilinear", antialias=True)
         chunks.append(chunk.expand(-1, channels, -1, -1) if chunk.shape[1] == 1 else chunk)
     return torch.cat(chunks).contiguous()
 
@@ -76,7 +76,7 @@ class ImageClasses(PublishedData):
         name: The task's name.
         labels: Class names; None where only the files tell.
         domain: The domain.
-        image_size: Height and width in pixels; None to leave the pictures as they are, if they are of one size.
+        image_size: Pixels of a side, or height and width; None to leave the pictures as they are, if all have one size.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
@@ -95,7 +95,7 @@ class ImageClasses(PublishedData):
         name: str,
         labels: Sequence[str] | None,
         domain: str,
-        image_size: int | None,
+        image_size: Size | None,
         channels: int | None,
         train_size: int | None = None,
         val_size: int | None = None,
@@ -104,8 +104,7 @@ class ImageClasses(PublishedData):
         num_workers: int = 0,
         labelled: int | None = None,
     ) -> None:
-        if image_size is not None and image_size < SMALLEST:
-            raise ValueError(f"image_size={image_size} must be at least {SMALLEST}")
+        sides(image_size)
         if channels not in (None, *MODES):
             raise ValueError(f"channels={channels} must be 1 or 3")
         super().__init__(None, train_size, val_size, seed, batch_size, num_workers, labelled)
@@ -127,8 +126,7 @@ class ImageClasses(PublishedData):
             images = resized(pictures[torch.tensor(rows)], self.channels, self.image_size)
             return InMemory({"id": ids, "image": images, "label": labels})
         read = partial(self._read, pictures, rows)
-        size = self.image_size or read(0).shape[-1]
-        if len(rows) * self.channels * size**2 > IN_MEMORY:
+        if len(rows) * read(0).numel() > IN_MEMORY:
             return LazyPictures(ids, labels, read)
         return InMemory({"id": ids, "image": stacked(read, len(rows)), "label": labels})
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from datamodules.folders import PICTURES, SPLIT_NAMES
 from datamodules.masks import MaskedPictures
 from datamodules.naming import IGNORE
+from datamodules.sizes import Size
 from tl_modules.tasks import Task
 
 
@@ -29,7 +30,7 @@ class LabelMaps(MaskedPictures):
         maps: Folder of label maps, likewise.
         ignore: Values in the maps that are no label, besides 255.
         smallest: Regions of fewer pixels are no boxes.
-        image_size: Height and width in pixels: the whole picture is brought to this square, with a border that is
+        image_size: Pixels of a side, or height and width: the whole picture is brought to it, with a border that is
             ignored; None to leave the pictures as they are, if they are of one size.
         channels: 1 for grey, 3 for colour.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -57,7 +58,7 @@ class LabelMaps(MaskedPictures):
         maps: str = "{split}annot",
         ignore: Sequence[int] = (),
         smallest: int = 20,
-        image_size: int | None = None,
+        image_size: Size | None = None,
         channels: int = 3,
         task: str = "pixels",
         domain: str = "pictures",

@@ -11,6 +11,7 @@ import torch
 
 from datamodules.images import ImageClasses
 from datamodules.published import Part
+from datamodules.sizes import Size
 
 SPLITS = ("train", "val", "test")
 
@@ -24,7 +25,7 @@ class NpzImages(ImageClasses):
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         role: `source` or `target`; of no effect here.
-        image_size: Height and width in pixels; None to leave them.
+        image_size: Pixels of a side, or height and width; None to leave them.
         channels: 1 for grey, 3 for colour; None as they are.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
@@ -46,7 +47,7 @@ class NpzImages(ImageClasses):
         task: str = "classes",
         domain: str = "pictures",
         role: str = "target",
-        image_size: int | None = None,
+        image_size: Size | None = None,
         channels: int | None = None,
         train_size: int | None = None,
         val_size: int | None = None,

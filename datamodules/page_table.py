@@ -17,6 +17,7 @@ from datamodules.documents import check_documents, hidden
 from datamodules.fitting import fitted
 from datamodules.images import IN_MEMORY
 from datamodules.published import Part, PublishedData, check_share
+from datamodules.sizes import Size, sides
 from datamodules.tables import named_labels, read_columns
 from tl_modules.tasks import Task
 
@@ -41,7 +42,7 @@ class PageTable(PublishedData):
         classes: How many of the most frequent labels are kept; pages with another are left out. None for all.
         inputs: What is read of a page: `image`, `text` or both.
         missing: Share of pages, by split, of which one of several inputs is hidden.
-        image_size: Height and width in pixels: the whole page is brought to this square, with a border.
+        image_size: Pixels of a side, or height and width: the whole page is brought to it, with a border.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of lines of text that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -72,7 +73,7 @@ class PageTable(PublishedData):
         classes: int | None = None,
         inputs: Sequence[str] = ("image", "text"),
         missing: Mapping[str, float] | None = None,
-        image_size: int = 128,
+        image_size: Size = 128,
         channels: int = 1,
         unusable: float = 0.01,
         task: str = "page-classes",
@@ -138,7 +139,7 @@ class PageTable(PublishedData):
             ValueError: If a picture cannot be read.
         """
         assert self.task is not None
-        channels, size = self.task.channels, (self.image_size, self.image_size)
+        channels, size = self.task.channels, sides(self.image_size) or (0, 0)
         fields: dict[str, Any] = {"id": [part.ids[row] for row in rows]}
         present = {key: [files[row].is_file() for row in rows] for key, files in self.files.items()}
         if "image" in self.files:

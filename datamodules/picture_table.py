@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datamodules.images import ImageClasses
 from datamodules.published import Part
+from datamodules.sizes import Size
 from datamodules.tables import named_labels, read_columns
 
 
@@ -25,7 +26,7 @@ class PictureTable(ImageClasses):
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         role: `source` or `target`; of no effect here.
-        image_size: The shorter side is brought to this many pixels and the middle square cut out.
+        image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for a fifth, at most 1,000 and at most `train_size`.
@@ -52,7 +53,7 @@ class PictureTable(ImageClasses):
         task: str = "classes",
         domain: str = "pictures",
         role: str = "target",
-        image_size: int | None = 64,
+        image_size: Size | None = 64,
         channels: int | None = 3,
         train_size: int | None = None,
         val_size: int | None = None,

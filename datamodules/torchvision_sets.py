@@ -15,6 +15,7 @@ from torch import Tensor
 from datamodules.fitting import Picture
 from datamodules.images import ImageClasses
 from datamodules.published import Part
+from datamodules.sizes import Size
 
 OF_LABELS = ("targets", "labels", "_labels", "y")
 
@@ -32,7 +33,7 @@ class TorchvisionSet(ImageClasses):
             {"split": "test"}}`; None for its option `train` where it has one, else for one split that is cut.
         download: Whether to download what is missing.
         role: `source` or `target`; of no effect here.
-        image_size: Height and width in pixels; None to leave them.
+        image_size: Pixels of a side, or height and width; None to leave them.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
@@ -57,7 +58,7 @@ class TorchvisionSet(ImageClasses):
         published: Mapping[str, Mapping[str, Any]] | None = None,
         download: bool = True,
         role: str = "target",
-        image_size: int | None = None,
+        image_size: Size | None = None,
         channels: int | None = None,
         train_size: int | None = None,
         val_size: int | None = None,

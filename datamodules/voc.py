@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from datamodules.boxes import Annotated, BoxedPictures
+from datamodules.sizes import Size
 from tl_modules.tasks import IGNORED
 
 SPLITS = ("train", "val", "test")
@@ -23,7 +24,7 @@ class VocBoxes(BoxedPictures):
         pictures: The folder of pictures in it.
         annotations: The folder of annotations in it.
         labels: Label names; None for those that occur, in alphabetical order.
-        image_size: Height and width in pixels.
+        image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -48,7 +49,7 @@ class VocBoxes(BoxedPictures):
         pictures: str = "JPEGImages",
         annotations: str = "Annotations",
         labels: Sequence[str] | None = None,
-        image_size: int = 128,
+        image_size: Size = 128,
         channels: int = 3,
         unusable: float = 0.01,
         task: str = "boxes",

@@ -158,6 +158,9 @@ FILES = {
     "dataset@target=image_folder target.root=novel": (
         "target.root=novel: novel/test/wasp is a class that novel/train has not"
     ),
+    "dataset@target=image_folder target.root=insects target.image_size=[48]": (
+        "target.image_size=[48]: must be a whole number of at least 8 pixels, or two: [height, width]"
+    ),
     "dataset@target=image_folder target.root=insects target.splits={train:training}": (
         "target.root=insects: must hold the folder training; it holds ant, bee"
     ),

@@ -14,9 +14,7 @@ from tl_modules.batches import by_roles, check_range
 from tl_modules.tasks import Task
 
 TASK = Task("classes", "classification", ("a", "b"))
-SAID = (
-    r"images must be uint8, or floats in 0\.\.1; these are in \[-2\.1, 2\.6\]; remove the normalisation:"
-)
+SAID = r"images must be uint8, or floats in 0\.\.1; these are in \[-2\.1, 2\.6\]; remove the normalisation:"
 
 
 def images(low, high):
