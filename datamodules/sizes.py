@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 SMALLEST = 8
 ALLOWED = f"must be a whole number of at least {SMALLEST} pixels, or two: [height, width]"
@@ -20,9 +21,9 @@ def sides(image_size: Size | None) -> tuple[int, int] | None:
     """
     if image_size is None:
         return None
-    pair = image_size if isinstance(image_size, list | tuple) else [image_size, image_size]
+    pair: list[Any] = list(image_size) if isinstance(image_size, list | tuple) else [image_size, image_size]
     whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= SMALLEST for side in pair)
     if len(pair) != 2 or not whole:
         given = str(list(image_size)).replace(" ", "") if isinstance(image_size, list | tuple) else image_size
         raise ValueError(f"image_size={given}: {ALLOWED}")
-    return int(pair[0]), int(pair[1])
+    return pair[0], pair[1]
