@@ -35,7 +35,7 @@ def check_range(batch: Batch) -> None:
     """Refuse images that are floats outside of 0..1: they would be normalised twice. uint8 ones cost nothing.
 
     Args:
-        batch: A batch dict as it comes, every one; finding the range of 32 float images of 224 pixels takes 2 ms.
+        batch: A batch dict as it comes, every one; finding the range of 32 float images of 224 pixels takes 1 ms.
 
     Raises:
         ValueError: If the images are out of range.
