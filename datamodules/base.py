@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from datamodules.collate import collate, is_list
+from datamodules.collate import beside_boxes, collate
+from datamodules.splits import LEAST, divided
 from tl_modules.tasks import Task
 
 Batch = dict[str, Any]
@@ -82,9 +83,45 @@ class InMemory(Dataset[dict[str, Any]]):
             else:
                 read = [values[i] for i in chosen]
                 batch[key] = torch.stack(read) if isinstance(values, Rows) else read
-            if len(rows) < len(indices) and not (is_list(key) and key.endswith("_labels")):
+            if len(rows) < len(indices) and not beside_boxes(key):
                 batch[f"{key}_rows"] = torch.tensor(rows)
         return batch
+
+
+class Some(Subset[Any]):
+    """Some of a dataset's samples."""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a sample is the same whenever it is read."""
+        return bool(getattr(self.dataset, "fixed", False))
+
+
+def taken(dataset: Any, rows: Sequence[int]) -> Any:
+    """Return some of a dataset's samples as a dataset."""
+    if not isinstance(dataset, InMemory):
+        return Some(dataset, list(rows))
+
+    def picked(values: Any) -> Any:
+        if isinstance(values, Tensor):
+            return values[torch.tensor(rows, dtype=torch.long)]
+        if isinstance(values, Rows):
+            return Rows(lambda index: values[rows[index]], len(rows))
+        return [values[row] for row in rows]
+
+    fields = {key: picked(values) for key, values in dataset.fields.items()}
+    return InMemory(fields, {key: [bool(have[row]) for row in rows] for key, have in dataset.present.items()})
+
+
+def count_labelled(dataset: Any, key: str) -> int:
+    """Return how many of a dataset's samples have a target; all, where only reading them could tell.
+
+    Args:
+        dataset: The dataset.
+        key: The target's field.
+    """
+    have = dataset.present.get(key) if isinstance(dataset, InMemory) else None
+    return len(dataset) if have is None else sum(map(bool, have))
 
 
 class DatasetModule(LightningDataModule):
@@ -100,9 +137,11 @@ class DatasetModule(LightningDataModule):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
-        ValueError: If a size is below 1.
+        ValueError: If a size is below 1, or both sizes and `labelled` are given.
     """
 
     train_dataset: Dataset[Any]
@@ -117,13 +156,21 @@ class DatasetModule(LightningDataModule):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         super().__init__()
         for name, size in (("train_size", train_size), ("val_size", val_size)):
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size} must be at least 1")
+            if size is not None and labelled is not None:
+                raise ValueError(f"labelled={labelled}: excludes {name}={size}; give one of the two")
+        if labelled is not None and labelled < LEAST:
+            raise ValueError(f"labelled={labelled}: must be at least {LEAST}, one to train on and one to choose by")
         self.task, self.domain = task, "" if task is None else task.domain
-        self.train_size, self.val_size, self.seed = train_size, val_size, seed
+        self.train_size, self.val_size, self.seed, self.labelled = train_size, val_size, seed, labelled
+        if labelled is not None:
+            classes = len(task.labels) if task is not None and task.kind == "classification" else 0
+            self.train_size, self.val_size = divided(labelled, classes)
         self.batch_size, self.num_workers = batch_size, num_workers
 
     def _loader(self, dataset: Dataset[Any], shuffle: bool = False) -> DataLoader[Any]:

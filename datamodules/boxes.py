@@ -14,17 +14,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.base import InMemory
-from datamodules.images import IN_MEMORY, fitted
+from datamodules.fitting import fitted
+from datamodules.images import IN_MEMORY
 from datamodules.published import Part, PublishedData, check_share
+from datamodules.sizes import Size, sides
 from tl_modules.tasks import Task
 
 
 class Annotated(NamedTuple):
-    """A picture's file with its boxes, xyxy in its pixels, and their label names."""
+    """A picture's file with its boxes, xyxy in its pixels, their label names and their flags (`tasks.box_fields`)."""
 
     path: Path
     boxes: list[tuple[float, float, float, float]]
     names: list[str]
+    flags: list[int]
 
 
 class LazySamples(Dataset[dict[str, Any]]):
@@ -53,19 +56,20 @@ class LazySamples(Dataset[dict[str, Any]]):
 class BoxedPictures(PublishedData):
     """Pictures with labelled boxes; subclasses say where they come from.
 
-    Pictures are brought to a square whole, with a black border; boxes follow. A box that is less than a pixel wide or
-    high cannot be used; what stands out of its picture is cut off.
+    Pictures are brought to a size whole, with a black border; boxes follow. A box that is less than a pixel wide or
+    high cannot be used; what stands out of its picture is cut off. Boxes that are difficult or crowds have a flag, see
+    `tasks.box_fields`: they are neither learned nor counted.
 
     Args:
         root: What the data come from, for messages.
         parts: Ids and annotated pictures by published split, `train` at least.
         labels: Label names; None for those that occur, in alphabetical order.
-        image_size: Height and width in pixels.
+        image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name.
         domain: The domain.
-        sizes: `train_size`, `val_size`, `seed`, `batch_size` and `num_workers` of `DatasetModule`.
+        sizes: `train_size`, `val_size`, `seed`, `batch_size`, `num_workers` and `labelled` of `DatasetModule`.
 
     Raises:
         ValueError: If a picture is in two splits, too many boxes cannot be used, or labels are unknown.
@@ -76,14 +80,14 @@ class BoxedPictures(PublishedData):
         root: str,
         parts: Mapping[str, Sequence[tuple[str, Annotated]]],
         labels: Sequence[str] | None,
-        image_size: int,
+        image_size: Size,
         channels: int,
         unusable: float,
         task: str,
         domain: str,
-        sizes: tuple[int | None, int | None, int, int, int],
+        sizes: tuple[int | None, int | None, int, int, int, int | None],
     ) -> None:
-        self.root, self.image_size = Path(root), image_size
+        self.root, self.image_size, self.shape = Path(root), image_size, sides(image_size) or (0, 0)
         seen: dict[str, str] = {}
         for split, items in parts.items():
             for name, _ in items:
@@ -111,29 +115,35 @@ class BoxedPictures(PublishedData):
             for name, one in items:
                 total += len(one.boxes)
                 good = [right - left > 1 and bottom - top > 1 for left, top, right, bottom in one.boxes]
-                pairs = [pair for pair, ok in zip(zip(one.boxes, one.names, strict=True), good, strict=True) if ok]
-                bad = [pair for pair, ok in zip(zip(one.boxes, one.names, strict=True), good, strict=True) if not ok]
-                wrong += [f"{name}: {label} {box}" for box, label in bad]
-                kept = Annotated(one.path, [box for box, _ in pairs], [label for _, label in pairs])
+                items_of = list(zip(one.boxes, one.names, one.flags, strict=True))
+                kept = Annotated(one.path, [], [], [])
+                for (box, label, flag), ok in zip(items_of, good, strict=True):
+                    if ok:
+                        kept.boxes.append(box)
+                        kept.names.append(label)
+                        kept.flags.append(flag)
+                    else:
+                        wrong.append(f"{name}: {label} {box}")
                 usable[split].append((name, kept))
         check_share(f"root={self.root}: boxes", wrong, total, most)
         return usable
 
     def published(self) -> dict[str, Part]:
-        """Return the pictures by split; splits hold each picture's first label in proportion."""
+        """Return the pictures by split; splits hold each picture's first label that counts in proportion."""
         assert self.task is not None
         made = {}
         for split, items in self.parts.items():
             content = [one for _, one in items]
-            strata = [self.task.labels.index(one.names[0]) if one.names else -1 for one in content]
-            made[split] = Part([name for name, _ in items], strata, content)
+            counted = [[name for name, flag in zip(one.names, one.flags, strict=True) if not flag] for one in content]
+            strata = [self.task.labels.index(names[0]) if names else -1 for names in counted]
+            made[split] = Part([name for name, _ in items], strata, content, [one.path for one in content])
         return made
 
     def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:
         """Return the samples of some rows."""
         assert self.task is not None
         read = partial(self._sample, [part.ids[row] for row in rows], [part.content[row] for row in rows])
-        if len(rows) * self.task.channels * self.image_size**2 > IN_MEMORY:
+        if len(rows) * self.task.channels * self.shape[0] * self.shape[1] > IN_MEMORY:
             return LazySamples(read, len(rows))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             samples = list(pool.map(read, range(len(rows))))
@@ -142,12 +152,14 @@ class BoxedPictures(PublishedData):
 
     def _sample(self, ids: Sequence[str], items: Sequence[Annotated], index: int) -> dict[str, Any]:
         assert self.task is not None
-        one, size = items[index], self.image_size
-        picture = fitted(one.path, self.task.channels, (size, size), whole=True)
+        one = items[index]
+        picture = fitted(one.path, self.task.channels, self.shape, whole=True)
         boxes: Tensor = torch.tensor(one.boxes, dtype=torch.float32).view(-1, 4)
         height, width = picture.size
         limit = torch.tensor([width, height, width, height], dtype=torch.float32)
         boxes = torch.minimum(boxes.clamp(min=0), limit) * picture.scale + torch.tensor(picture.offset * 2)
         keep = ((boxes[:, 2:] - boxes[:, :2]) > 0.5).all(1)  # less than half a pixel is nothing to see
         labels = torch.tensor([self.task.labels.index(name) for name in one.names], dtype=torch.long)
-        return {"id": ids[index], "image": picture.image, "boxes": boxes[keep], "box_labels": labels[keep]}
+        flags = torch.tensor(one.flags, dtype=torch.long)
+        targets = {"boxes": boxes[keep], "box_labels": labels[keep], "box_ignore": flags[keep]}
+        return {"id": ids[index], "image": picture.image, **targets}

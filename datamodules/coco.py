@@ -8,19 +8,22 @@ from typing import Any
 
 from datamodules.boxes import Annotated, BoxedPictures
 from datamodules.coco_json import read_splits
+from datamodules.sizes import Size
+from tl_modules.tasks import CROWD
 
 
 class CocoBoxes(BoxedPictures):
     """A JSON file a split, with `images`, `annotations` and `categories`, and the folder of its pictures.
 
-    Boxes are x, y, width and height from 0. Boxes of crowds (`iscrowd`) are left out. See also `BoxedPictures`.
+    Boxes are x, y, width and height from 0. Boxes of crowds (`iscrowd`) are neither learned nor counted. See also
+    `BoxedPictures`.
 
     Args:
         root: The folder above all.
         annotations: JSON file by published split, `train` at least, such as `{"train": "annotations/train.json"}`.
         pictures: Folder of pictures; `{split}` in it stands for the split.
         labels: Label names; None for those that occur, in alphabetical order.
-        image_size: Height and width in pixels.
+        image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -32,6 +35,8 @@ class CocoBoxes(BoxedPictures):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If a file is missing or not of that form, or a picture is missing.
@@ -43,7 +48,7 @@ class CocoBoxes(BoxedPictures):
         annotations: Mapping[str, str],
         pictures: str = "{split}",
         labels: Sequence[str] | None = None,
-        image_size: int = 128,
+        image_size: Size = 128,
         channels: int = 3,
         unusable: float = 0.01,
         task: str = "boxes",
@@ -55,19 +60,20 @@ class CocoBoxes(BoxedPictures):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         read = read_splits(Path(root), annotations, pictures, _box)
         parts = {split: [_annotated(Path(root), *item) for item in items] for split, items in read.items()}
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
         self.duplicates = duplicates
 
 
-def _box(annotation: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+def _box(annotation: Mapping[str, Any]) -> tuple[tuple[float, float, float, float], int]:
     x, y, width, height = (float(value) for value in annotation["bbox"])
-    return None if annotation.get("iscrowd") else (x, y, x + width, y + height)
+    return (x, y, x + width, y + height), CROWD if annotation.get("iscrowd") else 0
 
 
 def _annotated(root: Path, path: Path, boxes: list[tuple[str, Any]]) -> tuple[str, Annotated]:
-    names = [name for name, _ in boxes]
-    return path.relative_to(root).as_posix(), Annotated(path, [box for _, box in boxes], names)
+    names, flags = [name for name, _ in boxes], [flag for _, (_, flag) in boxes]
+    return path.relative_to(root).as_posix(), Annotated(path, [box for _, (box, _) in boxes], names, flags)

@@ -11,6 +11,7 @@ import numpy as np
 from datamodules.coco_json import read_splits
 from datamodules.masks import MaskedPictures
 from datamodules.published import check_share
+from datamodules.sizes import Size
 from tl_modules.tasks import Task
 
 BACKGROUND = "background"
@@ -27,7 +28,7 @@ class CocoMasks(MaskedPictures):
         annotations: JSON file by published split, `train` at least, such as `{"train": "annotations/train.json"}`.
         pictures: Folder of pictures; `{split}` in it stands for the split.
         labels: Label names after `background`; None for those that occur, in alphabetical order.
-        image_size: Height and width in pixels: the whole picture is brought to this square, with a border that is
+        image_size: Pixels of a side, or height and width: the whole picture is brought to it, with a border that is
             ignored; None to leave the pictures as they are, if they are of one size.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of annotations that is left out for having no outline, a fraction.
@@ -40,6 +41,8 @@ class CocoMasks(MaskedPictures):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If a file is missing or not of that form, a picture is missing, or labels are unknown.
@@ -51,7 +54,7 @@ class CocoMasks(MaskedPictures):
         annotations: Mapping[str, str],
         pictures: str = "{split}",
         labels: Sequence[str] | None = None,
-        image_size: int | None = 128,
+        image_size: Size | None = 128,
         channels: int = 3,
         unusable: float = 0.01,
         task: str = "pixels",
@@ -63,6 +66,7 @@ class CocoMasks(MaskedPictures):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         self.root, self.image_size = Path(root), image_size
         wrong: list[str] = []
@@ -88,7 +92,7 @@ class CocoMasks(MaskedPictures):
         self.names = [BACKGROUND, *(labels or found)]
         self.parts = dict(read)
         made = Task(task, "segmentation", tuple(self.names), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
         self.duplicates = duplicates
 
     def values(self, source: list[tuple[str, Any]], size: tuple[int, int]) -> np.ndarray[Any, Any]:

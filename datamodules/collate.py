@@ -17,14 +17,20 @@ Batch = dict[str, Any]
 
 def is_list(key: str) -> bool:
     """Tell whether a field's values stay a list in a batch: their lengths differ from sample to sample."""
-    return key in ("id", "text", "boxes") or key.endswith("_labels")
+    return key in ("id", "text", "boxes") or beside_boxes(key)
+
+
+def beside_boxes(key: str) -> bool:
+    """Tell whether a field says something of each box, so that its rows are those of the boxes."""
+    return key.endswith(("_labels", "_ignore"))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Make a batch of samples.
 
-    Fields of one shape are stacked; `boxes`, `*_labels`, `text` and `id` stay lists. Where only some samples have a
-    field, theirs are stacked and their rows are named in `<field>_rows`.
+    Fields of one shape are stacked; `boxes`, `*_labels`, `*_ignore`, `text` and `id` stay lists. Where only some
+    samples have a field, theirs are stacked and their rows are named in `<field>_rows`; boxes without flags beside some
+    with (`tasks.box_fields`) all count.
 
     Args:
         samples: Dicts as the datasets give them.
@@ -33,6 +39,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         ValueError: If values of a field differ in shape.
     """
     batch: Batch = {}
+    samples = _flagged(samples)
     for key in dict.fromkeys(key for sample in samples for key in sample):
         rows = [row for row, sample in enumerate(samples) if key in sample]
         values = [samples[row][key] for row in rows]
@@ -44,9 +51,21 @@ def collate(samples: Sequence[Sample]) -> Batch:
             if len(shapes) > 1:
                 raise ValueError(f"{key} differs in shape within a batch: {', '.join(map(str, shapes[:3]))}")
             batch[key] = torch.stack(tensors)
-        if len(rows) < len(samples) and not key.endswith("_labels"):
+        if len(rows) < len(samples) and not beside_boxes(key):
             batch[f"{key}_rows"] = torch.tensor(rows)
     return batch
+
+
+def _flagged(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return samples of which all that have labelled boxes have flags for them, if any has."""
+    for key in {key for sample in samples for key in sample if key.endswith("_ignore")}:
+        labels = key.replace("_ignore", "_labels")
+        lacking = [labels in sample and key not in sample for sample in samples]
+        samples = [
+            {**sample, key: torch.zeros(len(sample[labels]), dtype=torch.long)} if lacks else sample
+            for sample, lacks in zip(samples, lacking, strict=True)
+        ]
+    return samples
 
 
 def as_sample(item: Any, task: Task, name: str) -> Sample:

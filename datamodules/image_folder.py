@@ -9,6 +9,7 @@ from pathlib import Path
 from datamodules.folders import list_classes
 from datamodules.images import ImageClasses
 from datamodules.published import Part
+from datamodules.sizes import Size
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class ImageFolder(ImageClasses):
         splits: Folder by split, such as `{"train": "train", "test": "val"}`; None for the usual names, where there are
             any.
         role: `source` or `target`; of no effect here.
-        image_size: The shorter side is brought to this many pixels and the middle square cut out.
+        image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
@@ -31,6 +32,8 @@ class ImageFolder(ImageClasses):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the folder is missing, empty or not laid out so; see `folders.list_classes`.
@@ -43,7 +46,7 @@ class ImageFolder(ImageClasses):
         domain: str = "pictures",
         splits: Mapping[str, str] | None = None,
         role: str = "target",
-        image_size: int | None = 64,
+        image_size: Size | None = 64,
         channels: int | None = 3,
         train_size: int | None = None,
         val_size: int | None = None,
@@ -51,11 +54,12 @@ class ImageFolder(ImageClasses):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         self.listing = list_classes(root, splits)
         self.root = Path(root)
         labels = self.listing.labels
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(task, labels, domain, image_size, channels, *sizes)
         self.duplicates = duplicates
 
@@ -68,6 +72,7 @@ class ImageFolder(ImageClasses):
             split: Part(
                 [path.relative_to(self.root).as_posix() for path, _ in files],
                 [label for _, label in files],
+                [path for path, _ in files],
                 [path for path, _ in files],
             )
             for split, files in self.listing.files.items()

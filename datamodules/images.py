@@ -6,106 +6,39 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.base import InMemory
+from datamodules.fitting import MODES, Picture, read_picture
 from datamodules.published import Part, PublishedData
+from datamodules.sizes import Size, sides
 from tl_modules.tasks import Task
 
-SMALLEST = 8
-MODES = {1: "L", 3: "RGB"}
 IN_MEMORY = 1024**3
-Picture = Path | Any
 
 
-class Fitted(NamedTuple):
-    """A picture brought to a size: pixel (x, y) of its file is at `scale * (x, y) + offset`.
-
-    Args:
-        image: uint8 `(C, H, W)`.
-        scale: Pixels a pixel of the file.
-        offset: Where the file's left upper corner lies, (x, y) in pixels.
-        size: Height and width of the file's picture in pixels.
-    """
-
-    image: Tensor
-    scale: float
-    offset: tuple[int, int]
-    size: tuple[int, int]
-
-
-def fitted(picture: Picture, channels: int, size: tuple[int, int] | None, whole: bool = False) -> Fitted:
-    """Read a picture and bring it to a size.
-
-    Args:
-        picture: A file, a PIL image, an array `(H, W[, C])` or `(C, H, W)`, or a tensor.
-        channels: 1 for grey, 3 for colour.
-        size: Height and width in pixels; None to leave the picture as it is.
-        whole: Whether all of it is to be seen, with a black border; else the middle is cut out so as to fill the size.
-
-    Raises:
-        ValueError: If the file cannot be read as a picture.
-    """
-    try:
-        image = Image.open(picture) if isinstance(picture, str | os.PathLike) else picture
-        if not isinstance(image, Image.Image):
-            array = np.asarray(image)
-            if array.ndim == 3 and array.shape[0] in MODES and array.shape[2] not in MODES:
-                array = array.transpose(1, 2, 0)
-            image = Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
-        full = image.size
-        if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255
-            image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-        elif image.mode == "F":
-            raise ValueError("its pixels are floats, whose range is not known")
-        if size is not None and not whole:
-            image.draft(MODES[channels], size[::-1])  # JPEG decodes at a fraction of its size, where that is enough
-        image = image.convert(MODES[channels])
-        scale, offset = 1.0, (0, 0)
-        if size is not None and image.size != size[::-1]:
-            scales = [side / own for side, own in zip(size[::-1], full, strict=True)]
-            scale = min(scales) if whole else max(scales)
-            width, height = (max(1, round(side * scale)) for side in full)
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-            offset = (-((width - size[1]) // 2), -((height - size[0]) // 2))
-            image = image.crop((-offset[0], -offset[1], size[1] - offset[0], size[0] - offset[1]))
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{picture}: cannot be read as a picture") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{picture}: cannot be read as a picture ({' '.join(str(error).split())})") from error
-    array = np.array(image)
-    pixels = torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1).contiguous()
-    return Fitted(pixels, scale, offset, full[::-1])
-
-
-def read_picture(picture: Picture, channels: int, size: int | None) -> Tensor:
-    """Return a picture as uint8 `(C, S, S)`, its middle square; as it is where `size` is None; see `fitted`."""
-    return fitted(picture, channels, None if size is None else (size, size)).image
-
-
-def resized(images: Tensor, channels: int, size: int | None) -> Tensor:
-    """Return a stack of square uint8 pictures `(N, C, H, W)` with other channels and another size.
+def resized(images: Tensor, channels: int, size: Size | None) -> Tensor:
+    """Return a stack of uint8 pictures `(N, C, H, W)` with other channels and another size; it is stretched to that.
 
     Args:
         images: The stack.
         channels: 1 for grey (luma of ITU-R 601), 3 for colour.
         size: Height and width in pixels; None to leave them.
     """
-    chunks = []
+    chunks, shape = [], sides(size)
     for chunk in images.split(4096):
         if chunk.shape[1] == 3 and channels == 1:
             weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
             chunk = (chunk.float() * weights).sum(1, keepdim=True).round().to(torch.uint8)
-        if size is not None and chunk.shape[-2:] != (size, size):
-            chunk = F.interpolate(chunk, size=(size, size), mode="bilinear", antialias=True)
+        if shape is not None and chunk.shape[-2:] != shape:
+            chunk = F.interpolate(chunk, size=shape, mode="bilinear", antialias=True)
         chunks.append(chunk.expand(-1, channels, -1, -1) if chunk.shape[1] == 1 else chunk)
     return torch.cat(chunks).contiguous()
 
@@ -143,13 +76,15 @@ class ImageClasses(PublishedData):
         name: The task's name.
         labels: Class names; None where only the files tell.
         domain: The domain.
-        image_size: Height and width in pixels; None to leave the pictures as they are, if they are of one size.
+        image_size: Pixels of a side, or height and width; None to leave the pictures as they are, if all have one size.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -160,19 +95,19 @@ class ImageClasses(PublishedData):
         name: str,
         labels: Sequence[str] | None,
         domain: str,
-        image_size: int | None,
+        image_size: Size | None,
         channels: int | None,
         train_size: int | None = None,
         val_size: int | None = None,
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
-        if image_size is not None and image_size < SMALLEST:
-            raise ValueError(f"image_size={image_size} must be at least {SMALLEST}")
+        sides(image_size)
         if channels not in (None, *MODES):
             raise ValueError(f"channels={channels} must be 1 or 3")
-        super().__init__(None, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(None, train_size, val_size, seed, batch_size, num_workers, labelled)
         self.task_name, self.domain, self.labels = name, domain, None if labels is None else list(labels)
         self.image_size, self.channels = image_size, channels
         self._name_task()
@@ -191,10 +126,13 @@ class ImageClasses(PublishedData):
             images = resized(pictures[torch.tensor(rows)], self.channels, self.image_size)
             return InMemory({"id": ids, "image": images, "label": labels})
         read = partial(self._read, pictures, rows)
-        size = self.image_size or read(0).shape[-1]
-        if len(rows) * self.channels * size**2 > IN_MEMORY:
+        if len(rows) * read(0).numel() > IN_MEMORY:
             return LazyPictures(ids, labels, read)
         return InMemory({"id": ids, "image": stacked(read, len(rows)), "label": labels})
+
+    def originals_of(self, part: Part) -> Any:
+        """Return the pictures by row."""
+        return part.content
 
     def _name_task(self) -> None:
         if self.labels is not None and self.channels is not None:

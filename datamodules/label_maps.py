@@ -13,7 +13,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from datamodules.folders import PICTURES, SPLIT_NAMES
-from datamodules.masks import IGNORE, MaskedPictures
+from datamodules.masks import MaskedPictures
+from datamodules.naming import IGNORE
+from datamodules.sizes import Size
 from tl_modules.tasks import Task
 
 
@@ -28,7 +30,7 @@ class LabelMaps(MaskedPictures):
         maps: Folder of label maps, likewise.
         ignore: Values in the maps that are no label, besides 255.
         smallest: Regions of fewer pixels are no boxes.
-        image_size: Height and width in pixels: the whole picture is brought to this square, with a border that is
+        image_size: Pixels of a side, or height and width: the whole picture is brought to it, with a border that is
             ignored; None to leave the pictures as they are, if they are of one size.
         channels: 1 for grey, 3 for colour.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -40,6 +42,8 @@ class LabelMaps(MaskedPictures):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If a folder or a map is missing, or a name of `boxes` is none of `labels`.
@@ -54,7 +58,7 @@ class LabelMaps(MaskedPictures):
         maps: str = "{split}annot",
         ignore: Sequence[int] = (),
         smallest: int = 20,
-        image_size: int | None = None,
+        image_size: Size | None = None,
         channels: int = 3,
         task: str = "pixels",
         domain: str = "pictures",
@@ -65,6 +69,7 @@ class LabelMaps(MaskedPictures):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         unknown = [name for name in boxes or () if name not in labels]
         if unknown:
@@ -74,7 +79,7 @@ class LabelMaps(MaskedPictures):
         self.parts = self._pairs(pictures, maps)
         kind = "segmentation" if boxes is None else "detection"
         made = Task(task, kind, tuple(labels if boxes is None else boxes), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
         self.duplicates = duplicates
 
     def _pairs(self, pictures: str, maps: str) -> dict[str, list[tuple[Path, Any]]]:
@@ -112,7 +117,8 @@ class LabelMaps(MaskedPictures):
             raise ValueError(f"{source}: must be (H, W) = {size} as its picture, not {values.shape}")
         unknown = sorted(set(np.unique(values).tolist()) - set(range(len(self.labels))) - self.ignore)
         if unknown:
-            raise ValueError(f"{source}: has the value {unknown[0]}, which is neither one of labels= nor in ignore=")
+            ignored = sorted(self.ignore - {IGNORE})
+            raise ValueError(f"ignore={ignored}: {source} has the value {unknown[0]}, which is none of labels= either")
         values[np.isin(values, list(self.ignore))] = IGNORE
         return values
 

@@ -16,10 +16,11 @@ from torch.utils.data import Dataset
 
 from datamodules.base import InMemory
 from datamodules.boxes import LazySamples
-from datamodules.images import IN_MEMORY, Fitted, fitted
+from datamodules.fitting import Fitted, fitted
+from datamodules.images import IN_MEMORY
+from datamodules.naming import IGNORE, check_mask
 from datamodules.published import Part, PublishedData
-
-IGNORE = 255
+from datamodules.sizes import Size, sides
 
 
 class MaskedPictures(PublishedData):
@@ -28,13 +29,13 @@ class MaskedPictures(PublishedData):
     Attributes:
         root: The folder above all, which ids are relative to.
         parts: Picture, and what `values` makes its labels from, by published split.
-        image_size: Height and width in pixels: the whole picture is brought to this square, with a border that is
+        image_size: Pixels of a side, or height and width: the whole picture is brought to it, with a border that is
             ignored; None to leave the pictures as they are, if they are of one size.
     """
 
     root: Path
     parts: dict[str, list[tuple[Path, Any]]]
-    image_size: int | None
+    image_size: Size | None
 
     def values(self, source: Any, size: tuple[int, int]) -> np.ndarray[Any, Any]:
         """Return the label of each pixel of a picture of some height and width, 255 where there is none."""
@@ -42,10 +43,12 @@ class MaskedPictures(PublishedData):
 
     def published(self) -> dict[str, Part]:
         """Return ids (paths below the root), pictures and what their labels are made from, by split."""
-        return {
-            split: Part([path.relative_to(self.root).as_posix() for path, _ in pairs], [0] * len(pairs), pairs)
-            for split, pairs in self.parts.items()
-        }
+        made = {}
+        for split, pairs in self.parts.items():
+            files = [path for path, _ in pairs]
+            ids = [path.relative_to(self.root).as_posix() for path in files]
+            made[split] = Part(ids, [0] * len(pairs), pairs, files)
+        return made
 
     def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:
         """Return the samples of some rows.
@@ -68,10 +71,12 @@ class MaskedPictures(PublishedData):
 
     def _sample(self, ids: Sequence[str], pairs: Sequence[tuple[Path, Any]], index: int) -> dict[str, Any]:
         assert self.task is not None
-        size = None if self.image_size is None else (self.image_size, self.image_size)
-        picture = fitted(pairs[index][0], self.task.channels, size, whole=True)
+        picture = fitted(pairs[index][0], self.task.channels, sides(self.image_size), whole=True)
         mask = self._fitted(pairs[index][1], picture)
-        return {"id": ids[index], "image": picture.image, **self.targets(mask)}
+        targets = self.targets(mask)
+        if "mask" in targets:
+            check_mask(targets["mask"][None], [ids[index]], self.task)
+        return {"id": ids[index], "image": picture.image, **targets}
 
     def targets(self, mask: Tensor) -> dict[str, Any]:
         """Return a sample's targets, made from its label map `(H, W)`."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tl_modules.tasks import ROLES, Task
+from datamodules.naming import IGNORE, check_mask, naming
+from tl_modules.tasks import ROLES, Task, box_fields
 
-IGNORE = 255
 Batch = dict[str, Any]
 
 
@@ -79,7 +79,8 @@ class MergedDataset(Dataset[Batch]):
             if rows:
                 mine = [indices[row] - start for row in rows]
                 given = None if seeds is None else [seeds[row] for row in rows]
-                parts[role] = self._mapped(role, self.read(dataset, mine, self.tasks[role], given))
+                with naming(role):
+                    parts[role] = self._mapped(role, self.read(dataset, mine, self.tasks[role], given))
             start += len(dataset)
         return join(parts, self.key)
 
@@ -98,12 +99,13 @@ class MergedDataset(Dataset[Batch]):
         elif kind == "segmentation":
             full = torch.full((256,), IGNORE)
             full[: len(lut)] = lut
-            target = full[target.clamp(0, IGNORE)]
+            check_mask(target, batch["id"], task)
+            target = full[target.long()]
         out = {**inputs, self.key: target}
         if kind == "detection":
-            name = "box_labels" if task.key == "boxes" else f"{task.key}_labels"
-            mine = "box_labels" if self.key == "boxes" else f"{self.key}_labels"
+            (name, flags), (mine, my_flags) = box_fields(task.key), box_fields(self.key)
             out[mine] = [lut[labels] for labels in batch[name]]
+            out[my_flags] = batch.get(flags, [torch.zeros_like(labels) for labels in batch[name]])
         if f"{task.key}_rows" in batch:
             out[f"{self.key}_rows"] = batch[f"{task.key}_rows"]
         return out
@@ -139,7 +141,7 @@ def join(parts: Mapping[str, Batch], key: str) -> Batch:
         if key in batch:
             rows.append(batch.get(f"{key}_rows", torch.arange(size)) + start)
         start += size
-    for name in (key, "box_labels" if key == "boxes" else f"{key}_labels"):
+    for name in (key, *box_fields(key)):
         values = [batch[name] for batch in batches if name in batch]
         if values and isinstance(values[0], Tensor):
             out[name] = torch.cat(values)

@@ -11,6 +11,7 @@ import torch
 
 from datamodules.images import ImageClasses
 from datamodules.published import Part
+from datamodules.sizes import Size
 
 SPLITS = ("train", "val", "test")
 
@@ -24,7 +25,7 @@ class NpzImages(ImageClasses):
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         role: `source` or `target`; of no effect here.
-        image_size: Height and width in pixels; None to leave them.
+        image_size: Pixels of a side, or height and width; None to leave them.
         channels: 1 for grey, 3 for colour; None as they are.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
@@ -32,6 +33,8 @@ class NpzImages(ImageClasses):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the file is missing.
@@ -44,7 +47,7 @@ class NpzImages(ImageClasses):
         task: str = "classes",
         domain: str = "pictures",
         role: str = "target",
-        image_size: int | None = None,
+        image_size: Size | None = None,
         channels: int | None = None,
         train_size: int | None = None,
         val_size: int | None = None,
@@ -52,10 +55,11 @@ class NpzImages(ImageClasses):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         if not Path(root).is_file():
             raise ValueError(f"root={root}: must be an .npz file that exists")
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(task, labels, domain, image_size, channels, *sizes)
         self.duplicates = duplicates
         self.root = Path(root)

@@ -67,6 +67,8 @@ class PageStreams(DatasetModule):
         seed: Root of the pages; the test pages are the same for every seed.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If an option is unknown or out of range.
@@ -86,6 +88,7 @@ class PageStreams(DatasetModule):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         if target not in TARGETS:
             raise ValueError(f"target={target}: must be one of {', '.join(TARGETS)}")
@@ -95,7 +98,7 @@ class PageStreams(DatasetModule):
         check_documents(self.inputs, self.missing)
         self.target, self.image_size = target, image_size
         made = Task(task or TASKS[target], "classification", TARGETS[target], domain, key=target, channels=1)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
 
     def setup(self, stage: str | None = None) -> None:
         """Make the three splits, once."""

@@ -14,8 +14,10 @@ from torch.utils.data import Dataset
 
 from datamodules.base import InMemory, Rows
 from datamodules.documents import check_documents, hidden
-from datamodules.images import IN_MEMORY, fitted
+from datamodules.fitting import fitted
+from datamodules.images import IN_MEMORY
 from datamodules.published import Part, PublishedData, check_share
+from datamodules.sizes import Size, sides
 from datamodules.tables import named_labels, read_columns
 from tl_modules.tasks import Task
 
@@ -40,7 +42,7 @@ class PageTable(PublishedData):
         classes: How many of the most frequent labels are kept; pages with another are left out. None for all.
         inputs: What is read of a page: `image`, `text` or both.
         missing: Share of pages, by split, of which one of several inputs is hidden.
-        image_size: Height and width in pixels: the whole page is brought to this square, with a border.
+        image_size: Pixels of a side, or height and width: the whole page is brought to it, with a border.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of lines of text that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -52,6 +54,8 @@ class PageTable(PublishedData):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the table or a column is missing, a page has neither picture nor text, or a file cannot be read.
@@ -69,7 +73,7 @@ class PageTable(PublishedData):
         classes: int | None = None,
         inputs: Sequence[str] = ("image", "text"),
         missing: Mapping[str, float] | None = None,
-        image_size: int = 128,
+        image_size: Size = 128,
         channels: int = 1,
         unusable: float = 0.01,
         task: str = "page-classes",
@@ -81,6 +85,7 @@ class PageTable(PublishedData):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         self.inputs, self.missing = list(inputs), dict(missing or {})
         check_documents(self.inputs, self.missing)
@@ -102,7 +107,7 @@ class PageTable(PublishedData):
                 raise ValueError(f"root={root}: row {place} names the page {name}, but there is no {wanted}")
         self.texts = self._texts(unusable)
         made = Task(task, "classification", tuple(names), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
         self.duplicates = duplicates
 
     def _texts(self, most: float) -> list[str]:
@@ -124,7 +129,8 @@ class PageTable(PublishedData):
 
     def published(self) -> dict[str, Part]:
         """Return all pages as one split."""
-        return {"train": Part(self.pages, self.indices, list(range(len(self.pages))))}
+        pictures = [path if path.is_file() else None for path in self.files.get("image", [])]
+        return {"train": Part(self.pages, self.indices, list(range(len(self.pages))), pictures or None)}
 
     def dataset_of(self, part: Part, rows: Sequence[int]) -> InMemory:
         """Return the samples of some rows.
@@ -133,7 +139,7 @@ class PageTable(PublishedData):
             ValueError: If a picture cannot be read.
         """
         assert self.task is not None
-        channels, size = self.task.channels, (self.image_size, self.image_size)
+        channels, size = self.task.channels, sides(self.image_size) or (0, 0)
         fields: dict[str, Any] = {"id": [part.ids[row] for row in rows]}
         present = {key: [files[row].is_file() for row in rows] for key, files in self.files.items()}
         if "image" in self.files:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import random
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.aligned import same_samples
+from datamodules.base import count_labelled
 from datamodules.collate import as_sample, collate
 from datamodules.merging import MergedDataset, union_labels
+from datamodules.naming import check_mask, naming
+from datamodules.overlap import RULES, without_overlap
+from datamodules.published import PublishedData
 from datamodules.sampling import Address, StepSampler
-from tl_modules.seeding import seed_of
+from tl_modules.seeding import seed_all, seed_of, undisturbed
 from tl_modules.stages import Stage
 from tl_modules.tasks import ROLES, Task
 
@@ -33,23 +33,27 @@ def fetch(dataset: Any, indices: Sequence[int], task: Task, seeds: Sequence[int]
         indices: Which samples.
         task: Names the target where samples are pairs `(image, target)`.
         seeds: A seed a sample for the dataset's own random transforms; None leaves the random state alone.
+
+    Raises:
+        ValueError: If a label map has a value that is no label.
     """
-    if hasattr(dataset, "batch"):
-        merged = isinstance(dataset, MergedDataset)
-        batch: Batch = dataset.batch(list(indices), seeds) if merged else dataset.batch(list(indices))
-        return batch
+    if isinstance(dataset, MergedDataset):
+        return dataset.batch(list(indices), seeds)
+    batch = dataset.batch(list(indices)) if hasattr(dataset, "batch") else _collated(dataset, indices, task, seeds)
+    if task.kind == "segmentation" and task.key in batch:
+        rows = batch.get(f"{task.key}_rows", range(len(batch["id"])))
+        check_mask(batch[task.key], [batch["id"][row] for row in rows], task)
+    return batch
+
+
+def _collated(dataset: Any, indices: Sequence[int], task: Task, seeds: Sequence[int] | None) -> Batch:
     if seeds is None:
         return collate([as_sample(dataset[i], task, str(i)) for i in indices])
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     samples = []
-    for index, seed in zip(indices, seeds, strict=True):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        samples.append(as_sample(dataset[index], task, str(index)))
-    torch.set_rng_state(states[0])
-    np.random.set_state(states[1])
-    random.setstate(states[2])
+    with undisturbed():
+        for index, seed in zip(indices, seeds, strict=True):
+            seed_all(seed)
+            samples.append(as_sample(dataset[index], task, str(index)))
     return collate(samples)
 
 
@@ -74,7 +78,8 @@ class ByKey(Dataset[Batch]):
         for key in dict.fromkeys(address[0] for address in addresses):
             mine = [(index, j) for k, index, j in addresses if k == key]
             seeds = [seed_of(self.seed, "transform", key, j, index) for index, j in mine]
-            batch = fetch(self.datasets[key], [index for index, _ in mine], self.tasks[key], seeds)
+            with naming(key):
+                batch = fetch(self.datasets[key], [index for index, _ in mine], self.tasks[key], seeds)
             if key in self.unlabelled:
                 batch = {name: value for name, value in batch.items() if name in {"id", "image", "text"}}
             batches[key] = batch
@@ -87,10 +92,11 @@ class Whole(Dataset[Batch]):
     Args:
         dataset: The dataset.
         task: Its task.
+        role: Whose it is, for messages.
     """
 
-    def __init__(self, dataset: Any, task: Task) -> None:
-        self.dataset, self.task = dataset, task
+    def __init__(self, dataset: Any, task: Task, role: str = "target") -> None:
+        self.dataset, self.task, self.role = dataset, task, role
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -98,22 +104,8 @@ class Whole(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return a batch."""
-        return fetch(self.dataset, indices, self.task)
-
-
-@contextmanager
-def naming(role: str) -> Iterator[None]:
-    """Put the role before the option that an error of one dataset begins with: `train_size=9: ...`.
-
-    Args:
-        role: The role.
-    """
-    try:
-        yield
-    except ValueError as error:
-        if re.match(r"\w+=", str(error)) is None:
-            raise
-        raise ValueError(f"{role}.{error}") from error
+        with naming(self.role):
+            return fetch(self.dataset, indices, self.task)
 
 
 def _as_is(batch: Any) -> Any:
@@ -123,7 +115,8 @@ def _as_is(batch: Any) -> Any:
 class PairedData(LightningDataModule):
     """Supply a stage's roles; by itself this class is for one dataset or for two one after the other.
 
-    Loaders for validation and test are dicts by role, read whole by every process.
+    Loaders for validation and test are dicts by role, read whole by every process. Where both roles read the same files
+    and a split was not published, the source's is cut as the target's, so that a sample is in one split for both.
 
     Args:
         target: A LightningDataModule with `train_dataset`, `val_dataset` and `test_dataset` after `setup`, and with
@@ -135,10 +128,15 @@ class PairedData(LightningDataModule):
         accumulate: Batches an optimiser step; an epoch is a whole number of these.
         target_task: The target's task where the DataModule does not say.
         source_task: The source's.
+        overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
+            sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
+            of the source out; or `allow`.
 
     Raises:
-        ValueError: If a task is missing.
+        ValueError: If a task is missing, or the rule for overlaps is unknown.
     """
+
+    together = False  # whether both roles learn, and are tested, to the end
 
     def __init__(
         self,
@@ -150,6 +148,7 @@ class PairedData(LightningDataModule):
         accumulate: int = 1,
         target_task: Task | dict[str, Any] | None = None,
         source_task: Task | dict[str, Any] | None = None,
+        overlap: str = "refuse",
     ) -> None:
         super().__init__()
         self.data = {"target": target} if source is None else {"source": source, "target": target}
@@ -159,6 +158,10 @@ class PairedData(LightningDataModule):
             if self.given[role] is None and not hasattr(data, "task"):
                 raise ValueError(f"{role}_task=None: {type(data).__name__} has no task of its own, so it must be given")
         self._find_tasks()
+        if overlap not in RULES:
+            raise ValueError(f"overlap={overlap!r} is unknown; allowed: {', '.join(RULES)}")
+        self.overlap = overlap
+        self.overlaps: dict[str, Any] | None = None  # after setup, the rule and how many samples it was about
         self.batch_size, self.num_workers, self.seed, self.accumulate = batch_size, num_workers, seed, accumulate
         self.stage: Stage | None = None
         self.kept: dict[tuple[str, str], Any] = {}  # by role and split, what is read instead in the current stage
@@ -170,14 +173,26 @@ class PairedData(LightningDataModule):
                 data.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        """Make or read the datasets."""
-        for role, data in self.data.items():
+        """Make or read the datasets; the target's first, since the source's splits follow them."""
+        for role, data in reversed(self.data.items()):
             with naming(role):
+                if role == "source" and isinstance(data, PublishedData):
+                    target = self.data["target"]
+                    if isinstance(target, PublishedData):
+                        data.follow(target)
                 data.setup(stage)  # type: ignore[arg-type]
             for name in ("train_dataset", "val_dataset", "test_dataset"):
                 if not hasattr(data, name):
                     raise ValueError(f"{role}: {type(data).__name__} has no {name} after setup()")
         self._find_tasks()
+        if self.overlaps is None:
+            self.overlaps = without_overlap(self.data, self.tasks, self._tested(), self.overlap)
+
+    def _tested(self) -> list[str]:
+        """Return the roles that are tested: the source where it learns to the end, or its head is the target's."""
+        tasks = self.tasks
+        kept = len(tasks) == 2 and tasks["target"].same_labels(tasks["source"])
+        return [role for role in self.data if role == "target" or self.together or kept]
 
     def _find_tasks(self) -> None:
         """Fill `tasks`; a dataset whose labels only its files tell has one after `setup`."""
@@ -204,6 +219,10 @@ class PairedData(LightningDataModule):
     def split(self, role: str, name: str) -> Any:
         """Return a role's `train`, `val` or `test` dataset."""
         return getattr(self.data[role], f"{name}_dataset")
+
+    def labelled(self, role: str) -> dict[str, int]:
+        """Return how many labelled samples of a role are known: those of training and of validation."""
+        return {split: count_labelled(self.split(role, split), self.tasks[role].key) for split in ("train", "val")}
 
     def training(self) -> tuple[dict[str, Any], dict[str, Task], str]:
         """Return the training datasets and their tasks by key, and how steps are mixed."""
@@ -247,7 +266,7 @@ class PairedData(LightningDataModule):
         """Return a loader a role that reads a split in order."""
         size = 4 * self.batch_size
         datasets = {r: self.kept.get((r, split), self.split(r, split)) for r in roles}
-        return {r: self._loader(Whole(datasets[r], self.tasks[r]), batch_size=size) for r in roles}
+        return {r: self._loader(Whole(datasets[r], self.tasks[r], r), batch_size=size) for r in roles}
 
     def val_dataloader(self) -> dict[str, DataLoader[Any]]:
         """Return the validation loaders of the roles that learn."""
@@ -284,10 +303,15 @@ class CombinedData(PairedData):
         accumulate: Batches an optimiser step; an epoch is a whole number of these.
         target_task: The target's task where the DataModule does not say.
         source_task: The source's.
+        overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
+            sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
+            of the source out; or `allow`.
 
     Raises:
         ValueError: If the mode is unknown, or `aligned` lacks its dataset.
     """
+
+    together = True
 
     def __init__(
         self,
@@ -302,8 +326,9 @@ class CombinedData(PairedData):
         accumulate: int = 1,
         target_task: Task | dict[str, Any] | None = None,
         source_task: Task | dict[str, Any] | None = None,
+        overlap: str = "refuse",
     ) -> None:
-        super().__init__(target, source, batch_size, num_workers, seed, accumulate, target_task, source_task)
+        super().__init__(target, source, batch_size, num_workers, seed, accumulate, target_task, source_task, overlap)
         if mode not in MIXING:
             raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(MIXING)}")
         if mode == "aligned" and aligned_dataset is None:
@@ -338,6 +363,8 @@ class MergedData(PairedData):
     Raises:
         ValueError: If the two tasks are of different kinds.
     """
+
+    together = True
 
     def training(self) -> tuple[dict[str, Any], dict[str, Task], str]:
         """Return the merged dataset under the key of both roles."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datamodules.images import ImageClasses
 from datamodules.published import Part
+from datamodules.sizes import Size
 from datamodules.tables import named_labels, read_columns
 
 
@@ -25,7 +26,7 @@ class PictureTable(ImageClasses):
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         role: `source` or `target`; of no effect here.
-        image_size: The shorter side is brought to this many pixels and the middle square cut out.
+        image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for a fifth, at most 1,000 and at most `train_size`.
@@ -33,6 +34,8 @@ class PictureTable(ImageClasses):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the table is missing or is no such table, or a picture is missing or named twice.
@@ -50,7 +53,7 @@ class PictureTable(ImageClasses):
         task: str = "classes",
         domain: str = "pictures",
         role: str = "target",
-        image_size: int | None = 64,
+        image_size: Size | None = 64,
         channels: int | None = 3,
         train_size: int | None = None,
         val_size: int | None = None,
@@ -58,6 +61,7 @@ class PictureTable(ImageClasses):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         path = Path(root)
         columns = read_columns(path, (picture, label), separator, header, True, encoding)
@@ -69,10 +73,10 @@ class PictureTable(ImageClasses):
                 raise ValueError(f"root={root}: row {place} names {row[0]}, which is no file in {path.parent}")
             if seen.setdefault(row[0], place) != place:
                 raise ValueError(f"root={root}: rows {seen[row[0]]} and {place} both name {row[0]}")
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(task, names, domain, image_size, channels, *sizes)
         self.duplicates = duplicates
 
     def published(self) -> dict[str, Part]:
         """Return all rows as one split."""
-        return {"train": Part(self.paths, self.indices, self.files)}
+        return {"train": Part(self.paths, self.indices, self.files, self.files)}

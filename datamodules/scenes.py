@@ -187,6 +187,8 @@ class Scenes(DatasetModule):
         domain: Another name for the domain.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If an argument is unknown or out of range.
@@ -205,6 +207,7 @@ class Scenes(DatasetModule):
         domain: str | None = None,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         choices = (("ground", ground, ("plain", "textured")), ("target", target, TARGETS), ("role", role, TRAIN_SIZE))
         for name, value, allowed in choices:
@@ -214,8 +217,8 @@ class Scenes(DatasetModule):
             raise ValueError(f"image_size={image_size} must be between 32 and 112 pixels")
         name, kind, labels = TARGETS[target]
         made = Task(task or name, kind, labels, domain or f"scenes-{ground}")
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
-        self.train_size = train_size or TRAIN_SIZE[role]
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
+        self.train_size = self.train_size or TRAIN_SIZE[role]
         self.ground, self.target, self.role, self.image_size = ground, target, role, image_size
         self.composed: dict[str, Composed] = {}
 

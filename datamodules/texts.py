@@ -37,6 +37,8 @@ class TextTable(PublishedData):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the file is missing or is no such table.
@@ -63,6 +65,7 @@ class TextTable(PublishedData):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         self.root = Path(root)
         columns = read_columns(self.root, (text, label), separator, header, quotes, encoding)
@@ -76,7 +79,7 @@ class TextTable(PublishedData):
                 wrong.append(f"row {place} has no text")
         check_share(f"root={root}", wrong, len(columns), unusable)
         made = Task(task, "classification", tuple(names), domain, positive=positive)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
         self.duplicates = duplicates
 
     def published(self) -> dict[str, Part]:

@@ -12,8 +12,10 @@ import torch
 import torchvision
 from torch import Tensor
 
-from datamodules.images import ImageClasses, Picture
+from datamodules.fitting import Picture
+from datamodules.images import ImageClasses
 from datamodules.published import Part
+from datamodules.sizes import Size
 
 OF_LABELS = ("targets", "labels", "_labels", "y")
 
@@ -31,7 +33,7 @@ class TorchvisionSet(ImageClasses):
             {"split": "test"}}`; None for its option `train` where it has one, else for one split that is cut.
         download: Whether to download what is missing.
         role: `source` or `target`; of no effect here.
-        image_size: Height and width in pixels; None to leave them.
+        image_size: Pixels of a side, or height and width; None to leave them.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
@@ -39,6 +41,8 @@ class TorchvisionSet(ImageClasses):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If torchvision has no such set, or `published` is None and the set has an option `split`.
@@ -54,7 +58,7 @@ class TorchvisionSet(ImageClasses):
         published: Mapping[str, Mapping[str, Any]] | None = None,
         download: bool = True,
         role: str = "target",
-        image_size: int | None = None,
+        image_size: Size | None = None,
         channels: int | None = None,
         train_size: int | None = None,
         val_size: int | None = None,
@@ -62,17 +66,23 @@ class TorchvisionSet(ImageClasses):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         found = getattr(torchvision.datasets, dataset, None)
         if not (inspect.isclass(found) and issubclass(found, torchvision.datasets.VisionDataset)):
             raise ValueError(f"dataset={dataset!r}: torchvision.datasets has no such set")
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         own = dataset.lower()
         super().__init__(task or own, labels, domain or own, image_size, channels, *sizes)
         self.duplicates = duplicates
         self.made: Any = found
         self.root, self.download = Path(root or "data"), download
         self.published_as = dict(published or self._usual())
+
+    @property
+    def origin(self) -> str:
+        """The set's files and its options: sets of one root are not the same samples."""
+        return f"{self.root.resolve()}/{self.made.__name__}:{sorted(self.published_as.items())}"
 
     def _usual(self) -> dict[str, dict[str, Any]]:
         takes = inspect.signature(self.made.__init__).parameters

@@ -7,6 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from datamodules.boxes import Annotated, BoxedPictures
+from datamodules.sizes import Size
+from tl_modules.tasks import IGNORED
 
 SPLITS = ("train", "val", "test")
 
@@ -14,14 +16,15 @@ SPLITS = ("train", "val", "test")
 class VocBoxes(BoxedPictures):
     """`root/JPEGImages`, `root/Annotations/*.xml` and, if any, `root/ImageSets/Main/{train,val,test}.txt`.
 
-    Coordinates count from 1 and include the last pixel. For the rest see `BoxedPictures`.
+    Coordinates count from 1 and include the last pixel. Objects marked `difficult` are neither learned nor counted. For
+    the rest see `BoxedPictures`.
 
     Args:
         root: The folder.
         pictures: The folder of pictures in it.
         annotations: The folder of annotations in it.
         labels: Label names; None for those that occur, in alphabetical order.
-        image_size: Height and width in pixels.
+        image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -33,6 +36,8 @@ class VocBoxes(BoxedPictures):
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
 
     Raises:
         ValueError: If the folder is not laid out so, or an annotation cannot be read.
@@ -44,7 +49,7 @@ class VocBoxes(BoxedPictures):
         pictures: str = "JPEGImages",
         annotations: str = "Annotations",
         labels: Sequence[str] | None = None,
-        image_size: int = 128,
+        image_size: Size = 128,
         channels: int = 3,
         unusable: float = 0.01,
         task: str = "boxes",
@@ -56,6 +61,7 @@ class VocBoxes(BoxedPictures):
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
+        labelled: int | None = None,
     ) -> None:
         base = Path(root)
         for name in (pictures, annotations):
@@ -68,7 +74,7 @@ class VocBoxes(BoxedPictures):
             if lacking:
                 raise ValueError(f"root={root}: there is no picture {lacking[0]}")
             parts[split] = [(stem, read_xml(base / annotations / f"{stem}.xml", files[stem])) for stem in stems]
-        sizes = (train_size, val_size, seed, batch_size, num_workers)
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
         self.duplicates = duplicates
 
@@ -92,11 +98,12 @@ def read_xml(path: Path, picture: Path) -> Annotated:
         ValueError: If the annotation cannot be read.
     """
     try:
-        boxes, names = [], []
+        boxes, names, flags = [], [], []
         for item in ElementTree.parse(path).iter("object"):
             corners = [float(item.findtext(f"bndbox/{key}") or "nan") for key in ("xmin", "ymin", "xmax", "ymax")]
             boxes.append((corners[0] - 1, corners[1] - 1, corners[2], corners[3]))
             names.append(str(item.findtext("name")).strip())
+            flags.append(IGNORED * int(item.findtext("difficult") or 0))
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as an annotation ({error})") from error
-    return Annotated(picture, boxes, names)
+    return Annotated(picture, boxes, names, flags)

@@ -99,6 +99,11 @@ CONFIGURATION = {
     ),
     "cell=multitask target.image_size=8": "target.image_size=8: must be at least 32",
     "cell=multitask target.train_size=0": "target.train_size=0: must be at least 1",
+    "cell=multitask target.labelled=1": "target.labelled=1: must be at least 2",
+    "cell=multitask target.labelled=50 target.val_size=20": (
+        "target.labelled=50: excludes target.val_size=20; give one of the two"
+    ),
+    "cell=multitask datamodule.overlap=never": ("datamodule.overlap=never: allowed: refuse, drop, allow"),
     "cell=multitask target.augment.shift=1": "target.augment.shift=1: must be less than 1",
     "cell=multitask +target.augment.flp=true": (
         "target.augment.flp=true: unknown; did you mean flip? allowed: flip, shift, scale, brightness"
@@ -158,6 +163,9 @@ FILES = {
     "dataset@target=image_folder target.root=hollow": "target.root=hollow: the class bee has no pictures in hollow",
     "dataset@target=image_folder target.root=novel": (
         "target.root=novel: novel/test/wasp is a class that novel/train has not"
+    ),
+    "dataset@target=image_folder target.root=insects target.image_size=[48]": (
+        "target.image_size=[48]: must be a whole number of at least 8 pixels, or two: [height, width]"
     ),
     "dataset@target=image_folder target.root=insects target.splits={train:training}": (
         "target.root=insects: must hold the folder training; it holds ant, bee"
@@ -245,6 +253,9 @@ RUNNING = {
     "dataset@target=image_folder target.root=insects target.train_size=50": (
         "target.train_size=50: must be at most 8, the training samples beside val"
     ),
+    "dataset@target=image_folder target.root=insects target.labelled=11": (
+        "target.labelled=11: must be at most 10, the samples outside of test"
+    ),
     "dataset@target=image_folder target.root=insects target.val_size=12": (
         "target.val_size=12: must be less than 10, the samples it is cut off"
     ),
@@ -279,7 +290,7 @@ RUNNING = {
     f"{PROBE} source.weights=code.pth": "code.pth: holds more than tensors and plain values, which could run code",
     "dataset@target=image_folder target.root=twice": (
         "target.duplicates=refuse: 2 of 2 test samples are in training or validation too, such as ant/1.png, which is "
-        "ant/3.png; take them out or set duplicates=allow"
+        "ant/0.png; take them out or set duplicates=allow"
     ),
     "dataset@target=mnist target.root=empty target.download=false": "target.root=empty: MNIST is not there",
     "dataset@target=torchvision target.dataset=Mnist": "target.dataset='Mnist': torchvision.datasets has no such set",

@@ -14,9 +14,10 @@ import torchvision
 from PIL import Image
 
 from datamodules import images
+from datamodules.fitting import fitted, read_picture
 from datamodules.folders import list_classes
 from datamodules.image_folder import ImageFolder
-from datamodules.images import LazyPictures, fitted, read_picture, resized
+from datamodules.images import LazyPictures, resized
 from datamodules.paired import MergedData, SequentialData
 from datamodules.splits import cut, stratified
 from datamodules.torchvision_sets import TorchvisionSet

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tl_modules.tasks import box_fields
+
 Batch = dict[str, Any]
 IGNORE = 255
 KEEP_AREA = 0.25
@@ -39,7 +41,7 @@ class Augment:
 
         Args:
             batch: A batch dict. Masks are taken for `mask` and boxes for `boxes`, or any field of their shape with a
-                list of labels beside it.
+                list of labels beside it; labels and flags (`tasks.box_fields`) of boxes that are gone go with them.
             generator: Where all parameters come from, on the images' device.
         """
         if "image" not in batch or not self.active:
@@ -72,18 +74,15 @@ class Augment:
             rows = _rows(batch, key, owner, image.device)
             if isinstance(values, Tensor) and values.ndim == 3 and tuple(values.shape[1:]) == size:
                 out[key] = _masks(values, _grid(factor[rows], offset[rows], size))
-            elif isinstance(values, list) and _label_key(key) in batch:
+            elif isinstance(values, list) and box_fields(key)[0] in batch:
                 moved = [
-                    _boxes(b, n, mirror[r, 0], grow[r, 0], move[r], size)
-                    for b, n, r in zip(values, batch[_label_key(key)], rows.tolist(), strict=True)
+                    _boxes(b, mirror[r, 0], grow[r, 0], move[r], size)
+                    for b, r in zip(values, rows.tolist(), strict=True)
                 ]
                 out[key] = [boxes for boxes, _ in moved]
-                out[_label_key(key)] = [labels for _, labels in moved]
+                for beside in set(box_fields(key)) & set(batch):  # a box that is gone takes them along
+                    out[beside] = [one[keep] for one, (_, keep) in zip(batch[beside], moved, strict=True)]
         return out
-
-
-def _label_key(key: str) -> str:
-    return "box_labels" if key == "boxes" else f"{key}_labels"
 
 
 def _rows(batch: Batch, key: str, owner: Tensor, device: torch.device) -> Tensor:
@@ -109,12 +108,10 @@ def _masks(masks: Tensor, grid: Tensor) -> Tensor:
     return (read[:, 0] + IGNORE).round().to(masks.dtype)
 
 
-def _boxes(
-    boxes: Tensor, labels: Tensor, mirror: Tensor, grow: Tensor, move: Tensor, size: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """Return boxes moved with their picture and cut at its edges, without those of which little is left."""
+def _boxes(boxes: Tensor, mirror: Tensor, grow: Tensor, move: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return boxes moved with their picture and cut at its edges, and which were kept: not those with little left."""
     if len(boxes) == 0:
-        return boxes, labels
+        return boxes, torch.ones(0, dtype=torch.bool, device=boxes.device)
     height, width = size
     x, y = boxes[:, 0::2], boxes[:, 1::2]
     x = (x - width / 2) * mirror * grow + width / 2 + move[0] * width
@@ -123,4 +120,4 @@ def _boxes(
     x, y = x.sort(1).values.clamp(0, width), y.clamp(0, height)
     left = (x[:, 1] - x[:, 0]) * (y[:, 1] - y[:, 0])
     keep = left >= KEEP_AREA * area.clamp(min=1e-6)
-    return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], 1)[keep], labels[keep]
+    return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], 1)[keep], keep

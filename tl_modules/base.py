@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from tl_modules.augment import Augment
-from tl_modules.batches import Batch, annotated, by_roles, size_of, targets_of
+from tl_modules.batches import Batch, annotated, by_roles, check_range, size_of, targets_of
 from tl_modules.exporting import Exported
 from tl_modules.features import Features
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
@@ -172,7 +172,8 @@ class TransferModule(LightningModule):
             self.enter(self.plan[-1].name)
 
     def features(self, batch: Batch, role: str = "target") -> Features:
-        """Return a role's features of a batch dict."""
+        """Return a role's features of a batch dict; its images are uint8 or floats in 0..1."""
+        check_range(batch)
         stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
         with self.parts.passing("stem", role):
             stemmed = stem(batch)

@@ -18,6 +18,20 @@ DEFAULT_KEYS = {
 INPUTS = ("image", "text")
 KINDS = (*DEFAULT_KEYS, *(kind for kind in names_in("heads") if kind not in DEFAULT_KEYS))
 ROLES = ("source", "target")
+IGNORED, CROWD = 1, 2  # in a box's flag: not counted; not counted, and so large that it holds many objects
+
+
+def box_fields(key: str) -> tuple[str, str]:
+    """Return the fields beside a field of boxes: their labels, and their flags where some are not counted.
+
+    A sample's flags are int64 `(N,)`, absent where all boxes count. 1: neither the box nor a detection that matches it
+    counts, as Pascal VOC has its difficult objects. 2: likewise a crowd, as COCO has it: any detection that lies in it
+    matches, by the share of the detection that is inside.
+
+    Args:
+        key: The boxes' field.
+    """
+    return ("box_labels", "box_ignore") if key == "boxes" else (f"{key}_labels", f"{key}_ignore")
 
 
 @dataclass(frozen=True)

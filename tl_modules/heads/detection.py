@@ -17,9 +17,11 @@ from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal
 from tl_modules.features import Features
 from tl_modules.heads.base import NEVER, Batch, Head
 from tl_modules.heads.pyramid import WIDTH, Pyramid
+from tl_modules.tasks import CROWD, box_fields
 
 SCORE, OVERLAP, MOST = 0.05, 0.5, 100
 RADIUS = 1.5
+OUT_OF_RANGE = 1e11  # COCO's areas end at 1e10 pixels
 NORM = partial(nn.GroupNorm, 8)  # torchvision's 32 groups, of two channels each, are slow in bf16, channels last
 TYPICAL, FARTHEST = 4.0, 5.0  # strides that untrained distances are about, largest exponent
 
@@ -50,7 +52,13 @@ class Distances(FCOSRegressionHead):  # type: ignore[misc]
 
 
 class BoxScores(Metric):
-    """COCO's mean average precision, `map` over overlaps from 0.5 to 0.95 and `map50`, where defined."""
+    """COCO's mean average precision, `map` over overlaps from 0.5 to 0.95 and `map50`, where defined.
+
+    A crowd (flag 2) is COCO's `iscrowd`, exactly. A box ignored otherwise (flag 1) is matched by its overlap, by
+    any number of detections, none of which counts, as Pascal VOC has its difficult objects. Two things stay COCO's: a
+    detection is matched with a box that counts before one that is ignored (VOC takes the larger overlap), and
+    precision is read at 101 recalls (VOC: the area, or 11).
+    """
 
     full_state_update = False
 
@@ -59,8 +67,10 @@ class BoxScores(Metric):
         self.inner = MeanAveragePrecision(backend="faster_coco_eval")
 
     def update(self, preds: list[dict[str, Tensor]], target: list[dict[str, Tensor]]) -> None:
-        """Add predictions and truth, a dict of boxes, labels (and scores) a picture."""
-        self.inner.update(preds, target)
+        """Add predictions and truth, a dict of boxes, labels (and scores, or flags) a picture."""
+        self.inner.update(
+            preds, [_official(truth, len(found["boxes"])) for truth, found in zip(target, preds, strict=True)]
+        )
 
     def compute(self) -> dict[str, Tensor]:
         """Return the two means, without what COCO marks as undefined."""
@@ -74,6 +84,27 @@ class BoxScores(Metric):
         self.inner.reset()
 
 
+def _official(truth: dict[str, Tensor], detections: int) -> dict[str, Tensor]:
+    """Return a picture's truth as COCO's evaluation takes it.
+
+    It has no flag for a box that is ignored and no crowd: but it ignores boxes whose area is out of range, each for one
+    detection, so that such a box is given as often as there are detections.
+
+    Args:
+        truth: Boxes, labels and perhaps flags.
+        detections: Number of the picture's detections.
+    """
+    if "flags" not in truth or not bool(truth["flags"].any()):
+        return {"boxes": truth["boxes"], "labels": truth["labels"]}
+    flags = truth["flags"].long()
+    times = torch.where((flags > 0) & (flags != CROWD), max(1, detections), 1)
+    boxes, labels, flags = (truth[name].repeat_interleave(times, 0) for name in ("boxes", "labels", "flags"))
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    crowd = flags == CROWD
+    area = torch.where((flags > 0) & ~crowd, OUT_OF_RANGE, area)
+    return {"boxes": boxes, "labels": labels, "iscrowd": crowd.long(), "area": area}
+
+
 class Detection(Head):
     """FCOS (Tian et al. 2019) on a light pyramid: a box from each place inside an object.
 
@@ -82,8 +113,8 @@ class Detection(Head):
         channels: Channels of the maps.
         strides: Strides of the maps in pixels.
         labels: The names.
-        key: The batch's field with boxes, xyxy in pixels, a list of `(N, 4)`; their labels are in `box_labels`
-            (`<key>_labels` for another key).
+        key: The batch's field with boxes, xyxy in pixels, a list of `(N, 4)`; for their labels and flags see
+            `tasks.box_fields`.
     """
 
     kind: ClassVar[str] = "detection"
@@ -94,7 +125,7 @@ class Detection(Head):
         self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "boxes"
     ) -> None:
         super().__init__(labels, key)
-        self.label_key = "box_labels" if key == "boxes" else f"{key}_labels"
+        self.label_key, self.flag_key = box_fields(key)
         self.pyramid = Pyramid(channels, strides, finest=4)
         self.classification = FCOSClassificationHead(WIDTH, 1, len(labels), num_convs=2, norm_layer=NORM)
         self.regression = Distances(WIDTH, 1, num_convs=2, norm_layer=NORM)
@@ -126,10 +157,12 @@ class Detection(Head):
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return focal loss of the labels, GIoU loss of the boxes and cross-entropy of the centre-ness.
 
+        A box with a flag is learned by no place, and places inside it are not taught that its label is not there.
+
         Raises:
             ValueError: If a box has no width or no height.
         """
-        boxes, labels = batch[self.key], batch[self.label_key]
+        boxes, labels, unsure = self._counted(outputs, batch)
         wanted = torch.zeros_like(outputs.logits)
         box = torch.zeros_like(outputs.distances)
         inside = torch.zeros(outputs.logits.shape[:2], dtype=torch.bool, device=box.device)
@@ -141,7 +174,11 @@ class Detection(Head):
             box[row] = own[match.clamp(min=0)]
             wanted[row, inside[row], names[match[inside[row]]]] = 1
         count = inside.sum().clamp(min=1)
-        loss = sigmoid_focal_loss(outputs.logits, wanted, reduction="sum")
+        if unsure is None:
+            loss = sigmoid_focal_loss(outputs.logits, wanted, reduction="sum")
+        else:
+            judged = ~unsure | (wanted > 0)
+            loss = (sigmoid_focal_loss(outputs.logits, wanted, reduction="none") * judged).sum()
         if bool(inside.any()):
             centres = outputs.centres.expand(len(inside), -1, -1)[inside]
             stride = outputs.stride.expand(len(inside), -1)[inside]
@@ -154,6 +191,22 @@ class Detection(Head):
         else:  # every parameter takes part in every loss
             loss = loss + outputs.distances.sum() * 0 + outputs.centred.sum() * 0
         return loss / count
+
+    def _counted(self, outputs: Outputs, batch: Batch) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
+        """Return the boxes without a flag and their labels, and where the others' labels may be, `(B, P, K)`."""
+        boxes, labels, flags = batch[self.key], batch[self.label_key], batch.get(self.flag_key)
+        if flags is None or not any(bool(one.any()) for one in flags):
+            return boxes, labels, None
+        unsure = torch.zeros_like(outputs.logits, dtype=torch.bool)
+        x, y = outputs.centres[:, :1], outputs.centres[:, 1:]
+        for row, (own, names, flag) in enumerate(zip(boxes, labels, flags, strict=True)):
+            out = flag > 0
+            left, top, right, bottom = own[out].unbind(1)
+            inside = (x > left) & (x < right) & (y > top) & (y < bottom)
+            for column, name in enumerate(names[out].tolist()):
+                unsure[row, inside[:, column], name] = True
+        counted = [[one[flag == 0] for one, flag in zip(some, flags, strict=True)] for some in (boxes, labels)]
+        return counted[0], counted[1], unsure
 
     def _match(self, boxes: Tensor, outputs: Outputs) -> Tensor:
         """Return for each place the box it answers for, -1 for none: centre sampling, and the smallest wins."""
@@ -198,9 +251,10 @@ class Detection(Head):
         return boxes, (outputs.logits.sigmoid() * outputs.centred.sigmoid()[..., None]).sqrt()
 
     def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return the true boxes and labels a picture."""
-        pairs = zip(batch[self.key], batch[self.label_key], strict=True)
-        return [{"boxes": boxes, "labels": labels} for boxes, labels in pairs]
+        """Return the true boxes, labels and, where there are any, flags a picture."""
+        names = {"boxes": self.key, "labels": self.label_key, "flags": self.flag_key}
+        columns = {name: batch[key] for name, key in names.items() if key in batch}
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def metrics(self, labels: Sequence[str]) -> BoxScores:
         """Return mean average precision."""

@@ -10,7 +10,8 @@ from hydra.utils import get_class, instantiate
 
 from datamodules.aligned import aligned
 from datamodules.collate import as_sample
-from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData, naming
+from datamodules.naming import naming
+from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData
 from datamodules.tokenizing import texts_of, train_tokenizer
 from tl_modules.backbones.huggingface import described
 from tl_modules.base import TransferModule
@@ -44,6 +45,7 @@ def build_data(config: Config) -> PairedData:
         "num_workers": options["num_workers"],
         "seed": config["seed"],
         "accumulate": trainer["accumulate"],
+        "overlap": options["overlap"],
     }
     mode = options["mode"] if len(roles) == 2 else None
     if mode == "merged":

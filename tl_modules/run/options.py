@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
+from datamodules.sizes import ALLOWED, sides
 from tl_modules.found import TIMM, names_in, torchvision_networks
 from tl_modules.tasks import INPUTS, KINDS
 
@@ -174,6 +176,7 @@ class Dataset(Made):
     domain: str = Field(min_length=1)
     train_size: int | None = Field(ge=1)
     val_size: int | None = Field(ge=1)
+    labelled: int | None = Field(None, ge=2)
     augment: AugmentOptions | None
     backbone: Any = None
 
@@ -202,11 +205,28 @@ class PageStreams(Dataset):
     image_size: int = Field(ge=64, multiple_of=4)
 
 
+def _sides(value: Any) -> Any:
+    """Check a size of pictures."""
+    try:
+        sides(value)
+    except ValueError as error:
+        raise PydanticCustomError("sides", ALLOWED) from error  # type: ignore[arg-type]
+    return value
+
+
+def _given_sides(value: Any) -> Any:
+    """Check a size of pictures that cannot be left open."""
+    return _sides("null" if value is None else value)
+
+
+GivenSides = Annotated[Any, PlainValidator(_given_sides)]
+
+
 class Pictures(Dataset):
     """What the datasets that are read from files have in common."""
 
     root: str | None
-    image_size: int | None = Field(ge=8)
+    image_size: Annotated[Any, PlainValidator(_sides)]
     channels: Literal[1, 3] | None
     duplicates: Literal["refuse", "allow"]
 
@@ -233,7 +253,7 @@ class VocBoxes(Pictures):
     """`dataset=voc`."""
 
     kind: Literal["detection"]
-    image_size: int = Field(ge=8)
+    image_size: GivenSides
     channels: Literal[1, 3]
     pictures: str = Field(min_length=1)
     annotations: str = Field(min_length=1)
@@ -258,7 +278,7 @@ class CocoBoxes(Pictures):
     """`dataset=coco`."""
 
     kind: Literal["detection"]
-    image_size: int = Field(ge=8)
+    image_size: GivenSides
     channels: Literal[1, 3]
     annotations: dict[Literal["train", "val", "test"], str]
     pictures: str = Field(min_length=1)
@@ -312,7 +332,7 @@ class PageTable(Pictures):
 
     kind: Literal["classification"]
     root: str = Field(min_length=1)
-    image_size: int = Field(ge=8)
+    image_size: GivenSides
     channels: Literal[1, 3]
     table: str = Field(min_length=1)
     page: str = Field(min_length=1)
@@ -394,6 +414,7 @@ class DataModule(Group):
     batch_size: int = Field(ge=1)
     num_workers: int = Field(ge=0)
     cache: bool
+    overlap: Literal["refuse", "drop", "allow"]
 
 
 class TrainerOptions(Group):

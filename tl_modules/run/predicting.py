@@ -17,8 +17,8 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules.collate import collate
+from datamodules.fitting import MODES, fitted
 from datamodules.folders import PICTURES
-from datamodules.images import MODES, fitted
 from tl_modules.base import TransferModule
 from tl_modules.cube import BY_NAME, SCRATCH_PATH
 from tl_modules.passes import inputs_of

@@ -284,6 +284,7 @@ class Run:
             "precision": self.precision,
             "source": None if name == "scratch" else self.describe("source"),
             "target": self.describe("target"),
+            "overlap": self.data.overlaps,
             "backbone": config["backbone"]["name"],
             "weights": config["backbone"].get("weights"),
             "source_checkpoint": config["source_checkpoint"],
@@ -311,7 +312,7 @@ class Run:
         samples = (as_sample(test[i], task, str(i)) for i in range(min(len(test), MOST_LOOKED_AT)))
         image = next((list(sample["image"].shape) for sample in samples if "image" in sample), None)
         named = {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain}
-        return {**named, **sizes, "image": image}
+        return {**named, **sizes, "labelled": self.data.labelled(role), "image": image}
 
     def optimized(self, results: Mapping[str, Any]) -> float:
         """Return the value of `optimized_metric`, by default the target's selection metric on its test set.

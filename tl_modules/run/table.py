@@ -29,4 +29,11 @@ def show_results(results: Mapping[str, Any], folder: Path) -> None:
         table.add_row(role, results[role]["dataset"], metric, f"{value:.4f}")
     console = Console(soft_wrap=True)
     console.print(table)
+    for role in ("source", "target"):
+        labelled = (results[role] or {}).get("labelled")
+        if labelled:
+            known = f"{sum(labelled.values())} labelled samples are known"
+            console.print(
+                f"{role}: {known}, {labelled['train']} to train on and {labelled['val']} to choose by", highlight=False
+            )
     console.print(f"{results['steps']} steps, {results['seconds']:.0f} s. Everything is in {folder}", highlight=False)

@@ -146,6 +146,9 @@ def _check_second_input(cfg: Mapping[str, Any]) -> Iterator[str]:
 def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
     for role in with_data(cfg):
         node, model = cfg[role], DATASETS.get(cfg[role]["_target_"])
+        for size in ("train_size", "val_size"):
+            if node.get("labelled") is not None and node.get(size) is not None:
+                yield f"{role}.labelled={node['labelled']}: excludes {role}.{size}={node[size]}; give one of the two"
         if str(node.get("root")).startswith(NO_ROOT):
             yield f"data_root=null: must be the folder that holds {node['root'].removeprefix(NO_ROOT)}"
             continue
