@@ -19,8 +19,10 @@ from tl_modules.run import runner
 from tl_modules.run.cli import CONF, checked
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import write_whole
+from tl_modules.run.predicting import load
 from tl_modules.run.runner import Run, execute, validation_interval
 from tl_modules.run.schema import ConfigError
+from tl_modules.weights import chosen_checkpoint
 
 TINY = [
     "steps=12",
@@ -181,6 +183,37 @@ def test_a_run_folder_holds_what_it_says(tmp_path: Path) -> None:
         float(r["value"]) for r in rows(tmp_path) if r["metric"] == "val/target/accuracy" and r["stage"] == "target"
     )
     assert results["val"]["target/accuracy"] == pytest.approx(best)
+
+
+@pytest.mark.parametrize(("cell", "moves"), [("finetune", True), ("probe", False)])
+def test_baselines_on_pretrained_weights_go_under_names_of_their_own(cell: str, moves: bool, tmp_path: Path) -> None:
+    execute(config("cell=scratch", "seed=1", "steps=4"), tmp_path / "first")
+    execute(config(f"cell={cell}", f"backbone.weights={tmp_path / 'first'}"), tmp_path / "second")
+    results = json.loads((tmp_path / "second" / "results.json").read_text())
+    assert (results["cell"], results["source"]) == (cell, None)
+    assert results["finetuning"] == {"finetune": "full", "probe": "linear_probe"}[cell]
+    assert [stage["name"] for stage in results["stages"]] == ["target"]
+    kept = weights(tmp_path / "second")["target"]
+    given = torch.load(chosen_checkpoint(tmp_path / "first"), weights_only=True)["state_dict"]
+    body = [key for key in kept if key.startswith(("parts.stem.", "parts.trunk."))]
+    assert body and any(not torch.equal(given[key], kept[key]) for key in body) == moves
+    head = [key for key in kept if key.startswith("parts.head.") and key.endswith("weight")]
+    assert head and all(not torch.equal(given[key], kept[key]) for key in head)
+    assert load(tmp_path / "second", None).stage.freeze == (() if moves else ("stem", "trunk"))
+
+
+def test_finetune_is_finetuning_from_a_source_without_data_to_the_digit(tmp_path: Path) -> None:
+    execute(config("cell=scratch", "seed=1", "steps=4"), tmp_path / "first")
+    source = ["dataset@source=pretrained", f"source.weights={tmp_path / 'first'}", "source.domain=scenes-textured"]
+    lines = [line.format(role="target") for line in TINY]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        same = ["cell=task_finetuning", "source.task=largest-digit", *source]
+        pretrained = checked(compose("train", [*dict.fromkeys(lines), *same]))
+    execute(pretrained, tmp_path / "pretrained")
+    execute(config("cell=finetune", f"backbone.weights={tmp_path / 'first'}"), tmp_path / "finetune")
+    first, second = ((tmp_path / name / "results.json").read_text() for name in ("pretrained", "finetune"))
+    assert json.loads(first)["test"] == json.loads(second)["test"]
+    assert json.loads(first)["val"] == json.loads(second)["val"]
 
 
 def test_an_earlier_run_stands_in_for_the_source(tmp_path: Path) -> None:

@@ -203,8 +203,8 @@ def group_options(group: str) -> list[str]:
 def _missing_option(file: str) -> str:
     group = next((name for name in _groups() if file.startswith(f"{name}/")), file.rpartition("/")[0])
     given, allowed = file[len(group) + 1 :], group_options(group)
-    known = [*allowed, *torchvision_networks()] if group == networks.GROUP else allowed
-    allowed = [*allowed, *({networks.GROUP: NETWORKS, "cell": (networks.AUTO,)}.get(group, ()))]
+    known = [*allowed, *({networks.GROUP: torchvision_networks(), "cell": networks.UNLISTED_CELLS}.get(group, ()))]
+    allowed = [*allowed, *({networks.GROUP: NETWORKS, "cell": networks.UNLISTED_CELLS}.get(group, ()))]
     asked = f"{group}={given}"
     for argument in sys.argv[1:]:
         name = argument.partition("=")[0]
@@ -216,7 +216,7 @@ def _missing_option(file: str) -> str:
 
 
 def _no_choice(group: str) -> str:
-    more = [networks.AUTO] if group == "cell" else []
+    more = networks.UNLISTED_CELLS if group == "cell" else ()
     return f"{group}= is missing; choose one of {', '.join([*group_options(group), *more])}"
 
 

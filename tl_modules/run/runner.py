@@ -20,6 +20,7 @@ from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 
 from datamodules.collate import as_sample
+from tl_modules.cube import BASELINES
 from tl_modules.passes import inputs_of
 from tl_modules.run import pictures
 from tl_modules.run.build import build_data, build_module
@@ -282,7 +283,7 @@ class Run:
             "uda": None,
             "loss_weighting": "sum",
             "precision": self.precision,
-            "source": None if name == "scratch" else self.describe("source"),
+            "source": None if name in BASELINES else self.describe("source"),
             "target": self.describe("target"),
             "backbone": config["backbone"]["name"],
             "weights": config["backbone"].get("weights"),
