@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ class PublishedData(DatasetModule):
     chosen: dict[str, list[tuple[str, int]]] | None = None
     sizes: dict[str, int]
     ids: dict[str, list[str]]
+    fingerprint: str | None = None  # of the samples before they are cut: what they are called and their strata
     duplicates = "allow"  # or refuse: whether a test sample may be in training or validation too, by content
 
     def published(self) -> dict[str, Part]:
@@ -60,6 +62,8 @@ class PublishedData(DatasetModule):
         parts = self.published()
         chosen = cut({name: part.strata for name, part in parts.items()}, self.train_size, self.val_size, self.seed)
         self.sizes = {name: len(part.ids) for name, part in parts.items()}
+        said = json.dumps([[name, *map(str, part.ids), *map(int, part.strata)] for name, part in sorted(parts.items())])
+        self.fingerprint = hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
         for split, places in chosen.items():  # each is taken from one published split
             dataset = self.dataset_of(parts[places[0][0]], [row for _, row in places])
             setattr(self, f"{split}_dataset", self.arranged(split, dataset))

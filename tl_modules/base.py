@@ -30,7 +30,7 @@ from tl_modules.weights import unweighted
 class TransferModule(LightningModule):
     """Train a target, with or without a source; by itself this class is a baseline, the target alone.
 
-    From random weights that is `scratch`, from pretrained ones `finetune`, and with `finetuning="linear_probe"` `probe`.
+    From random weights that is `scratch`, from pretrained ones `finetune`, and with a `linear_probe` of these `probe`.
 
     A cell says its wiring (which parts each role goes through) and its stages; the rest is here. `enter(stage)` comes
     before each `fit`; without it `fit` trains the last stage.

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from tl_modules.cube import BASELINES, FINETUNE, PROBE, SCRATCH
+from tl_modules.run.options import AugmentOptions
 from tl_modules.run.single import check_backbone
 from tl_modules.run.words import plain
 
 FINETUNINGS = {FINETUNE: "full", PROBE: "linear_probe"}
 FROZEN = {"stem", "trunk"}
+# Options of a dataset that say what it is called, where it lies and what is refused; its sizes are counted instead.
+NAMES = ("_convert_", "name", "task", "domain", "root", "download", "duplicates", "unusable")
+NO_EFFECT = (*NAMES, "train_size", "val_size", "augment", "backbone")
 
 
 def backbone_of(cfg: Mapping[str, Any], role: str = "target") -> tuple[str, Any]:
@@ -49,9 +56,52 @@ def check_baseline(cfg: Mapping[str, Any]) -> Iterator[str]:
         instead = f"a name of the library's, a file of weights or the folder of a run; from random ones it is {SCRATCH}"
         frozen = ", which it keeps frozen" if name == PROBE else ""
         yield f"{path}.weights=null: cell={name} needs pretrained weights{frozen}: {instead}"
-    finetuning = cfg["finetuning"] or {"freeze": []}
-    freeze = finetuning["freeze"]
+    freeze = (cfg["finetuning"] or {"freeze": []})["freeze"]
+    given = f"finetuning.freeze={plain(freeze)}"
     if name == FINETUNE and freeze:
-        yield f"finetuning.freeze={plain(freeze)}: in cell={FINETUNE} all parts learn; cell={PROBE} freezes stem and trunk"
+        yield f"{given}: in cell={FINETUNE} all parts learn; cell={PROBE} freezes stem and trunk"
     if name == PROBE and set(freeze) != FROZEN:
-        yield f"finetuning.freeze={plain(freeze)}: cell={PROBE} freezes stem and trunk; in cell={FINETUNE} all parts learn"
+        yield f"{given}: cell={PROBE} freezes stem and trunk; in cell={FINETUNE} all parts learn"
+
+
+def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Mapping[str, Any]) -> str:
+    """Return a hash of all that shapes what `scratch` gives for a run's target, and of nothing else.
+
+    Runs with one key, and one seed, have one baseline. Out of it are the source and how it is used, the weights (a
+    baseline on pretrained ones is told by `cell` and `weights` beside the key), names of tasks and domains, and what
+    changes where and how fast a run goes but not what it gives: logger, progress, workers, caching, where data lie,
+    and devices where devices times batch size stay.
+
+    Args:
+        cfg: The composed configuration.
+        steps: Optimiser steps of the run.
+        precision: Lightning's precision, as resolved.
+        target: What is known of the target's data: `labels`, `sizes` by split, and `published`, a digest of the
+            samples before they are cut into splits, or None.
+    """
+    node, cell, trainer = cfg["target"], cfg["cell"], cfg["trainer"]
+    data = {key: value for key, value in node.items() if key not in NO_EFFECT}
+    root = node.get("root")
+    if root is not None and "download" not in node:  # a set that is downloaded is the same everywhere
+        data["root"] = root if target["published"] is None else Path(root).name
+    shared = {
+        "target": {**data, **target},
+        "augment": AugmentOptions.model_validate(node["augment"] or {}).model_dump(),
+        "backbone": unweighted(backbone_of(cfg)[1]),
+        "cell": {key: cell[key] for key in ("lr", "weight_decay", "clip", "schedule")},
+        "steps": steps,
+        "batch_size": cfg["datamodule"]["batch_size"] * trainer["devices"],
+        "trainer": {key: trainer[key] for key in ("accumulate", "validations")},
+        "selection": cfg["selection"],
+        "precision": precision,
+    }
+    return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def unweighted(backbone: Any) -> dict[str, Any]:
+    """Return a backbone's options as a mapping, without its weights and its encoders'."""
+    plain_one = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    plain_one.pop("weights", None)
+    if plain_one.get("encoders"):
+        plain_one["encoders"] = {name: unweighted(one) for name, one in plain_one["encoders"].items()}
+    return plain_one

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -23,6 +22,7 @@ from datamodules.collate import as_sample
 from tl_modules.cube import BASELINES
 from tl_modules.passes import inputs_of
 from tl_modules.run import pictures
+from tl_modules.run.baselines import baseline_key
 from tl_modules.run.build import build_data, build_module
 from tl_modules.run.caching import CachedFeatures
 from tl_modules.run.errors import RunError
@@ -272,8 +272,6 @@ class Run:
         """Return what `results.json` holds."""
         config, last = self.config, records[-1]
         name = config["cell"]["name"]
-        shared = {key: config[key] for key in ("target", "backbone", "trainer", "selection")}
-        shared |= {"steps": self.steps, "batch_size": config["datamodule"]["batch_size"], "precision": self.precision}
         return {
             "schema": 1,
             "cell": name,
@@ -291,7 +289,7 @@ class Run:
             "steps": self.steps,
             "batch_size": config["datamodule"]["batch_size"],
             "lr": config["cell"]["lr"],
-            "baseline_key": hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=8).hexdigest(),
+            "baseline_key": self.baseline_key(),
             "selection": last["selection"],
             "val": {last["monitor"].removeprefix("val/"): last["score"]},
             "test": {key.removeprefix("test/"): value for key, value in tested.items()},
@@ -300,6 +298,13 @@ class Run:
             "seconds": round(time.perf_counter() - self.began, 2),
             "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
         }
+
+    def baseline_key(self) -> str:
+        """Return by what the run finds its baseline."""
+        sizes = {split: len(self.data.split("target", split)) for split in ("train", "val", "test")}
+        published = getattr(self.data.data["target"], "fingerprint", None)
+        target = {"labels": list(self.data.tasks["target"].labels), "sizes": sizes, "published": published}
+        return baseline_key(self.config, self.steps, self.precision, target)
 
     def describe(self, role: str) -> dict[str, Any]:
         """Return what `results.json` says of a role's dataset."""
