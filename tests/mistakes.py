@@ -47,6 +47,13 @@ CONFIGURATION = {
     "cell=multitask precision=fp16": "precision=fp16: did you mean bf16? allowed: auto, bf16, 32",
     "cell=multitask logger=tensorbord": "logger=tensorbord: did you mean tensorboard? allowed: csv, tensorboard",
     "cell=multitask trainer.devices=0": "trainer.devices=0: must be at least 1",
+    "cell=multitask trainer.patience=0": "trainer.patience=0: must be at least 1",
+    "cell=scratch trainer.patience=3": (
+        "trainer.patience=3: needs cell.schedule=constant; one_cycle is laid over all steps"
+    ),
+    "cell=scratch cell.schedule=constant trainer.patience=10": (
+        "trainer.patience=10: must be less than trainer.validations=10, or it never ends a stage"
+    ),
     "cell=multitask datamodule.batch_size=0": "datamodule.batch_size=0: must be at least 1",
     "cell=multitask datamodule.mode=cycel": (
         "datamodule.mode=cycel: did you mean cycle? "

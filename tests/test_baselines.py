@@ -33,6 +33,7 @@ SHAPES = [
     "trainer.devices=2",
     "trainer.accumulate=2",
     "trainer.validations=5",
+    "cell.schedule=constant trainer.patience=3",
     "selection=last",
 ]
 SHAPES_NOT = [

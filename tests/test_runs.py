@@ -277,6 +277,56 @@ def test_the_last_checkpoint_counts_where_it_is_asked_for(tmp_path):
     assert best["selection"] == "val/target/accuracy max" and best["baseline_key"] != results["baseline_key"]
 
 
+PATIENT = ("steps=40", "cell.schedule=constant", "trainer.validations=20", "trainer.patience=3", "cell.lr=1e-9")
+
+
+@pytest.mark.parametrize("cell", ["scratch", "parallel_training", "domain_adaptation"])
+def test_a_stage_ends_at_its_plateau_and_says_so(cell: str, tmp_path: Path) -> None:
+    execute(config(f"cell={cell}", *PATIENT), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    for stage in results["stages"]:
+        name, monitor = stage["name"], stage["monitor"]
+        measured = [float(r["value"]) for r in rows(tmp_path) if (r["stage"], r["metric"]) == (name, monitor)]
+        assert max(measured[:-3]) >= max(measured[-3:]), "not better three times"
+        better = [max(measured[:i]) < max(measured[i : i + 3]) for i in range(1, len(measured) - 3)]
+        assert all(better), "and never before"
+        assert stage["steps"] < stage["most_steps"]
+        assert stage["ended"] == f"no better {monitor} in 3 validations"
+    assert results["steps"] == sum(stage["steps"] for stage in results["stages"]) < 40
+
+
+def test_patience_that_is_not_exhausted_uses_all_steps(tmp_path: Path) -> None:
+    more = ("cell.schedule=constant", "trainer.validations=6")
+    execute(config("cell=scratch", *more, "trainer.patience=5"), tmp_path / "patient")
+    execute(config("cell=scratch", *more), tmp_path / "plain")
+    patient, plain = (json.loads((tmp_path / n / "results.json").read_text()) for n in ("patient", "plain"))
+    assert [(stage["steps"], stage["ended"]) for stage in patient["stages"]] == [(12, "all steps")]
+    assert patient["test"] == plain["test"] and patient["baseline_key"] != plain["baseline_key"]
+
+
+@pytest.mark.parametrize("at", [3, 8])
+def test_a_killed_run_ends_at_the_same_plateau(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = config("cell=scratch", *PATIENT)
+    straight = execute(given, tmp_path / "straight")
+    ended = json.loads((tmp_path / "straight" / "results.json").read_text())["steps"]
+    assert ended >= 8
+    with monkeypatch.context() as patch:
+        if at == 8:  # after the checkpoint of the last validation, before the stage's record
+            patch.setattr(runner, "write_json", lambda *_: (_ for _ in ()).throw(Killed("killed")))
+            with pytest.raises(Killed):
+                execute(given, tmp_path / "killed")
+        else:
+            killed(patch, at=at, stage="target")
+            with pytest.raises(RunError, match="killed"):
+                execute(given, tmp_path / "killed")
+    assert execute(given, tmp_path / "killed") == straight
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("straight", "killed")]
+    assert results[0]["test"] == results[1]["test"] and results[0]["val"] == results[1]["val"]
+    assert results[1]["stages"][0]["steps"] == ended
+    first, second = (weights(tmp_path / name)["target"] for name in ("straight", "killed"))
+    assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
+
+
 def test_two_folders_of_pictures_run_and_their_splits_are_written(tmp_path):
     for domain, size in (("one", 36), ("two", 50)):
         for label, shade in (("dark", 30), ("light", 200)):

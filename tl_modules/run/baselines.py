@@ -91,7 +91,7 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
         "cell": {key: cell[key] for key in ("lr", "weight_decay", "clip", "schedule")},
         "steps": steps,
         "batch_size": cfg["datamodule"]["batch_size"] * trainer["devices"],
-        "trainer": {key: trainer[key] for key in ("accumulate", "validations")},
+        "trainer": {key: trainer[key] for key in ("accumulate", "validations", "patience")},
         "selection": cfg["selection"],
         "precision": precision,
     }

@@ -27,6 +27,7 @@ from tl_modules.run.build import build_data, build_module
 from tl_modules.run.caching import CachedFeatures
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
+from tl_modules.run.plateau import Plateau
 from tl_modules.run.precision import resolve
 from tl_modules.run.progress import StageProgress
 from tl_modules.run.table import show_results
@@ -175,7 +176,9 @@ class Run:
         reached = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last.exists() else 0
         monitor, mode = self.module.monitor
         best, latest = self.checkpoints(folder, monitor, mode)
-        trainer = self.trainer(name, steps, monitor, [best, latest], reached)
+        patience = self.config["trainer"]["patience"]
+        plateau = None if patience is None else Plateau(monitor, mode, patience)
+        trainer = self.trainer(name, steps, monitor, [plateau, best, latest] if plateau else [best, latest], reached)
         path = str(last) if last.exists() else None
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
@@ -189,6 +192,8 @@ class Run:
         return {
             "name": name,
             "steps": trainer.global_step,
+            "most_steps": steps,
+            "ended": plateau.says() if plateau else "all steps",
             "seconds": round(time.perf_counter() - began, 2),
             "resumed_at": reached,
             "trainable_parameters": trainable,
@@ -286,7 +291,7 @@ class Run:
             "backbone": config["backbone"]["name"],
             "weights": config["backbone"].get("weights"),
             "source_checkpoint": config["source_checkpoint"],
-            "steps": self.steps,
+            "steps": sum(record["steps"] for record in records),
             "batch_size": config["datamodule"]["batch_size"],
             "lr": config["cell"]["lr"],
             "baseline_key": self.baseline_key(),

@@ -290,6 +290,11 @@ def _check_budget(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"epochs={epochs}: excludes steps={steps}; give one of the two"
     if steps is None and epochs is None:
         yield "steps=null: must be at least 1 where epochs is not given"
+    patience, most, schedule = cfg["trainer"]["patience"], cfg["trainer"]["validations"], cfg["cell"]["schedule"]
+    if patience is not None and schedule != "constant":
+        yield f"trainer.patience={patience}: needs cell.schedule=constant; {schedule} is laid over all steps"
+    elif patience is not None and patience >= most:
+        yield f"trainer.patience={patience}: must be less than trainer.validations={most}, or it never ends a stage"
     if is_pretrained(cfg):
         return
     if steps == 1 and cfg["source_checkpoint"] is None and cfg["cell"]["name"] not in BASELINES and not _at_once(cfg):
