@@ -160,8 +160,8 @@ def source_alone(config: Config, root: Path) -> None:
 
 def one_input(config: Config, root: Path, name: str) -> None:
     """Read one input of the documents, without a source."""
-    without_source(config, root, weights=True)
     one_encoder(config, root, name)
+    without_source(config, root, weights=True)
 
 
 def one_encoder(config: Config, root: Path, name: str) -> None:

@@ -133,5 +133,5 @@ def test_an_arm_has_the_key_of_its_baseline(tmp_path: Path) -> None:
         ["cell=probe", f"backbone.weights={weights}"],
     ]
     for arm in arms:
-        cfg = config(*arm, "target.augment=null")
+        cfg = config(*arm, "target.augment=null", "cell.lr=0.003")
         assert baseline_key(cfg, 600, "32-true", FOUND) == key("target.augment=null"), arm

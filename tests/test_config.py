@@ -246,7 +246,7 @@ def test_choices_are_those_of_the_code():
     assert options.MIXING == MIXING
     assert set(KINDS) == set(options.METRICS) == set(HEADS)
     assert options.PartKind.__args__ == PART_KINDS
-    assert set(group_options("finetuning")) == set(FINETUNINGS)
+    assert set(group_options("finetuning")) == {*FINETUNINGS, "fitted"}
     for name, given in FINETUNINGS.items():
         node = composed("cell=task_finetuning", f"finetuning={name}")["finetuning"]
         assert tuple(node["freeze"]) == tuple(given["freeze"])

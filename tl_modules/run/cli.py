@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tl_modules.cube import cell_for
 from tl_modules.found import torchvision_networks
 from tl_modules.run import networks
+from tl_modules.run.defaults import chosen
 from tl_modules.run.errors import RunError
 from tl_modules.run.options import NETWORKS
 from tl_modules.run.schema import ConfigError, check, options_of
@@ -72,7 +73,7 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     values.pop("hydra", None)
     check(values)
-    return {**values, "precision": str(values["precision"])}
+    return {**values, "precision": str(values["precision"]), "by_rule": chosen(cfg)}
 
 
 def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

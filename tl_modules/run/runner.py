@@ -25,6 +25,7 @@ from tl_modules.run import pictures
 from tl_modules.run.baselines import baseline_key
 from tl_modules.run.build import build_data, build_module
 from tl_modules.run.caching import CachedFeatures
+from tl_modules.run.defaults import as_scratch, told
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
 from tl_modules.run.plateau import Plateau
@@ -107,6 +108,8 @@ class Run:
     def run(self) -> float:
         """Do what is not yet done and return the value of `optimized_metric`."""
         self.write_config()
+        for line in told(self.config) if first_process() else ():
+            print(line)
         loaded = self.module.parts.report
         if (loaded.loaded or loaded.adapted) and first_process():
             given = self.config["source"] if is_pretrained(self.config) else self.config["backbone"]
@@ -309,7 +312,7 @@ class Run:
         sizes = {split: len(self.data.split("target", split)) for split in ("train", "val", "test")}
         published = getattr(self.data.data["target"], "fingerprint", None)
         target = {"labels": list(self.data.tasks["target"].labels), "sizes": sizes, "published": published}
-        return baseline_key(self.config, self.steps, self.precision, target)
+        return baseline_key(as_scratch(self.config), self.steps, self.precision, target)
 
     def describe(self, role: str) -> dict[str, Any]:
         """Return what `results.json` says of a role's dataset."""
