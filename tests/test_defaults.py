@@ -26,7 +26,8 @@ OFF = {"flip": False, "shift": 0.0, "scale": 0.0, "brightness": 0.0}
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     pictures(tmp_path / "insects", {"ant": 30, "bee": 200})
-    (tmp_path / "x.pth").touch()
+    for name in ("x.pth", "index.csv"):
+        (tmp_path / name).touch()
     for folder in ("JPEGImages", "Annotations"):
         (tmp_path / "voc" / folder).mkdir(parents=True)
     fields = {f"{split}_images": np.zeros((4, 28, 28), np.uint8) for split in ("train", "val", "test")}
@@ -86,6 +87,8 @@ def test_the_learning_rate_is_the_weights(given: list[str], rate: float, data: P
         (["backbone=mobilenet_v2", "dataset@target=scenes/plain_classify"], 48),
         (["backbone=small", "target.backbone=mobilenet_v2", *FOLDER], 129),
         (["backbone=document", "backbone.encoders.image=resnet18", *FOLDER], 129),
+        (["backbone=document", "backbone.encoders.image={{name:vit_b_16}}", *FOLDER], 224),
+        (["backbone=document", "~backbone.encoders.image", "dataset@target=page_table", "target.root={data}"], 128),
     ],
     ids=str,
 )

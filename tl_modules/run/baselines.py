@@ -100,8 +100,8 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
 
 def unweighted(backbone: Any) -> dict[str, Any]:
     """Return a backbone's options as a mapping, without its weights and its encoders'."""
-    plain_one = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
-    plain_one.pop("weights", None)
-    if plain_one.get("encoders"):
-        plain_one["encoders"] = {name: unweighted(one) for name, one in plain_one["encoders"].items()}
-    return plain_one
+    node: dict[str, Any] = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    node.pop("weights", None)
+    if node.get("encoders"):
+        node["encoders"] = {name: unweighted(one) for name, one in node["encoders"].items()}
+    return node

@@ -62,7 +62,8 @@ def chosen(cfg: DictConfig) -> dict[str, dict[str, Any]]:
     Args:
         cfg: As Hydra composed it.
     """
-    raw = {key: value for key, value in OmegaConf.to_container(cfg, resolve=False).items() if key != "hydra"}  # type: ignore[union-attr]
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    raw.pop("hydra", None)
     paths = [path for path, value in _leaves(raw) if isinstance(value, str) and value.startswith(ASKED)]
     alone = copy.deepcopy(cfg)
     OmegaConf.set_readonly(alone, False)
@@ -132,10 +133,7 @@ def full_size(backbone: Any) -> int | None:
     Args:
         backbone: Its name or options; of a `document` the picture's encoder counts.
     """
-    node = {"name": backbone} if isinstance(backbone, str) else dict(backbone or {})
-    if node.get("encoders"):
-        return full_size(node["encoders"].get("image"))
-    name = str(node.get("name"))
+    name, node = _picture_network(backbone)
     if name.startswith(TIMM):
         found = ENDS_WITH_SIZE.search(name)
         return int(found[1]) if found else TIMM_SIZE
@@ -153,12 +151,17 @@ def fitting_size(backbone: Any, default: int | None) -> int | None:
     full = full_size(backbone)
     if full is None or default is None:
         return default
-    node = {"name": backbone} if isinstance(backbone, str) else backbone
-    name = str((node.get("encoders") or {}).get("image", node["name"]))
-    if name.startswith(ONE_SIZE):
+    if _picture_network(backbone)[0].startswith(ONE_SIZE):
         return full
     half = GRID * round(full / 2 / GRID) + 1
     return min(half, GRID * -(-2 * default // GRID) + 1)
+
+
+def _picture_network(backbone: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return name and options of the network that reads the pictures."""
+    node: Mapping[str, Any] = {"name": backbone} if isinstance(backbone, str) else backbone or {}
+    encoders = node.get("encoders")
+    return _picture_network(encoders.get("image")) if encoders else (str(node.get("name")), node)
 
 
 def _rate(root: Any, parent: Any, default: Any) -> float:
