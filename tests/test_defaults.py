@@ -16,7 +16,7 @@ from tl_modules.found import torchvision_networks, torchvision_sizes
 from tl_modules.run import runner
 from tl_modules.run.baselines import baseline_key
 from tl_modules.run.cli import CONF, announced, checked, group_options
-from tl_modules.run.defaults import RULES, as_scratch, fitting_size, full_size, told
+from tl_modules.run.defaults import ONE_SIZE, RULES, as_scratch, fitting_size, full_size, told
 from tl_modules.run.runner import execute
 from tl_modules.run.schema import ConfigError
 
@@ -53,11 +53,11 @@ BOXES = ["dataset@target=voc", "target.root={data}/voc"]
         (["cell=scratch"], 0.003),
         (["cell=multitask"], 0.003),
         (["cell=scratch", "backbone=mobilenet_v2"], 0.003),
-        (["cell=domain_adaptation", *WEIGHTS, *FOLDER], 0.001),
+        (["cell=domain_adaptation", *WEIGHTS, *FOLDER], 0.0003),
         (["cell=multitask", "backbone=resnet18", "backbone.weights=DEFAULT"], 0.001),
-        (["cell=finetune", "backbone=resnet18", "backbone.weights=DEFAULT"], 0.001),
-        (["cell=finetune", "target.backbone={{name:resnet18,weights:DEFAULT}}"], 0.001),
-        (["cell=finetune", "backbone=document", "backbone.encoders.image={{name:resnet18,weights:DEFAULT}}"], 0.001),
+        (["cell=finetune", "backbone=resnet18", "backbone.weights=DEFAULT"], 0.0003),
+        (["cell=finetune", "target.backbone={{name:resnet18,weights:DEFAULT}}"], 0.0003),
+        (["cell=finetune", "backbone=document", "backbone.encoders.image={{name:resnet18,weights:DEFAULT}}"], 0.0003),
         (["cell=domain_adaptation", *WEIGHTS, *FOLDER, "cell.lr=0.02"], 0.02),
         (["cell=scratch", *WEIGHTS, *FOLDER], 0.003),  # it ignores the source
     ],
@@ -73,8 +73,8 @@ def test_the_learning_rate_is_the_weights(given: list[str], rate: float, data: P
     ("given", "side"),
     [
         (["backbone=small", *FOLDER], 64),
-        (["backbone=mobilenet_v2", *FOLDER], 129),
-        (["backbone=inception_v3", *FOLDER], 129),
+        (["backbone=mobilenet_v2", *FOLDER], 225),
+        (["backbone=inception_v3", *FOLDER], 289),
         (["backbone=vit_b_16", *FOLDER], 224),
         (["backbone=timm/vit_tiny_patch16_384.augreg", *FOLDER], 384),
         (["backbone=small", *SMALL], None),
@@ -84,9 +84,11 @@ def test_the_learning_rate_is_the_weights(given: list[str], rate: float, data: P
         (["backbone=mobilenet_v2", *FOLDER, "target.image_size=64"], 64),
         (["backbone=mobilenet_v2", *SMALL, "target.image_size=null"], None),
         (["backbone=mobilenet_v2", "dataset@target=cifar10"], 65),
+        (["backbone=small", "dataset@target=cifar10"], 32),
+        (["backbone=mobilenet_v2", "dataset@target=oxford_pets"], 225),
         (["backbone=mobilenet_v2", "dataset@target=scenes/plain_classify"], 48),
-        (["backbone=small", "target.backbone=mobilenet_v2", *FOLDER], 129),
-        (["backbone=document", "backbone.encoders.image=resnet18", *FOLDER], 129),
+        (["backbone=small", "target.backbone=mobilenet_v2", *FOLDER], 225),
+        (["backbone=document", "backbone.encoders.image=resnet18", *FOLDER], 225),
         (["backbone=document", "backbone.encoders.image={{name:vit_b_16}}", *FOLDER], 224),
         (["backbone=document", "~backbone.encoders.image", "dataset@target=page_table", "target.root={data}"], 128),
     ],
@@ -96,14 +98,20 @@ def test_the_pictures_fit_the_network(given: list[str], side: int | None, data: 
     assert config("cell=scratch", *given, data=data)["target"]["image_size"] == side
 
 
-def test_the_size_is_half_of_what_the_weights_take_and_no_more_than_twice_the_pictures() -> None:
+def test_the_size_is_what_the_weights_take_and_no_more_than_twice_the_pictures() -> None:
     for name in torchvision_networks():
         full = full_size(name)
         assert full and full >= 32
-        for side in (16, 28, 32, 64, 128, 256):
-            found = fitting_size(name, side)
-            assert found is not None and (found == full or found % 32 == 1)
-            assert found == full or (found <= full / 2 + 18 and found < 2 * side + 33)
+        if name.startswith(ONE_SIZE):
+            assert fitting_size(name, 28) == fitting_size(name, maps=True) == full
+            continue
+        for maps in (False, True):
+            most = fitting_size(name, maps=maps)
+            assert most is not None and abs(most - full / (1 + maps)) <= 17 and most % 32 == 1
+            for side in (16, 28, 32, 64, 128, 256):
+                found = fitting_size(name, side, maps)
+                assert found == most or (found is not None and 2 * side < found < 2 * side + 33 and found % 32 == 1)
+    assert fitting_size("small") is fitting_size("small", 28) is None
 
 
 def test_sizes_read_from_sources_are_those_of_the_weights() -> None:
@@ -143,11 +151,13 @@ def test_pictures_of_a_frozen_network_are_not_augmented(given: list[str], kept: 
     [
         (["cell=task_adaptation"], "linear_probe", 10),
         (["cell=task_adaptation", "dataset@target=scenes/textured_detect"], "linear_probe", 10),
-        (["cell=task_adaptation", *WEIGHTS, *BOXES], "full", 1),
-        (["cell=task_adaptation", *WEIGHTS, *FOLDER], "linear_probe", 3),
-        (["cell=task_adaptation", *WEIGHTS, *BOXES, "finetuning=linear_probe"], "linear_probe", 3),
+        (["cell=task_adaptation", *WEIGHTS, *BOXES], "full", 10),
+        (["cell=task_finetuning"], "full", 1),
+        (["cell=task_finetuning", *WEIGHTS, *FOLDER], "full", 10),
+        (["cell=task_adaptation", *WEIGHTS, *FOLDER], "linear_probe", 10),
+        (["cell=task_adaptation", *WEIGHTS, *BOXES, "finetuning=linear_probe"], "linear_probe", 10),
         (["cell=task_adaptation", *WEIGHTS, *BOXES, "finetuning.lr.head=5.0"], "full", 5),
-        (["cell=probe", "backbone.weights={data}/x.pth", *FOLDER], "linear_probe", 3),
+        (["cell=probe", "backbone.weights={data}/x.pth", *FOLDER], "linear_probe", 10),
     ],
     ids=str,
 )
@@ -201,7 +211,8 @@ def test_auto_takes_the_weights_for_what_they_are(data: Path) -> None:
 def test_what_was_chosen_is_told_in_a_line(data: Path) -> None:
     lines = told(config("cell=task_finetuning", *WEIGHTS, *FOLDER, data=data))
     assert lines == [
-        "by rule cell.lr=0.001, target.image_size=129: pretrained weights; the network's weights take 224 pixels",
+        "by rule cell.lr=0.0003, finetuning.lr.head=10, target.image_size=225: pretrained weights; "
+        "the network's weights take 224 pixels",
         "source.task=classes and source.domain=pictures: taken as the target's, "
         "since cell=task_finetuning is for the same task and domain",
     ]
@@ -209,8 +220,7 @@ def test_what_was_chosen_is_told_in_a_line(data: Path) -> None:
     assert told(config("cell=scratch", "cell.lr=0.003")) == []
     frozen = told(config("cell=probe", "backbone=resnet18", "backbone.weights=DEFAULT", "target.image_size=48"))
     assert frozen == [
-        "by rule cell.lr=0.001, finetuning.lr.head=3, target.augment off: "
-        "pretrained weights; features of frozen parts are computed once"
+        "by rule cell.lr=0.0003, target.augment off: pretrained weights; features of frozen parts are computed once"
     ]
 
 
@@ -223,7 +233,7 @@ def test_the_baseline_of_a_run_by_rule_is_scratch_by_rule(data: Path) -> None:
     weights = ["backbone=mobilenet_v2", "backbone.weights={data}/x.pth"]
     assert key("cell=finetune", *weights, *FOLDER) == key("cell=probe", *weights, *FOLDER) == alone
     assert key("cell=scratch", "backbone=mobilenet_v2", *FOLDER, "cell.lr=0.003") == alone
-    assert key("cell=domain_adaptation", *WEIGHTS, *FOLDER, "cell.lr=0.001") != alone
+    assert key("cell=domain_adaptation", *WEIGHTS, *FOLDER, "cell.lr=0.0003") != alone
     changed = config("cell=domain_adaptation", *WEIGHTS, *FOLDER, data=data)
     changed["cell"]["lr"] = 0.01
     assert as_scratch(changed)["cell"]["lr"] == 0.01, "set later: no longer by rule"

@@ -1,14 +1,14 @@
 """What options are where nobody sets them, by one rule for networks from random and from pretrained weights; no torch.
 
-- Learning rate: `RATE` from random weights. From pretrained ones (`dataset@source=pretrained`, or weights of the
-  backbone or of one of its encoders) `PRETRAINED_RATE`: the higher one throws away what they know. A head on frozen
-  parts learns `HEAD_FACTOR` times as fast, on pretrained ones `PRETRAINED_HEAD_FACTOR`.
+- Learning rate: `RATE` from random weights. Pretrained ones (`dataset@source=pretrained`, or weights of the backbone or
+  of one of its encoders) learn at `PRETRAINED_RATE`, since a higher one throws away what they know, and a head on them
+  `HEAD_FACTOR` times as fast; where a cell has no factors by part, all learn at `UNIFORM_RATE`, between the two.
 - What is frozen in `task_adaptation`: stem and trunk; nothing where the head reads maps (boxes, masks) of pretrained
   parts, which were made for names and not for places.
-- Image size: of a network of torchvision or timm twice what the dataset's file says, which is for a small network (or,
-  where it says null, twice what the pictures have), but at most half of what the network's weights were trained on: a
-  quarter of the cost. Sides are 32 k + 1 pixels, which every stride up to 32 divides without a rest. Networks that are
-  built for one size get that one. Random and pretrained weights get the same, so that they can be compared.
+- Image size: a network of torchvision or timm gets what its weights were trained on, half of that where its head reads
+  maps (a quarter of the cost), and no more than twice what the pictures have where a dataset's are all of one size.
+  Sides are 32 k + 1 pixels, which strides up to 32 divide without a rest. Networks that are built for one size get that
+  one. Random and pretrained weights get the same, so that they can be compared. Others get what the dataset's file says.
 - Augmentation: what the dataset's file says; none where the head reads one vector per picture from frozen parts, whose
   features are then computed once. Heads that read maps have more to learn and keep it.
 - Weights of `backbone=huggingface`: the model's, and in `scratch` random ones.
@@ -35,8 +35,8 @@ from tl_modules.run.baselines import FROZEN, weights_in
 from tl_modules.run.options import NEED_MAPS, PRETRAINED
 from tl_modules.stages import FINETUNINGS
 
-RATE, PRETRAINED_RATE = 0.003, 0.001
-HEAD_FACTOR, PRETRAINED_HEAD_FACTOR = 10.0, 3.0
+RATE, PRETRAINED_RATE, UNIFORM_RATE = 0.003, 0.0003, 0.001
+HEAD_FACTOR = 10.0
 GRID = 32
 ONE_SIZE = ("vit_", "maxvit", TIMM)
 TIMM_SIZE, ENDS_WITH_SIZE = 224, re.compile(r"_(\d{3})(?:\.|$)")
@@ -141,20 +141,19 @@ def full_size(backbone: Any) -> int | None:
     return sizes.get(str(node.get("weights"))) or min(sizes.values(), default=None)
 
 
-def fitting_size(backbone: Any, default: int | None) -> int | None:
-    """Return the side of the pictures for a network.
+def fitting_size(backbone: Any, own: int | None = None, maps: bool = False) -> int | None:
+    """Return the side of the pictures for a network, or None where its weights do not say.
 
     Args:
         backbone: Its name or options.
-        default: Their side for a small network, or None if that is not known.
+        own: The pictures' own side, where all have one.
+        maps: Whether its head reads maps.
     """
     full = full_size(backbone)
-    if full is None or default is None:
-        return default
-    if _picture_network(backbone)[0].startswith(ONE_SIZE):
+    if full is None or _picture_network(backbone)[0].startswith(ONE_SIZE):
         return full
-    half = GRID * round(full / 2 / GRID) + 1
-    return min(half, GRID * -(-2 * default // GRID) + 1)
+    most = GRID * round(full / (2 if maps else 1) / GRID) + 1
+    return most if own is None else min(most, GRID * -(-2 * own // GRID) + 1)
 
 
 def _picture_network(backbone: Any) -> tuple[str, Mapping[str, Any]]:
@@ -165,7 +164,9 @@ def _picture_network(backbone: Any) -> tuple[str, Mapping[str, Any]]:
 
 
 def _rate(root: Any, parent: Any, default: Any) -> float:
-    return PRETRAINED_RATE if pretrained(root) else RATE
+    if not pretrained(root):
+        return RATE
+    return UNIFORM_RATE if _get(root, "finetuning") is None else PRETRAINED_RATE
 
 
 def _finetuning(root: Any, parent: Any, default: Any) -> str:
@@ -177,9 +178,7 @@ def _freeze(root: Any, parent: Any, default: Any) -> list[str]:
 
 
 def _head_factor(root: Any, parent: Any, default: Any) -> float:
-    if not frozen(root):
-        return 1.0
-    return PRETRAINED_HEAD_FACTOR if pretrained(root) else HEAD_FACTOR
+    return HEAD_FACTOR if frozen(root) or pretrained(root) else 1.0
 
 
 def _weights(root: Any, parent: Any, default: str) -> str | None:
@@ -187,10 +186,14 @@ def _weights(root: Any, parent: Any, default: str) -> str | None:
 
 
 def _image_size(root: Any, parent: Any, default: int | None) -> int | None:
-    backbone = _backbone(root, str(parent._key()))
-    own = None if default is not None else _side(_get(parent, "root"))
-    size = fitting_size(backbone, default or own)
-    return default if size == own else size
+    maps = _get(parent, "kind") in NEED_MAPS
+    return fitting_size(_backbone(root, str(parent._key())), maps=maps) or default
+
+
+def _enlarged(root: Any, parent: Any, default: int | None) -> int | None:
+    own = default or _side(_get(parent, "root"))
+    size = None if own is None else fitting_size(_backbone(root, str(parent._key())), own)
+    return size or default
 
 
 def _augment(root: Any, parent: Any, default: Any) -> Any:
@@ -222,6 +225,7 @@ RULES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "freeze": _freeze,
     "weights": _weights,
     "image_size": _image_size,
+    "enlarged": _enlarged,
     "augment": _augment,
     "task": _task,
     "domain": _domain,
