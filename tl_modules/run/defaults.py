@@ -1,8 +1,8 @@
 """What options are where nobody sets them, by one rule for networks from random and from pretrained weights; no torch.
 
-- Learning rate: `RATE` from random weights. Pretrained ones (`dataset@source=pretrained`, or weights of the backbone or
-  of one of its encoders) learn at `PRETRAINED_RATE`, since a higher one throws away what they know, and a head on them
-  `HEAD_FACTOR` times as fast; where a cell has no factors by part, all learn at `UNIFORM_RATE`, between the two.
+- Learning rate: `RATE` from random weights. Pretrained ones (`dataset@source=pretrained`, or weights of the backbone
+  or of one of its encoders) learn at `PRETRAINED_RATE`, since a higher one throws away what they know, and a head on
+  them `HEAD_FACTOR` times as fast; where a cell has no factors by part, all learn at `UNIFORM_RATE`, between the two.
 - What is frozen in `task_adaptation`: stem and trunk; nothing where the head reads maps (boxes, masks) of pretrained
   parts, which were made for names and not for places.
 - Image size: a network of torchvision or timm gets what its weights were trained on, half of that where its head reads
