@@ -109,11 +109,15 @@ def recipe(config: Config, root: Path) -> None:
 
 
 def without_source(config: Config, root: Path, weights: bool = False) -> None:
-    """Train the target alone, from random weights unless these are kept."""
-    config["cell"] |= {"_target_": "tl_modules.TransferModule", "name": "scratch"}
-    config["finetuning"], config["datamodule"]["mode"] = None, "sequential"
+    """Train the target alone, from random weights unless the recipe has some and these are kept."""
+    from tl_modules.run.baselines import weights_in
+
     if not weights:
         forget(config["backbone"])
+    name = "finetune" if weights_in("backbone", config["backbone"]) else "scratch"
+    config["cell"] |= {"_target_": "tl_modules.TransferModule", "name": name}
+    config["finetuning"] = {"name": "full", "freeze": [], "lr": {}} if name == "finetune" else None
+    config["datamodule"]["mode"] = "sequential"
 
 
 def forget(backbone: Config) -> None:
@@ -156,8 +160,8 @@ def source_alone(config: Config, root: Path) -> None:
 
 def one_input(config: Config, root: Path, name: str) -> None:
     """Read one input of the documents, without a source."""
-    without_source(config, root, weights=True)
     one_encoder(config, root, name)
+    without_source(config, root, weights=True)
 
 
 def one_encoder(config: Config, root: Path, name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +55,7 @@ class PublishedData(DatasetModule):
     places: dict[str, list[str]]  # by split, what tells a sample of these files from all others
     originals: dict[str, Picked]  # by split, the pictures as they were before they were read
     beside: Mapping[str, str] | None = None  # split by place of the other role's samples, which these follow
+    fingerprint: str | None = None  # of the samples before they are cut: what they are called and their strata
     duplicates = "allow"  # or refuse: whether a test sample may be in training or validation too, by content
 
     @property
@@ -91,6 +94,8 @@ class PublishedData(DatasetModule):
         places = {name: self._places(part) for name, part in parts.items()}
         chosen = self._cut(parts, places)
         self.sizes = {name: len(part.ids) for name, part in parts.items()}
+        said = json.dumps([[name, *map(str, part.ids), *map(int, part.strata)] for name, part in sorted(parts.items())])
+        self.fingerprint = hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
         self.all_places = [place for some in places.values() for place in some]
         self.originals = {}
         for split, taken_from in chosen.items():  # each is taken from one published split

@@ -23,7 +23,7 @@ Made by `python -m tests.mistakes` from the cases that the tests run. Wrong opti
 anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run. The
 traceback of what fails later is in the run's folder, in `error.log`, and a run that failed has no `results.json`."""
 CELL_OPTIONS = "name, lr, weight_decay, clip, schedule, normalisation"
-CELL_NAMES = ", ".join([*sorted([*BY_NAME, "scratch"]), "auto"])
+CELL_NAMES = ", ".join([*sorted([*BY_NAME, "scratch"]), "auto", "finetune", "probe"])
 CONFIGURATION = {
     "cell=multitsk": f"cell=multitsk: did you mean multitask? allowed: {CELL_NAMES}",
     "": f"cell= is missing; choose one of {CELL_NAMES}",
@@ -53,6 +53,13 @@ CONFIGURATION = {
     "cell=multitask precision=fp16": "precision=fp16: did you mean bf16? allowed: auto, bf16, 32",
     "cell=multitask logger=tensorbord": "logger=tensorbord: did you mean tensorboard? allowed: csv, tensorboard",
     "cell=multitask trainer.devices=0": "trainer.devices=0: must be at least 1",
+    "cell=multitask trainer.patience=0": "trainer.patience=0: must be at least 1",
+    "cell=scratch trainer.patience=3": (
+        "trainer.patience=3: needs cell.schedule=constant; one_cycle is laid over all steps"
+    ),
+    "cell=scratch cell.schedule=constant trainer.patience=10": (
+        "trainer.patience=10: must be less than trainer.validations=10, or it never ends a stage"
+    ),
     "cell=multitask datamodule.batch_size=0": "datamodule.batch_size=0: must be at least 1",
     "cell=multitask datamodule.mode=cycel": (
         "datamodule.mode=cycel: did you mean cycle? "
@@ -118,6 +125,26 @@ CONFIGURATION = {
         "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1, "
         + options.FROM_FILES
     ),
+    "cell=scratch backbone=resnet18 backbone.weights=DEFAULT": (
+        "backbone.weights=DEFAULT: cell=scratch starts from random weights; with these the baseline is cell=finetune "
+        "(all parts learn) or cell=probe (the head alone)"
+    ),
+    "cell=finetune backbone=resnet18": (
+        "backbone.weights=null: cell=finetune needs pretrained weights: a name of the library's, a file of weights or "
+        "the folder of a run; from random ones it is scratch"
+    ),
+    "cell=probe backbone=document backbone.encoders.image={name:resnet18,weights:DEFAULT}": (
+        "backbone.weights=null: cell=probe needs pretrained weights, which it keeps frozen: a name of the library's, "
+        "a file of weights or the folder of a run; from random ones it is scratch"
+    ),
+    "cell=probe backbone=resnet18 backbone.weights=DEFAULT finetuning=full": (
+        "finetuning.freeze=[]: cell=probe freezes stem and trunk; in cell=finetune all parts learn"
+    ),
+    "cell=finetune backbone=resnet18 backbone.weights=DEFAULT finetuning=linear_probe": (
+        "finetuning.freeze=[stem,trunk]: in cell=finetune all parts learn; cell=probe freezes stem and trunk"
+    ),
+    "cell=prob": f"cell=prob: did you mean probe? allowed: {CELL_NAMES}",
+    "cell=scratch source_checkpoint=x": "source_checkpoint=x: has no effect in scratch, which has no source stage",
     "cell=scratch dataset@target=scenes/plain_detect backbone=document": (
         f"backbone=document: has no feature maps, which target.task=digit-boxes (detection) needs; allowed: {MAPS}"
     ),

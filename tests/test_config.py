@@ -248,7 +248,7 @@ def test_choices_are_those_of_the_code():
     assert options.MIXING == MIXING
     assert set(KINDS) == set(options.METRICS) == set(HEADS)
     assert options.PartKind.__args__ == PART_KINDS
-    assert set(group_options("finetuning")) == set(FINETUNINGS)
+    assert set(group_options("finetuning")) == {*FINETUNINGS, "fitted"}
     for name, given in FINETUNINGS.items():
         node = composed("cell=task_finetuning", f"finetuning={name}")["finetuning"]
         assert tuple(node["freeze"]) == tuple(given["freeze"])
@@ -398,12 +398,22 @@ def test_auto_finds_the_cell_of_the_pair_and_keeps_it(source, order, capsys):
     assert capsys.readouterr().out.endswith(f"this is cell={found.name}\n")
 
 
-def test_auto_is_no_cell_of_a_sweep_over_all():
-    assert "auto" not in group_options("cell")
+def test_a_sweep_over_all_cells_is_the_eight_and_scratch():
+    everyone = sorted([cell.name for cell in CELLS] + ["scratch"])
+    assert group_options("cell") == everyone
     with initialize_config_dir(str(CONF), version_base="1.3"):
         from hydra.core.global_hydra import GlobalHydra
 
-        assert "auto" not in GlobalHydra.instance().config_loader().get_group_options("cell")
+        assert sorted(GlobalHydra.instance().config_loader().get_group_options("cell")) == everyone
+
+
+@pytest.mark.parametrize(("cell", "finetuning"), [("finetune", "full"), ("probe", "linear_probe")])
+def test_baselines_on_pretrained_weights_compose_with_their_finetuning(cell, finetuning):
+    given = [f"cell={cell}", "backbone=resnet18", "backbone.weights=DEFAULT"]
+    assert says(*given) == says(*given, "finetuning.lr.head=3.0") == []
+    values = composed(*given)
+    assert (values["cell"]["name"], values["cell"]["_target_"]) == (cell, SCRATCH_PATH)
+    assert (values["finetuning"]["name"], values["datamodule"]["mode"]) == (finetuning, "sequential")
 
 
 def test_every_network_has_a_config_and_sweeps():

@@ -19,8 +19,10 @@ from tl_modules.run import runner
 from tl_modules.run.cli import CONF, checked
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import write_whole
+from tl_modules.run.predicting import load
 from tl_modules.run.runner import Run, execute, validation_interval
 from tl_modules.run.schema import ConfigError
+from tl_modules.weights import chosen_checkpoint
 
 TINY = [
     "steps=12",
@@ -185,6 +187,37 @@ def test_a_run_folder_holds_what_it_says(tmp_path: Path) -> None:
     assert results["val"]["target/accuracy"] == pytest.approx(best)
 
 
+@pytest.mark.parametrize(("cell", "moves"), [("finetune", True), ("probe", False)])
+def test_baselines_on_pretrained_weights_go_under_names_of_their_own(cell: str, moves: bool, tmp_path: Path) -> None:
+    execute(config("cell=scratch", "seed=1", "steps=4"), tmp_path / "first")
+    execute(config(f"cell={cell}", f"backbone.weights={tmp_path / 'first'}"), tmp_path / "second")
+    results = json.loads((tmp_path / "second" / "results.json").read_text())
+    assert (results["cell"], results["source"]) == (cell, None)
+    assert results["finetuning"] == {"finetune": "full", "probe": "linear_probe"}[cell]
+    assert [stage["name"] for stage in results["stages"]] == ["target"]
+    kept = weights(tmp_path / "second")["target"]
+    given = torch.load(chosen_checkpoint(tmp_path / "first"), weights_only=True)["state_dict"]
+    body = [key for key in kept if key.startswith(("parts.stem.", "parts.trunk."))]
+    assert body and any(not torch.equal(given[key], kept[key]) for key in body) == moves
+    head = [key for key in kept if key.startswith("parts.head.") and key.endswith("weight")]
+    assert head and all(not torch.equal(given[key], kept[key]) for key in head)
+    assert load(tmp_path / "second", None).stage.freeze == (() if moves else ("stem", "trunk"))
+
+
+def test_finetune_is_finetuning_from_a_source_without_data_to_the_digit(tmp_path: Path) -> None:
+    execute(config("cell=scratch", "seed=1", "steps=4"), tmp_path / "first")
+    source = ["dataset@source=pretrained", f"source.weights={tmp_path / 'first'}", "source.domain=scenes-textured"]
+    lines = [line.format(role="target") for line in TINY]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        same = ["cell=task_finetuning", "source.task=largest-digit", *source]
+        pretrained = checked(compose("train", [*dict.fromkeys(lines), *same]))
+    execute(pretrained, tmp_path / "pretrained")
+    execute(config("cell=finetune", f"backbone.weights={tmp_path / 'first'}"), tmp_path / "finetune")
+    first, second = ((tmp_path / name / "results.json").read_text() for name in ("pretrained", "finetune"))
+    assert json.loads(first)["test"] == json.loads(second)["test"]
+    assert json.loads(first)["val"] == json.loads(second)["val"]
+
+
 def test_an_earlier_run_stands_in_for_the_source(tmp_path: Path) -> None:
     execute(config("cell=scratch", "steps=4"), tmp_path / "first")
     given = config("cell=task_finetuning", f"source_checkpoint={tmp_path / 'first'}")
@@ -244,6 +277,56 @@ def test_the_last_checkpoint_counts_where_it_is_asked_for(tmp_path):
     execute(config("cell=scratch"), tmp_path / "best")
     best = json.loads((tmp_path / "best" / "results.json").read_text())
     assert best["selection"] == "val/target/accuracy max" and best["baseline_key"] != results["baseline_key"]
+
+
+PATIENT = ("steps=40", "cell.schedule=constant", "trainer.validations=20", "trainer.patience=3", "cell.lr=1e-9")
+
+
+@pytest.mark.parametrize("cell", ["scratch", "parallel_training", "domain_adaptation"])
+def test_a_stage_ends_at_its_plateau_and_says_so(cell: str, tmp_path: Path) -> None:
+    execute(config(f"cell={cell}", *PATIENT), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    for stage in results["stages"]:
+        name, monitor = stage["name"], stage["monitor"]
+        measured = [float(r["value"]) for r in rows(tmp_path) if (r["stage"], r["metric"]) == (name, monitor)]
+        assert max(measured[:-3]) >= max(measured[-3:]), "not better three times"
+        better = [max(measured[:i]) < max(measured[i : i + 3]) for i in range(1, len(measured) - 3)]
+        assert all(better), "and never before"
+        assert stage["steps"] < stage["most_steps"]
+        assert stage["ended"] == f"no better {monitor} in 3 validations"
+    assert results["steps"] == sum(stage["steps"] for stage in results["stages"]) < 40
+
+
+def test_patience_that_is_not_exhausted_uses_all_steps(tmp_path: Path) -> None:
+    more = ("cell.schedule=constant", "trainer.validations=6")
+    execute(config("cell=scratch", *more, "trainer.patience=5"), tmp_path / "patient")
+    execute(config("cell=scratch", *more), tmp_path / "plain")
+    patient, plain = (json.loads((tmp_path / n / "results.json").read_text()) for n in ("patient", "plain"))
+    assert [(stage["steps"], stage["ended"]) for stage in patient["stages"]] == [(12, "all steps")]
+    assert patient["test"] == plain["test"] and patient["baseline_key"] != plain["baseline_key"]
+
+
+@pytest.mark.parametrize("at", [3, 8])
+def test_a_killed_run_ends_at_the_same_plateau(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = config("cell=scratch", *PATIENT)
+    straight = execute(given, tmp_path / "straight")
+    ended = json.loads((tmp_path / "straight" / "results.json").read_text())["steps"]
+    assert ended >= 8
+    with monkeypatch.context() as patch:
+        if at == 8:  # after the checkpoint of the last validation, before the stage's record
+            patch.setattr(runner, "write_json", lambda *_: (_ for _ in ()).throw(Killed("killed")))
+            with pytest.raises(Killed):
+                execute(given, tmp_path / "killed")
+        else:
+            killed(patch, at=at, stage="target")
+            with pytest.raises(RunError, match="killed"):
+                execute(given, tmp_path / "killed")
+    assert execute(given, tmp_path / "killed") == straight
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("straight", "killed")]
+    assert results[0]["test"] == results[1]["test"] and results[0]["val"] == results[1]["val"]
+    assert results[1]["stages"][0]["steps"] == ended
+    first, second = (weights(tmp_path / name)["target"] for name in ("straight", "killed"))
+    assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
 
 
 def test_two_folders_of_pictures_run_and_their_splits_are_written(tmp_path):

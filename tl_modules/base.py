@@ -21,14 +21,16 @@ from tl_modules.passes import by_trunk, each_alone, features_of, inputs_of
 from tl_modules.planting import carry, plant
 from tl_modules.scores import Scores
 from tl_modules.seeding import generator, seed_of
-from tl_modules.stages import Stage
+from tl_modules.stages import Stage, after_source
 from tl_modules.tasks import Task
 from tl_modules.transplant import Report, transplant
 from tl_modules.weights import unweighted
 
 
 class TransferModule(LightningModule):
-    """Train a target, with or without a source; by itself this class is `scratch`, the target alone.
+    """Train a target, with or without a source; by itself this class is a baseline, the target alone.
+
+    From random weights that is `scratch`, from pretrained ones `finetune`, and with a `linear_probe` of these `probe`.
 
     A cell says its wiring (which parts each role goes through) and its stages; the rest is here. `enter(stage)` comes
     before each `fit`; without it `fit` trains the last stage.
@@ -38,8 +40,8 @@ class TransferModule(LightningModule):
         source: The source's task; None where there is none.
         backbone: A name, a mapping with `name` and options, or a module of one's own (copied for each part).
         source_backbone: The source's backbone, where the cell shares no trunk; the same as the target's by default.
-        finetuning: What the stages after a source freeze: `full`, `linear_probe`, or a mapping with `freeze` (kinds
-            of part) and `lr` (factors by kind of part). Read by sequential cells only.
+        finetuning: What the stages after a source, or a target alone, freeze: `full`, `linear_probe`, or a mapping with
+            `freeze` (kinds of part) and `lr` (factors by kind of part). Simultaneous cells do not read it.
         lr: Highest learning rate of AdamW.
         weight_decay: Decay of weights; norms and biases have none (Loshchilov and Hutter 2019).
         clip: Largest gradient norm of a set of roles that share a part; None for no clipping.
@@ -111,7 +113,7 @@ class TransferModule(LightningModule):
 
     def stages(self) -> list[Stage]:
         """Return the stages in order. A cell says its own."""
-        return [Stage("target", learn=("target",))]
+        return after_source(self.finetuning, has_source=False)
 
     def head_names(self) -> tuple[str, str]:
         """Return the source's and the target's head where one is kept: one part if the label names are the same."""

@@ -33,7 +33,10 @@ CELLS = (
     Cell("multitask", False, True, False, "tl_modules.MultiTask"),
     Cell("parallel_training", False, False, False, "tl_modules.ParallelTraining"),
 )
-SCRATCH, SCRATCH_PATH = "scratch", "tl_modules.TransferModule"
+# The target alone: from random weights, from pretrained ones, and a linear head on pretrained ones that are kept.
+SCRATCH, FINETUNE, PROBE = "scratch", "finetune", "probe"
+BASELINES = (SCRATCH, FINETUNE, PROBE)
+SCRATCH_PATH = "tl_modules.TransferModule"
 BY_NAME = {cell.name: cell for cell in CELLS}
 
 
@@ -66,7 +69,7 @@ def cell_for(same_task: bool, same_domain: bool, sequential: bool) -> str:
 
 
 def check_pair(cell: str, source_task: HasTask, target_task: HasTask) -> None:
-    """Check that source and target have the relation that a cell is for; `scratch` takes any.
+    """Check that source and target have the relation that a cell is for; a baseline has no source, so any is fine.
 
     Args:
         cell: The cell's name.
@@ -76,10 +79,10 @@ def check_pair(cell: str, source_task: HasTask, target_task: HasTask) -> None:
     Raises:
         ValueError: If the cell is unknown, or does not fit; the text names the relation found and the cell that fits.
     """
-    if cell == SCRATCH:
+    if cell in BASELINES:
         return
     if cell not in BY_NAME:
-        raise ValueError(f"cell={cell}: unknown; allowed: {', '.join([*BY_NAME, SCRATCH])}")
+        raise ValueError(f"cell={cell}: unknown; allowed: {', '.join([*BY_NAME, *BASELINES])}")
     same_task = (source_task.name, source_task.kind) == (target_task.name, target_task.kind)
     same_domain = source_task.domain == target_task.domain
     fits = cell_for(same_task, same_domain, BY_NAME[cell].sequential)

@@ -11,6 +11,7 @@ _HELPERS = {"backbones": ("base", "own", "network", "families"), "heads": ("base
 TIMM = "timm/"
 _ENUM = re.compile(r"^class (\w+)\(WeightsEnum\):\n((?:[ \t].*\n|\n)*)", re.MULTILINE)
 _WEIGHTS = re.compile(r"^    (\w+) = Weights\(", re.MULTILINE)
+_SIZE = re.compile(r"\bcrop_size=(\d+)")
 _NETWORK = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\([^)]*?weights: Optional\[(\w+)\]", re.MULTILINE)
 _TIMM_NETWORK = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
 
@@ -38,6 +39,22 @@ def torchvision_networks() -> dict[str, tuple[str, ...]]:
         text = path.read_text(encoding="utf-8")
         weights = {name: tuple(_WEIGHTS.findall(body)) for name, body in _ENUM.findall(text)}
         networks |= {name: weights.get(enum, ()) for name, enum in _NETWORK.findall(text)}
+    return networks
+
+
+@cache
+def torchvision_sizes() -> dict[str, dict[str, int]]:
+    """Return, by network of the installed torchvision and name of its weights, the side of the pictures they take."""
+    spec = find_spec("torchvision")
+    places = spec.submodule_search_locations if spec else None
+    networks: dict[str, dict[str, int]] = {}
+    for path in sorted(Path(places[0], "models").glob("[a-z]*.py")) if places else ():
+        text, sizes = path.read_text(encoding="utf-8"), {}
+        for enum, body in _ENUM.findall(text):
+            _, *parts = _WEIGHTS.split(body)
+            named = zip(parts[::2], map(_SIZE.search, parts[1::2]), strict=True)
+            sizes[enum] = {name: int(found[1]) for name, found in named if found}
+        networks |= {name: sizes.get(enum, {}) for name, enum in _NETWORK.findall(text)}
     return networks
 
 

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tl_modules.cube import cell_for
 from tl_modules.found import torchvision_networks
 from tl_modules.run import networks
+from tl_modules.run.defaults import chosen
 from tl_modules.run.errors import RunError
 from tl_modules.run.options import NETWORKS
 from tl_modules.run.schema import ConfigError, check, options_of
@@ -72,7 +73,7 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     values.pop("hydra", None)
     check(values)
-    return {**values, "precision": str(values["precision"])}
+    return {**values, "precision": str(values["precision"]), "by_rule": chosen(cfg)}
 
 
 def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -203,8 +204,8 @@ def group_options(group: str) -> list[str]:
 def _missing_option(file: str) -> str:
     group = next((name for name in _groups() if file.startswith(f"{name}/")), file.rpartition("/")[0])
     given, allowed = file[len(group) + 1 :], group_options(group)
-    known = [*allowed, *torchvision_networks()] if group == networks.GROUP else allowed
-    allowed = [*allowed, *({networks.GROUP: NETWORKS, "cell": (networks.AUTO,)}.get(group, ()))]
+    known = [*allowed, *({networks.GROUP: torchvision_networks(), "cell": networks.UNLISTED_CELLS}.get(group, ()))]
+    allowed = [*allowed, *({networks.GROUP: NETWORKS, "cell": networks.UNLISTED_CELLS}.get(group, ()))]
     asked = f"{group}={given}"
     for argument in sys.argv[1:]:
         name = argument.partition("=")[0]
@@ -216,7 +217,7 @@ def _missing_option(file: str) -> str:
 
 
 def _no_choice(group: str) -> str:
-    more = [networks.AUTO] if group == "cell" else []
+    more = networks.UNLISTED_CELLS if group == "cell" else ()
     return f"{group}= is missing; choose one of {', '.join([*group_options(group), *more])}"
 
 

@@ -1,6 +1,8 @@
-"""Hydra configs without files: `backbone=<network>` for every network of torchvision and timm, and `cell=auto`."""
+"""Hydra configs without files: every network of torchvision and timm, and the cells that no `cell=glob(*)` has."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
@@ -11,17 +13,18 @@ from omegaconf import OmegaConf
 
 from tl_modules.cube import SCRATCH_PATH
 from tl_modules.found import TIMM, torchvision_networks
+from tl_modules.run.baselines import FINETUNINGS
 
 GROUP = "backbone"
 AUTO = "auto"
-AUTO_PATH = f"cell/{AUTO}"
+UNLISTED_CELLS = (AUTO, *FINETUNINGS)
 
 
 class NetworkConfigs(ConfigSource):
-    """A place on Hydra's search path: `backbone/<torchvision network>`, `backbone/timm/<anything>` and `cell/auto`.
+    """A place on Hydra's search path: `backbone/<torchvision network>`, `backbone/timm/<anything>` and some cells.
 
-    A name of timm is checked with the rest of the configuration. `cell/auto` is not listed, so that `cell=glob(*)` is
-    the cells.
+    A name of timm is checked with the rest of the configuration. `cell/auto` and the baselines that need weights are
+    not listed, so that `cell=glob(*)` is the eight cells and `scratch`, which run without weights at hand.
     """
 
     @staticmethod
@@ -42,7 +45,8 @@ class NetworkConfigs(ConfigSource):
         path = config_path.removesuffix(".yaml")
         group, _, name = path.partition("/")
         timm = name.startswith(TIMM) and name != TIMM
-        return path == AUTO_PATH or (group == GROUP and (timm or name in torchvision_networks()))
+        unlisted = group == "cell" and name in UNLISTED_CELLS
+        return unlisted or (group == GROUP and (timm or name in torchvision_networks()))
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return a network's options.
@@ -53,10 +57,15 @@ class NetworkConfigs(ConfigSource):
         if not self.is_config(config_path):
             raise ConfigLoadError(f"Config not found : {config_path}")
         path = config_path.removesuffix(".yaml")
-        if path == AUTO_PATH:
-            cell = OmegaConf.create({"cell": {"_target_": SCRATCH_PATH, "name": AUTO}})
-            return ConfigResult(self.provider, self.full_path(), cell, {"package": "_global_"})
-        name = path.partition("/")[2]
+        group, _, name = path.partition("/")
+        if group == "cell":
+            made: dict[str, Any] = {"cell": {"_target_": SCRATCH_PATH, "name": name}}
+            if name in FINETUNINGS:
+                made |= {
+                    "defaults": [{"override /finetuning": FINETUNINGS[name]}],
+                    "datamodule": {"mode": "sequential"},
+                }
+            return ConfigResult(self.provider, self.full_path(), OmegaConf.create(made), {"package": "_global_"})
         config = OmegaConf.create({"name": name, "weights": None, "image_size": None})
         header = {"package": GROUP if name.startswith(TIMM) else None}
         return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)

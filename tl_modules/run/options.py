@@ -424,6 +424,7 @@ class TrainerOptions(Group):
     accelerator: Literal["auto", "cpu", "gpu"]
     accumulate: int = Field(ge=1)
     validations: int = Field(ge=1)
+    patience: int | None = Field(ge=1)
     progress: bool
 
 

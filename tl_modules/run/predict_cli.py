@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.folders import PICTURES
-from tl_modules.cube import BY_NAME, SCRATCH
+from tl_modules.cube import BASELINES, BY_NAME
 from tl_modules.run.errors import RunError
 from tl_modules.run.words import near
 
@@ -88,7 +88,7 @@ def read(arguments: Sequence[str]) -> dict[str, Any]:
     roles = [role for role in ("target", "source") if any(key.startswith(f"{role}/") for key in results["test"])]
     if options["role"] not in roles:
         raise ValueError(f"role={options['role']}: allowed, as heads of the run that are in use: {', '.join(roles)}")
-    if options["cell"] is None and results["cell"] not in (*BY_NAME, SCRATCH):
+    if options["cell"] is None and results["cell"] not in (*BY_NAME, *BASELINES):
         raise ValueError(f"cell= is missing: the run's cell {results['cell']} is none of ours; name its class")
     options["input"] = found(Path(options["input"]))
     options["out"] = Path(options["out"]) if options["out"] else folder / "predictions"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -20,12 +19,16 @@ from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 
 from datamodules.collate import as_sample
+from tl_modules.cube import BASELINES
 from tl_modules.passes import inputs_of
 from tl_modules.run import pictures
+from tl_modules.run.baselines import baseline_key
 from tl_modules.run.build import build_data, build_module
 from tl_modules.run.caching import CachedFeatures
+from tl_modules.run.defaults import as_scratch, told
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
+from tl_modules.run.plateau import Plateau
 from tl_modules.run.precision import resolve
 from tl_modules.run.progress import StageProgress
 from tl_modules.run.table import show_results
@@ -105,6 +108,8 @@ class Run:
     def run(self) -> float:
         """Do what is not yet done and return the value of `optimized_metric`."""
         self.write_config()
+        for line in told(self.config) if first_process() else ():
+            print(line)
         loaded = self.module.parts.report
         if (loaded.loaded or loaded.adapted) and first_process():
             given = self.config["source"] if is_pretrained(self.config) else self.config["backbone"]
@@ -174,7 +179,9 @@ class Run:
         reached = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last.exists() else 0
         monitor, mode = self.module.monitor
         best, latest = self.checkpoints(folder, monitor, mode)
-        trainer = self.trainer(name, steps, monitor, [best, latest], reached)
+        patience = self.config["trainer"]["patience"]
+        plateau = None if patience is None else Plateau(monitor, mode, patience)
+        trainer = self.trainer(name, steps, monitor, [plateau, best, latest] if plateau else [best, latest], reached)
         path = str(last) if last.exists() else None
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
@@ -188,6 +195,8 @@ class Run:
         return {
             "name": name,
             "steps": trainer.global_step,
+            "most_steps": steps,
+            "ended": plateau.says() if plateau else "all steps",
             "seconds": round(time.perf_counter() - began, 2),
             "resumed_at": reached,
             "trainable_parameters": trainable,
@@ -271,8 +280,6 @@ class Run:
         """Return what `results.json` holds."""
         config, last = self.config, records[-1]
         name = config["cell"]["name"]
-        shared = {key: config[key] for key in ("target", "backbone", "trainer", "selection")}
-        shared |= {"steps": self.steps, "batch_size": config["datamodule"]["batch_size"], "precision": self.precision}
         return {
             "schema": 1,
             "cell": name,
@@ -282,16 +289,16 @@ class Run:
             "uda": None,
             "loss_weighting": "sum",
             "precision": self.precision,
-            "source": None if name == "scratch" else self.describe("source"),
+            "source": None if name in BASELINES else self.describe("source"),
             "target": self.describe("target"),
             "overlap": self.data.overlaps,
             "backbone": config["backbone"]["name"],
             "weights": config["backbone"].get("weights"),
             "source_checkpoint": config["source_checkpoint"],
-            "steps": self.steps,
+            "steps": sum(record["steps"] for record in records),
             "batch_size": config["datamodule"]["batch_size"],
             "lr": config["cell"]["lr"],
-            "baseline_key": hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=8).hexdigest(),
+            "baseline_key": self.baseline_key(),
             "selection": last["selection"],
             "val": {last["monitor"].removeprefix("val/"): last["score"]},
             "test": {key.removeprefix("test/"): value for key, value in tested.items()},
@@ -300,6 +307,13 @@ class Run:
             "seconds": round(time.perf_counter() - self.began, 2),
             "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
         }
+
+    def baseline_key(self) -> str:
+        """Return by what the run finds its baseline."""
+        sizes = {split: len(self.data.split("target", split)) for split in ("train", "val", "test")}
+        published = getattr(self.data.data["target"], "fingerprint", None)
+        target = {"labels": list(self.data.tasks["target"].labels), "sizes": sizes, "published": published}
+        return baseline_key(as_scratch(self.config), self.steps, self.precision, target)
 
     def describe(self, role: str) -> dict[str, Any]:
         """Return what `results.json` says of a role's dataset."""

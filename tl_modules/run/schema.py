@@ -38,6 +38,7 @@ def check(cfg: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: If it cannot run; one line a problem, such as `cell.lr=-1: must be greater than 0`.
     """
+    cfg = {key: value for key, value in cfg.items() if key != "by_rule"}  # written by the check of the command line
     problems = [*check_root(cfg)]
     for name in GROUPS:
         if name in cfg and cfg[name] is None and name == "finetuning":

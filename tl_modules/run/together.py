@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.folders import list_classes
-from tl_modules.cube import BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
+from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
+from tl_modules.run.baselines import check_baseline
 from tl_modules.run.options import (
     BACKBONES,
     DATASETS,
@@ -56,6 +57,7 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
     """Yield what does not go together, in a configuration whose groups are each in order."""
     checks: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
         _check_cell,
+        check_baseline,
         _check_pretrained,
         _check_second_input,
         _check_datasets,
@@ -72,17 +74,17 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _roles(cfg: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("target",) if cfg["cell"]["name"] == SCRATCH else ("source", "target")
+    return ("target",) if cfg["cell"]["name"] in BASELINES else ("source", "target")
 
 
 def is_pretrained(cfg: Mapping[str, Any]) -> bool:
-    """Tell whether weights stand for the source's data; `scratch` has no source."""
-    return cfg["cell"]["name"] != SCRATCH and cfg["source"]["_target_"] == PRETRAINED
+    """Tell whether weights stand for the source's data; a baseline has no source."""
+    return cfg["cell"]["name"] not in BASELINES and cfg["source"]["_target_"] == PRETRAINED
 
 
 def is_second_input(cfg: Mapping[str, Any]) -> bool:
     """Tell whether the target's second input stands for the source."""
-    return cfg["cell"]["name"] != SCRATCH and cfg["source"]["_target_"] == SECOND_INPUT
+    return cfg["cell"]["name"] not in BASELINES and cfg["source"]["_target_"] == SECOND_INPUT
 
 
 def with_data(cfg: Mapping[str, Any]) -> tuple[str, ...]:
@@ -184,7 +186,7 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
 def _check_finetuning(cfg: Mapping[str, Any]) -> Iterator[str]:
     name, node = cfg["cell"]["name"], cfg["finetuning"]
     if node is None:
-        if not _at_once(cfg) and name in BY_NAME:
+        if not _at_once(cfg) and (name in BY_NAME or name in BASELINES) and name != SCRATCH:
             yield f"finetuning=null: {name} needs one; allowed: full, linear_probe"
         return
     if name == SCRATCH or _at_once(cfg):
@@ -203,7 +205,7 @@ def _check_finetuning(cfg: Mapping[str, Any]) -> Iterator[str]:
 def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
     name, options = cfg["cell"]["name"], cfg["datamodule"]
     mode, at_once = options["mode"], _at_once(cfg)
-    if name in BY_NAME or name == SCRATCH:
+    if name in BY_NAME or name in BASELINES:
         fits = ("merged",) if name == "dataset_merging" else MIXING if at_once else ("sequential",)
         if mode not in fits:
             yield f"datamodule.mode={mode}: does not fit {name}; allowed: {', '.join(fits)}"
@@ -293,9 +295,14 @@ def _check_budget(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"epochs={epochs}: excludes steps={steps}; give one of the two"
     if steps is None and epochs is None:
         yield "steps=null: must be at least 1 where epochs is not given"
+    patience, most, schedule = cfg["trainer"]["patience"], cfg["trainer"]["validations"], cfg["cell"]["schedule"]
+    if patience is not None and schedule != "constant":
+        yield f"trainer.patience={patience}: needs cell.schedule=constant; {schedule} is laid over all steps"
+    elif patience is not None and patience >= most:
+        yield f"trainer.patience={patience}: must be less than trainer.validations={most}, or it never ends a stage"
     if is_pretrained(cfg):
         return
-    if steps == 1 and cfg["source_checkpoint"] is None and cfg["cell"]["name"] != SCRATCH and not _at_once(cfg):
+    if steps == 1 and cfg["source_checkpoint"] is None and cfg["cell"]["name"] not in BASELINES and not _at_once(cfg):
         yield f"steps=1: must be at least 2, one for each of the stages of {cfg['cell']['name']}"
 
 
@@ -304,7 +311,7 @@ def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
         if cfg[key] is not None and not Path(cfg[key]).is_dir():
             yield f"{key}={cfg[key]}: must be a folder that exists"
     given = cfg["source_checkpoint"]
-    if given is not None and _at_once(cfg):
+    if given is not None and (_at_once(cfg) or cfg["cell"]["name"] in BASELINES):
         yield f"source_checkpoint={given}: has no effect in {cfg['cell']['name']}, which has no source stage"
     elif given is not None and not (Path(given).is_file() or any(Path(given).glob("checkpoints/*/DONE.json"))):
         yield f"source_checkpoint={given}: must be a checkpoint file, or the folder of a run with a finished stage"

@@ -1,0 +1,137 @@
+"""By what a run finds its baseline: it changes with all that shapes the result, and with nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from tl_modules.run.baselines import baseline_key
+from tl_modules.run.cli import CONF, checked
+from tl_modules.run.runner import Run
+
+FOUND = {"labels": ["0", "1"], "sizes": {"train": 10, "val": 5, "test": 5}, "published": None}
+SHAPES = [
+    "cell.lr=0.01",
+    "cell.weight_decay=0.1",
+    "cell.clip=null",
+    "cell.schedule=constant",
+    "target.image_size=64",
+    "dataset@target=scenes/plain_classify",
+    "dataset@target=scenes/textured_detect",
+    "target.augment=null",
+    "target.augment.flip=true",
+    "target.augment.shift=0.2",
+    "backbone=resnet18",
+    "target.backbone=resnet18",
+    "steps=601",
+    "datamodule.batch_size=16",
+    "trainer.devices=2",
+    "trainer.accumulate=2",
+    "trainer.validations=5",
+    "cell.schedule=constant trainer.patience=3",
+    "selection=last",
+]
+SHAPES_NOT = [
+    "trainer.devices=2 datamodule.batch_size=16",
+    "trainer.progress=false",
+    "trainer.accelerator=cpu",
+    "datamodule.num_workers=2",
+    "datamodule.cache=false",
+    "logger=tensorboard",
+    "target.domain=elsewhere",
+    "target.task=digits",
+    "target.augment.flip=false",
+    "target.backbone=small",
+    "seed=1",
+    "source.train_size=50",
+    "dataset@source=scenes/plain_segment",
+    "optimized_metric=val/target/accuracy",
+    "backbone.weights=null",
+]
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return checked(compose("train", list(overrides)))
+
+
+def key(*overrides: str, steps: int | None = None, precision: str = "32-true", **found: Any) -> str:
+    cfg = config("cell=scratch", *overrides)
+    return baseline_key(cfg, steps or cfg["steps"], precision, {**FOUND, **found})
+
+
+@pytest.mark.parametrize("given", SHAPES)
+def test_what_shapes_the_result_changes_the_key(given: str) -> None:
+    assert key(*given.split()) != key()
+
+
+@pytest.mark.parametrize("given", SHAPES_NOT)
+def test_what_does_not_shape_the_result_leaves_the_key(given: str) -> None:
+    assert key(*given.split()) == key()
+
+
+def test_the_key_counts_what_was_found_rather_than_what_was_asked() -> None:
+    assert key(precision="bf16-mixed") != key()
+    assert key(labels=["0", "2"]) != key()
+    assert key(sizes={"train": 9, "val": 5, "test": 5}) != key()
+    assert key(published="x") != key()
+    assert key("target.train_size=10") == key()
+    assert key("epochs=3", steps=600) == key()
+
+
+def test_every_option_of_a_run_is_said_to_shape_its_result_or_not() -> None:
+    """A new option belongs into one of the two tables, or is the source's."""
+    said = {line.partition("=")[0] for given in (*SHAPES, *SHAPES_NOT) for line in given.split()}
+    cfg = config("cell=scratch")
+    have = {
+        f"{group}.{name}" for group in ("cell", "target", "trainer", "datamodule", "backbone") for name in cfg[group]
+    }
+    have |= {name for name, value in cfg.items() if not isinstance(value, dict)}
+    derived = {"target": {"_target_", "_convert_", "name", "kind", "ground", "target", "train_size", "val_size"}}
+    derived |= {"cell": {"_target_", "_convert_", "name"}, "backbone": {"name"}, "datamodule": {"mode", "temperature"}}
+    have -= {f"{group}.{name}" for group, names in derived.items() for name in names}
+    have -= {"finetuning", "order", "epochs", "precision", "data_root", "resume", "source_checkpoint"}
+    assert have <= said | {"target.augment"}, have - said
+
+
+def pictures(root: Path, shades: dict[str, int]) -> Path:
+    for label, shade in shades.items():
+        for i in range(10):
+            path = root / label / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40 + i), (shade + i, shade, 90)).save(path)
+    return root
+
+
+def test_data_may_move_but_not_change(tmp_path: Path) -> None:
+    def found(root: Path, *more: str) -> str:
+        given = ["dataset@target=image_folder", f"target.root={root}", "target.image_size=32", "precision=32"]
+        return Run(config("cell=scratch", *given, *more), tmp_path / "run").baseline_key()
+
+    first = pictures(tmp_path / "a" / "insects", {"ant": 30, "bee": 200})
+    moved = shutil.copytree(first, tmp_path / "b" / "insects")
+    assert found(first) == found(moved) == found(first, "seed=1") == found(first, "target.val_size=3")
+    assert found(first, "target.train_size=6") != found(first)
+    (moved / "bee" / "9.png").rename(moved / "ant" / "10.png")
+    assert found(moved) != found(first), "a label is another"
+    assert found(pictures(tmp_path / "c" / "others", {"ant": 30, "bee": 200})) != found(first)
+
+
+def test_an_arm_has_the_key_of_its_baseline(tmp_path: Path) -> None:
+    """The source, the way it is used and the weights are what is compared, so they are out of it."""
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    arms = [
+        ["cell=multitask"],
+        ["cell=task_finetuning", "finetuning.lr.head=10.0"],
+        ["cell=finetune", f"backbone.weights={weights}"],
+        ["cell=probe", f"backbone.weights={weights}"],
+    ]
+    for arm in arms:
+        cfg = config(*arm, "target.augment=null", "cell.lr=0.003")
+        assert baseline_key(cfg, 600, "32-true", FOUND) == key("target.augment=null"), arm
