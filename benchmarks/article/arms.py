@@ -1,0 +1,176 @@
+"""What is run: the arms of each example, as overrides of its recipe on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+PATIENCE, MOST = 4, 4  # validations without improvement; the plateau's largest budget, times the recipe's
+MORE_SEEDS, FEWER_SEEDS = 5, 3
+
+
+class Arm(NamedTuple):
+    """One way to train for an example's target.
+
+    Args:
+        says: What it is, for the page.
+        overrides: Options of `train.py` beside the recipe's.
+        rate: Where its learning rate comes from: `grid` (the best on validation, tried with the first seed), the name
+            of the arm whose rate it takes, or `rule` (the recipe's or the default's, for which no label is used).
+        metric: The test metric that counts where it is not the example's.
+        longer: The factor on the recipe's steps.
+        threads: Of the processor, to see how much of a difference is the machine's.
+    """
+
+    says: str
+    overrides: Sequence[str] = ()
+    rate: str = "grid"
+    metric: str | None = None
+    longer: int = 1
+    threads: int = 1
+
+
+class Example(NamedTuple):
+    """One example of the article.
+
+    Args:
+        title: What is learned from what.
+        metric: The target's test metric.
+        arms: By name; `transfer` is the recipe.
+        seeds: How many seeds: five where a run takes less than a minute, else three.
+        notes: What a reader must know of the data.
+        also: More test metrics to be told, by arm.
+    """
+
+    title: str
+    metric: str
+    arms: Mapping[str, Arm]
+    seeds: int = FEWER_SEEDS
+    notes: Sequence[str] = ()
+    also: Mapping[str, Sequence[str]] = {}
+
+
+RECIPE = Arm("the recipe")
+RULE = Arm("the recipe", rate="rule")
+SCRATCH = Arm("scratch: the target alone, from random weights, on the same budget", ("cell=scratch",))
+PLATEAU = Arm(
+    f"scratch, trained until {PATIENCE} validations bring nothing better, at most {MOST} times the budget",
+    ("cell=scratch", "cell.schedule=constant", f"trainer.patience={PATIENCE}", f"trainer.validations={10 * MOST}"),
+    rate="scratch",
+    longer=MOST,
+)
+PROBE = Arm("linear probe on frozen ImageNet features", ("finetuning=linear_probe", "target.augment=null"))
+WEIGHTS = "${data_root}/weights/mobilenet_v2_tf2ptq-bd4cb33c.pth"
+BOTH = {"scratch": SCRATCH, "plateau": PLATEAU}
+
+
+def labelled(count: int) -> dict[str, Arm]:
+    """Return recipe and probe with few labels, at the rate that the rule gives without looking at any."""
+    few = f"target.labelled={count}"
+    return {
+        f"transfer_{count}": Arm(f"the recipe with {count} labels, validation included", (few,), "rule"),
+        f"probe_{count}": Arm(f"the probe with {count} labels, validation included", (*PROBE.overrides, few), "rule"),
+    }
+
+
+def alone(name: str, encoders: str, says: str) -> Arm:
+    """Return an arm that reads one input of the documents.
+
+    Args:
+        name: The input.
+        encoders: The encoder's option.
+        says: What it is, for the page.
+    """
+    return Arm(says, ("~backbone.encoders", f"+backbone.encoders={{{name}: {encoders}}}"))
+
+
+EXAMPLES: dict[str, Example] = {
+    "task_finetuning": Example(
+        "ImageNet weights to twelve species of flowers",
+        "target/accuracy",
+        {"transfer": RECIPE, "probe": PROBE, **BOTH, **labelled(120)},
+        notes=["Of the twelve species ImageNet has one, the daisy. 120 labels are ten per species."],
+    ),
+    "hymenoptera": Example(
+        "ImageNet weights to ants or bees: a smoke test",
+        "target/accuracy",
+        {"transfer": RULE},
+        notes=["These pictures are a subset of ImageNet: the weights were trained on them, so this shows nothing."],
+    ),
+    "domain_adaptation": Example(
+        "ImageNet weights to chest X-rays",
+        "target/auroc",
+        {"transfer": RECIPE, "probe": PROBE, **BOTH, **labelled(50), **labelled(200)},
+        also={"transfer": ("target/accuracy",)},
+    ),
+    "task_adaptation": Example(
+        "ImageNet weights to boxes of raccoons",
+        "target/map50",
+        {"transfer": RECIPE, "probe": PROBE, **BOTH},
+    ),
+    "modality_transfer": Example(
+        "ImageNet weights to boxes of blood cells under a microscope",
+        "target/map50",
+        {"transfer": RECIPE, "probe": PROBE, **BOTH},
+    ),
+    "dataset_merging": Example(
+        "Clothes of two catalogues that name some of them differently: the other one's added to 100 labels",
+        "target/accuracy",
+        {
+            "transfer": RECIPE,
+            **BOTH,
+        },
+        seeds=MORE_SEEDS,
+    ),
+    "weight_sharing": Example(
+        "The text and the picture of a receipt, either of which may be missing, to its supplier",
+        "target/accuracy",
+        {
+            "transfer": RECIPE,
+            "image": alone("image", f"{{name: mobilenet_v2, weights: {WEIGHTS}}}", "picture alone"),
+            "text": alone("text", "transformer", "text alone"),
+            **BOTH,
+        },
+    ),
+    "pages": Example(
+        "What a page is of and whether it starts a document, from its picture and its text",
+        "target/auroc",
+        {
+            "transfer": RECIPE,
+            "image": alone("image", "small", "both tasks, picture alone"),
+            "text": alone("text", "bag", "both tasks, text alone"),
+        },
+        seeds=MORE_SEEDS,
+        notes=["The article files these under weight sharing; with two tasks the cube calls it multi-task learning."],
+        also={name: ("source/accuracy", "target/accuracy") for name in ("transfer", "image", "text")},
+    ),
+    "multitask": Example(
+        "Boxes and segmentation of the street from one pass",
+        "target/map50",
+        {
+            "transfer": RECIPE,
+            "boxes": Arm("boxes alone, ImageNet weights", ("cell=finetune",)),
+            "street": Arm(
+                "segmentation alone, ImageNet weights",
+                ("cell=finetune", "dataset@target=label_maps", "target.boxes=null", "target.task=street"),
+                metric="target/miou",
+            ),
+            **BOTH,
+        },
+        also={"transfer": ("source/miou",)},
+    ),
+    "parallel_training": Example(
+        "Content moderation beside spam messages: nothing shared",
+        "target/f1",
+        {
+            "transfer": RULE,
+            "messages": Arm("messages alone", ("cell=scratch",), "rule"),
+            "threads": Arm("messages alone, two threads instead of one", ("cell=scratch",), "rule", threads=2),
+            "float32": Arm("messages alone, float32", ("cell=scratch", "precision=32"), "rule"),
+            "scratch": SCRATCH,
+            "plateau": PLATEAU,
+        },
+        notes=["The arms on threads and arithmetic say how much of a difference is the machine's, not the method's."],
+        also={"transfer": ("source/macro_f1",)},
+    ),
+}
