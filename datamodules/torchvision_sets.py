@@ -29,6 +29,7 @@ class TorchvisionSet(ImageClasses):
         task: The task's name.
         domain: The domain.
         labels: Class names in the order of the indices; None for the set's own.
+        only: The names of the classes that are read; None for all.
         published: The constructor's options by published split, such as `{"train": {"split": "train"}, "test":
             {"split": "test"}}`; None for its option `train` where it has one, else for one split that is cut.
         download: Whether to download what is missing.
@@ -45,7 +46,8 @@ class TorchvisionSet(ImageClasses):
             `val_size`; see `splits.divided`.
 
     Raises:
-        ValueError: If torchvision has no such set, or `published` is None and the set has an option `split`.
+        ValueError: If torchvision has no such set, `published` is None and the set has an option `split`, or `only`
+            names a class twice.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class TorchvisionSet(ImageClasses):
         task: str | None = None,
         domain: str | None = None,
         labels: Sequence[str] | None = None,
+        only: Sequence[str] | None = None,
         published: Mapping[str, Mapping[str, Any]] | None = None,
         download: bool = True,
         role: str = "target",
@@ -74,7 +77,9 @@ class TorchvisionSet(ImageClasses):
         sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         own = dataset.lower()
         super().__init__(task or own, labels, domain or own, image_size, channels, *sizes)
-        self.duplicates = duplicates
+        if only is not None and len(set(only)) < max(2, len(only)):
+            raise ValueError(f"only={list(only)}: must name at least two classes, each once")
+        self.duplicates, self.only = duplicates, None if only is None else list(only)
         self.made: Any = found
         self.root, self.download = Path(root or "data"), download
         self.published_as = dict(published or self._usual())
@@ -114,7 +119,24 @@ class TorchvisionSet(ImageClasses):
                 raise ValueError(f"labels={self.labels}: {self.made.__name__} has a class {max(targets)}")
             ids = [f"{split}/{i}" for i in range(len(opened))]
             parts[split] = Part(ids, targets, self._pictures(opened))
-        return parts
+        return parts if self.only is None else self._selected(parts, self.only)
+
+    def _selected(self, parts: Mapping[str, Part], only: Sequence[str]) -> dict[str, Part]:
+        """Return the samples of some classes, which are counted in the order of `labels`."""
+        have = self.labels or []
+        unknown = [name for name in only if name not in have]
+        if unknown:
+            raise ValueError(f"only={list(only)}: {unknown[0]!r} is no class of {self.made.__name__}: {', '.join(have)}")
+        wanted = [name for name in have if name in only]
+        indices = {have.index(name): place for place, name in enumerate(wanted)}
+        made = {}
+        for split, part in parts.items():
+            rows = [row for row, label in enumerate(part.strata) if label in indices]
+            content = part.content
+            pictures = content[torch.tensor(rows)] if isinstance(content, Tensor) else Items(content, rows)
+            made[split] = Part([part.ids[row] for row in rows], [indices[part.strata[row]] for row in rows], pictures)
+        self.labels = wanted
+        return made
 
     def _open(self, options: Mapping[str, Any], download: bool) -> Any:
         """Return the set with some options, from the root or from a folder of the set's own name in it."""
@@ -153,10 +175,10 @@ class TorchvisionSet(ImageClasses):
                 return stack[:, None]
             if stack.dtype == torch.uint8 and stack.ndim == 4:
                 return stack if stack.shape[1] in (1, 3) else stack.permute(0, 3, 1, 2)
-        return Items(opened)
+        return Items(Pictures(opened), range(len(opened)))
 
 
-class Items:
+class Pictures:
     """The pictures of a dataset of pairs.
 
     Args:
@@ -166,10 +188,26 @@ class Items:
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
+    def __getitem__(self, index: int) -> Picture:
+        """Return a picture."""
+        return self.dataset[index][0]
+
+
+class Items:
+    """Some of a row of pictures, which are read when they are asked for.
+
+    Args:
+        pictures: The pictures.
+        rows: Which of them, in order.
+    """
+
+    def __init__(self, pictures: Any, rows: Sequence[int]) -> None:
+        self.pictures, self.rows = pictures, rows
+
     def __len__(self) -> int:
         """Return their number."""
-        return len(self.dataset)
+        return len(self.rows)
 
     def __getitem__(self, index: Any) -> Picture:
         """Return a picture."""
-        return self.dataset[index][0]
+        return self.pictures[self.rows[index]]

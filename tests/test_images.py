@@ -247,6 +247,24 @@ def test_torchvisions_sets(monkeypatch, tmp_path):
     assert int(native.val_dataset[0]["label"]) == opened.targets[row]
 
 
+def test_some_classes_of_a_set_are_read_and_counted_anew(monkeypatch, tmp_path):
+    monkeypatch.setattr(torchvision.datasets, "Digits", Digits, raising=False)
+    data = TorchvisionSet("Digits", root=str(tmp_path / "Digits"), only=["two", "one"])
+    data.setup()
+    opened = Digits(str(tmp_path / "Digits"))
+    assert data.task.labels == ("one", "two")
+    kept = sum(int(label) > 0 for label in opened.targets)
+    assert len(data.train_dataset) + len(data.val_dataset) == kept
+    for sample in (data.train_dataset[i] for i in range(len(data.train_dataset))):
+        row = int(sample["id"].split("/")[1])
+        assert int(sample["label"]) == opened.targets[row] - 1
+        assert np.array_equal(sample["image"][0].numpy(), opened.data[row])
+    with pytest.raises(ValueError, match=r"only=\['one', 'ten'\]: 'ten' is no class of Digits: zero, one, two"):
+        TorchvisionSet("Digits", root=str(tmp_path / "Digits"), only=["one", "ten"]).setup()
+    with pytest.raises(ValueError, match=r"only=\['one'\]: must name at least two classes, each once"):
+        TorchvisionSet("Digits", root=str(tmp_path), only=["one"])
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

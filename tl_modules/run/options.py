@@ -237,6 +237,7 @@ class TorchvisionSet(Pictures):
     kind: Literal["classification"]
     dataset: str = Field(min_length=1)
     labels: list[str] | None
+    only: list[str] | None = None
     published: dict[Literal["train", "val", "test"], dict[str, Any]] | None
     download: bool
 
