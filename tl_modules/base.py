@@ -187,9 +187,16 @@ class TransferModule(LightningModule):
             torch.manual_seed(seed_of(*address, [key for key, _ in units]))
             for (key, role), features in features_of(self.parts, batches, units).items():
                 losses[role] = self.loss(role, features, batches[key])
-        if self.trainer.global_step % getattr(self.trainer, "log_every_n_steps", 50) == 0:
-            self.log_dict({f"train/{role}/loss": loss.detach() for role, loss in losses.items()}, batch_size=1)
+        self._log_losses(losses)
         return torch.stack(list(losses.values())).sum()
+
+    def _log_losses(self, losses: Mapping[str, Tensor]) -> None:
+        """Log a step's losses; Lightning thins, and would go on writing the old loss of a role that is not there."""
+        for role in self.tasks.keys() - losses.keys():
+            old = getattr(self.trainer, "_results", None) or {}
+            if f"training_step.train/{role}/loss" in old:
+                old[f"training_step.train/{role}/loss"].reset()
+        self.log_dict({f"train/{role}/loss": loss.detach() for role, loss in losses.items()}, batch_size=1)
 
     def loss(self, role: str, features: Features, batch: Batch) -> Tensor:
         """Return a role's loss on a batch with its features; zero, tied to them, where nothing is to be learned."""
