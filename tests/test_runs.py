@@ -19,7 +19,7 @@ from tl_modules.run import runner
 from tl_modules.run.cli import CONF, checked
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import write_whole
-from tl_modules.run.runner import Run, execute, validation_interval
+from tl_modules.run.runner import Run, execute
 from tl_modules.run.schema import ConfigError
 
 TINY = [
@@ -226,11 +226,6 @@ def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ZeroDivisionError):
         write_whole(path, b"new and longer")
     assert path.read_bytes() == b"old"
-
-
-def test_the_last_validation_sees_the_final_weights() -> None:
-    for steps in (1, 7, 12, 180, 420, 600, 997):
-        assert steps % validation_interval(steps, 10) == 0
 
 
 def test_the_last_checkpoint_counts_where_it_is_asked_for(tmp_path):
