@@ -69,7 +69,7 @@ def test_every_stage_of_every_cell_has_the_same_number_of_choices(cell: str, tmp
 class Played:
     """A Trainer as the callback sees it: scores and losses as they come."""
 
-    class strategy:  # noqa: N801
+    class strategy:
         @staticmethod
         def reduce_boolean_decision(value: bool, all: bool = True) -> bool:
             return value
@@ -144,3 +144,18 @@ def test_a_run_that_was_moved_keeps_its_best(tmp_path: Path, monkeypatch: pytest
         assert all(same)
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("straight", "moved")]
     assert results[0]["val"] == results[1]["val"] and results[0]["test"] == results[1]["test"]
+
+
+def test_a_module_is_chosen_by_a_metric_that_its_targets_head_reports() -> None:
+    data = pair_for("modality_transfer")  # from segmentation to classification
+    module = module_for("modality_transfer", data, selection_metric="auroc")
+    module.enter("source")
+    assert module.monitor == ("val/source/miou", "max")
+    module.enter("target")
+    assert module.monitor == ("val/target/auroc", "max")
+    assert module.hparams["selection_metric"] == "auroc"
+    with pytest.raises(ValueError, match=r"selection_metric='f1' is unknown; allowed: accuracy, macro_f1, auroc$"):
+        module_for("modality_transfer", data, selection_metric="f1")  # ten labels have no positive one
+    counted = module_for("scratch", pair_for("scratch", "count"), selection_metric="r2")
+    assert counted.monitor == ("val/target/r2", "max")
+    assert module_for("scratch", pair_for("scratch", "count")).monitor == ("val/target/mae", "min")

@@ -229,7 +229,7 @@ def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_last_checkpoint_counts_where_it_is_asked_for(tmp_path):
-    execute(config("cell=scratch", "selection=last"), tmp_path)
+    execute(config("cell=scratch", "selection.rule=last"), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["selection"] == "last" and results["stages"][0]["checkpoint"] == "last.ckpt"
     measured = [row for row in rows(tmp_path) if row["metric"] == "val/target/accuracy"]

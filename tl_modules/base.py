@@ -45,6 +45,8 @@ class TransferModule(LightningModule):
         clip: Largest gradient norm of a set of roles that share a part; None for no clipping.
         schedule: `one_cycle`, `cosine` or `constant`.
         augment: By role, the options of `Augment`.
+        selection_metric: The target's metric that checkpoints are chosen by, one that its head reports; None for the
+            head's own choice. A stage without the target is chosen by the same metric where its head reports it.
         seed: Root of everything random.
 
     Raises:
@@ -65,6 +67,7 @@ class TransferModule(LightningModule):
         clip: float | None = 1.0,
         schedule: str = "one_cycle",
         augment: dict[str, dict[str, Any]] | None = None,
+        selection_metric: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -84,6 +87,7 @@ class TransferModule(LightningModule):
         self.own_backbone = len(plain) < len(backbones)
         plain |= {role: task.to_dict() for role, task in self.tasks.items()}
         plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed, **self.rates}
+        plain |= {"selection_metric": selection_metric}
         self.save_hyperparameters(plain)
         self.augment = {role: Augment(**(augment or {}).get(role, {})) for role in self.tasks}
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
@@ -92,6 +96,10 @@ class TransferModule(LightningModule):
         bodies = {"target": backbone, "source": backbone if source_backbone is None else source_backbone}
         self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head)
         heads = {role: self.head(role) for role in self.tasks}
+        self.selection_metric = selection_metric
+        known = heads["target"].reported(self.tasks["target"].labels)
+        if selection_metric not in (None, *known):
+            raise ValueError(f"selection_metric={selection_metric!r} is unknown; allowed: {', '.join(known)}")
         self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks)
         inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
         self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
@@ -269,7 +277,9 @@ class TransferModule(LightningModule):
     def monitor(self) -> tuple[str, str]:
         """The current stage's selection metric, and `max` or `min`: the target's where it learns."""
         role = "target" if "target" in self.stage.learn else self.stage.learn[0]
-        return f"val/{role}/{self.head(role).monitor}", self.head(role).mode
+        known = self.head(role).reported(self.tasks[role].labels)
+        metric = self.selection_metric if self.selection_metric in known else self.head(role).monitor
+        return f"val/{role}/{metric}", known[metric]
 
     def configure_optimizers(self) -> Any:
         """Return AdamW over named groups (part and decay) and the schedule over the stage's steps."""

@@ -180,7 +180,10 @@ class Run:
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        score, chosen = best.best_model_score, self.config["selection"] == "best" and best.best_model_score is not None
+        score, chosen = (
+            best.best_model_score,
+            self.config["selection"]["rule"] == "best" and best.best_model_score is not None,
+        )
         if not chosen:
             rows = [row for row in read_metrics(self.folder / "metrics.csv") if row["stage"] == name]
             measured = [row["value"] for row in rows if row["metric"] == monitor]
@@ -316,13 +319,13 @@ class Run:
         return {**named, **sizes, "image": image}
 
     def optimized(self, results: Mapping[str, Any]) -> float:
-        """Return the value of `optimized_metric`, by default the target's selection metric on its test set.
+        """Return the value of `optimized_metric`, by default the target's selection metric on validation.
 
         Raises:
             ValueError: If the run has no such metric.
         """
         values = {f"{split}/{key}": value for split in ("val", "test") for key, value in results[split].items()}
-        wanted = self.config["optimized_metric"] or f"test/target/{self.module.head('target').monitor}"
-        if wanted not in values:
+        wanted = self.config["optimized_metric"] or results["stages"][-1]["monitor"]
+        if values.get(wanted) is None:
             raise ValueError(f"optimized_metric={wanted!r} is not measured by this run; it has {', '.join(values)}")
         return float(values[wanted])
