@@ -164,7 +164,20 @@ CONFIGURATION = {
     "cell=domain_adaptation source_checkpoint=nowhere.ckpt": (
         "source_checkpoint=nowhere.ckpt: must be a checkpoint file, or the folder of a run with a finished stage"
     ),
-    "cell=scratch optimized_metric=test/target/acuracy": (
+    "cell=scratch optimized_metric=test/target/accuracy": (
+        "optimized_metric=test/target/accuracy: the test set is not for choosing; leave it out, or say "
+        "optimize_on_test=true too"
+    ),
+    "cell=scratch optimize_on_test=true": (
+        "optimize_on_test=true: has no effect with optimized_metric=null, which is not of the test set"
+    ),
+    "cell=scratch selection.metric=acuracy": (
+        "selection.metric=acuracy: did you mean accuracy? "
+        "allowed for classification: null, accuracy, macro_f1, auroc, f1"
+    ),
+    "cell=scratch selection.rule=lst": "selection.rule=lst: did you mean last? allowed: best, last",
+    "cell=scratch selection=last": "selection=last: must be a mapping",
+    "cell=scratch optimized_metric=test/target/acuracy optimize_on_test=true": (
         "optimized_metric=test/target/acuracy: did you mean test/target/accuracy? allowed: val/target/accuracy, "
         "test/target/accuracy, test/target/macro_f1, test/target/auroc, test/target/f1"
     ),

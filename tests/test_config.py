@@ -208,7 +208,16 @@ def fields(model: type[options.Group]) -> set[str]:
 
 @pytest.mark.parametrize("path", [SCRATCH_PATH, *(cell.path for cell in CELLS)])
 def test_cell_options_are_the_constructors(path):
-    from_elsewhere = {"target", "source", "backbone", "source_backbone", "finetuning", "augment", "seed"}
+    from_elsewhere = {
+        "target",
+        "source",
+        "backbone",
+        "source_backbone",
+        "finetuning",
+        "augment",
+        "seed",
+        "selection_metric",
+    }
     assert fields(options.Cell) - {"name"} == names(get_class(path).__init__) - from_elsewhere
     defaults = {name: p.default for name, p in inspect.signature(get_class(path).__init__).parameters.items()}
     cell = composed("cell=scratch")["cell"]
@@ -270,10 +279,16 @@ def test_networks_read_from_sources_are_those_that_the_libraries_register():
 @pytest.mark.parametrize("kind", KINDS)
 def test_metric_names_are_the_heads(kind):
     assert HEADS[kind].monitor == options.METRICS[kind][0]
+    assert set(HEADS[kind].directions) == set(options.METRICS[kind])
+    for name, mode in HEADS[kind].directions.items():
+        assert (mode == "min") == (name in options.LOWER_IS_BETTER)
+    assert HEADS[kind].directions[HEADS[kind].monitor] == HEADS[kind].mode
     assert HEADS[kind].needs_maps == (kind in options.NEED_MAPS)
     labels = () if kind == "regression" else ("background", "x")
     task = Task("t", kind, labels, positive="x" if kind == "classification" else None)
-    metrics = build_head(task, 8, [8, 8], [4, 8]).metrics(list(labels))
+    head = build_head(task, 8, [8, 8], [4, 8])
+    assert head.reported(labels) == HEADS[kind].directions
+    metrics = head.metrics(list(labels))
     if hasattr(metrics, "keys"):
         assert set(metrics.keys()) == set(options.METRICS[kind])
 

@@ -20,7 +20,7 @@ from tl_modules.run.cli import CONF, checked
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import write_whole
 from tl_modules.run.predicting import load
-from tl_modules.run.runner import Run, execute, validation_interval
+from tl_modules.run.runner import Run, execute
 from tl_modules.run.schema import ConfigError
 from tl_modules.weights import chosen_checkpoint
 
@@ -263,13 +263,8 @@ def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert path.read_bytes() == b"old"
 
 
-def test_the_last_validation_sees_the_final_weights() -> None:
-    for steps in (1, 7, 12, 180, 420, 600, 997):
-        assert steps % validation_interval(steps, 10) == 0
-
-
 def test_the_last_checkpoint_counts_where_it_is_asked_for(tmp_path):
-    execute(config("cell=scratch", "selection=last"), tmp_path)
+    execute(config("cell=scratch", "selection.rule=last"), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["selection"] == "last" and results["stages"][0]["checkpoint"] == "last.ckpt"
     measured = [row for row in rows(tmp_path) if row["metric"] == "val/target/accuracy"]

@@ -51,6 +51,8 @@ class TransferModule(LightningModule):
             batch normalization, Chang et al. 2019), or `auto` (a role's are those of the passes that carried its
             samples: the mixture's where both share a pass, its own where they do not; one set in stages of one role).
         augment: By role, the options of `Augment`.
+        selection_metric: The target's metric that checkpoints are chosen by, one that its head reports; None for the
+            head's own choice. A stage without the target is chosen by the same metric where its head reports it.
         seed: Root of everything random.
 
     Raises:
@@ -72,6 +74,7 @@ class TransferModule(LightningModule):
         schedule: str = "one_cycle",
         normalisation: str = "auto",
         augment: dict[str, dict[str, Any]] | None = None,
+        selection_metric: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -91,7 +94,7 @@ class TransferModule(LightningModule):
         self.own_backbone = len(plain) < len(backbones)
         plain |= {role: task.to_dict() for role, task in self.tasks.items()}
         plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed, **self.rates}
-        plain["normalisation"] = normalisation
+        plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
         self.save_hyperparameters(plain)
         self.augment = {role: Augment(**(augment or {}).get(role, {})) for role in self.tasks}
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
@@ -100,6 +103,10 @@ class TransferModule(LightningModule):
         bodies = {"target": backbone, "source": backbone if source_backbone is None else source_backbone}
         self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head, normalisation)
         heads = {role: self.head(role) for role in self.tasks}
+        self.selection_metric = selection_metric
+        known = heads["target"].reported(self.tasks["target"].labels)
+        if selection_metric not in (None, *known):
+            raise ValueError(f"selection_metric={selection_metric!r} is unknown; allowed: {', '.join(known)}")
         self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks)
         inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
         self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
@@ -207,9 +214,16 @@ class TransferModule(LightningModule):
             torch.manual_seed(seed_of(*address, [key for key, _ in units]))
             for (key, role), features in features_of(self.parts, batches, units).items():
                 losses[role] = self.loss(role, features, batches[key])
-        if self.trainer.global_step % getattr(self.trainer, "log_every_n_steps", 50) == 0:
-            self.log_dict({f"train/{role}/loss": loss.detach() for role, loss in losses.items()}, batch_size=1)
+        self._log_losses(losses)
         return torch.stack(list(losses.values())).sum()
+
+    def _log_losses(self, losses: Mapping[str, Tensor]) -> None:
+        """Log a step's losses; Lightning thins, and would go on writing the old loss of a role that is not there."""
+        for role in self.tasks.keys() - losses.keys():
+            old = getattr(self.trainer, "_results", None) or {}
+            if f"training_step.train/{role}/loss" in old:
+                old[f"training_step.train/{role}/loss"].reset()
+        self.log_dict({f"train/{role}/loss": loss.detach() for role, loss in losses.items()}, batch_size=1)
 
     def loss(self, role: str, features: Features, batch: Batch) -> Tensor:
         """Return a role's loss on a batch with its features; zero, tied to them, where nothing is to be learned."""
@@ -284,7 +298,9 @@ class TransferModule(LightningModule):
     def monitor(self) -> tuple[str, str]:
         """The current stage's selection metric, and `max` or `min`: the target's where it learns."""
         role = "target" if "target" in self.stage.learn else self.stage.learn[0]
-        return f"val/{role}/{self.head(role).monitor}", self.head(role).mode
+        known = self.head(role).reported(self.tasks[role].labels)
+        metric = self.selection_metric if self.selection_metric in known else self.head(role).monitor
+        return f"val/{role}/{metric}", known[metric]
 
     def configure_optimizers(self) -> Any:
         """Return AdamW over named groups (part and decay) and the schedule over the stage's steps."""

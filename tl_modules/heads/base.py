@@ -28,6 +28,7 @@ class Head(nn.Module):
     kind: ClassVar[str]
     monitor: ClassVar[str]
     mode: ClassVar[str] = "max"
+    directions: ClassVar[Mapping[str, str]] = {}  # by metric, `max` or `min`; `monitor` with `mode` where empty
     needs_maps: ClassVar[bool] = False
 
     def __init__(self, labels: Sequence[str], key: str) -> None:
@@ -70,6 +71,10 @@ class Head(nn.Module):
     def metrics(self, labels: Sequence[str]) -> Metric | MetricCollection:
         """Return the metrics over a label space; they compute a dict of scalars."""
         raise TypeError(f"{type(self).__name__} has no metrics")
+
+    def reported(self, labels: Sequence[str]) -> dict[str, str]:
+        """Return the metrics over a label space that a checkpoint can be chosen by, each with `max` or `min`."""
+        return {self.monitor: self.mode, **self.directions}
 
     def named(self, predictions: Any, labels: Sequence[str]) -> list[dict[str, Any]]:
         """Return predictions as plain values with label names, a dict a sample."""

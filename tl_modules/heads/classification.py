@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -58,6 +58,7 @@ class Classification(VectorHead):
 
     kind: ClassVar[str] = "classification"
     monitor: ClassVar[str] = "accuracy"
+    directions: ClassVar[Mapping[str, str]] = {"accuracy": "max", "macro_f1": "max", "auroc": "max", "f1": "max"}
 
     def __init__(
         self,
@@ -92,6 +93,12 @@ class Classification(VectorHead):
         if self.positive in labels and k == 2:
             made["f1"] = PositiveF1(list(labels).index(str(self.positive)))
         return Defined(made, compute_groups=False)  # type: ignore[arg-type]
+
+    def reported(self, labels: Sequence[str]) -> dict[str, str]:
+        """Return the metrics with `max`: AUROC needs two labels, F1 a named one of two."""
+        absent = {"auroc"} if len(labels) < 2 else set()
+        absent |= set() if self.positive in labels and len(labels) == 2 else {"f1"}
+        return {name: mode for name, mode in super().reported(labels).items() if name not in absent}
 
     def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
         """Return `label` and `probability` a sample."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -119,6 +119,7 @@ class Detection(Head):
 
     kind: ClassVar[str] = "detection"
     monitor: ClassVar[str] = "map50"
+    directions: ClassVar[Mapping[str, str]] = {"map50": "max", "map": "max"}
     needs_maps: ClassVar[bool] = True
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +39,7 @@ class Multilabel(VectorHead):
 
     kind: ClassVar[str] = "multilabel"
     monitor: ClassVar[str] = "map"
+    directions: ClassVar[Mapping[str, str]] = {"map": "max", "f1": "max"}
 
     def __init__(
         self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "labels"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -38,6 +38,7 @@ class Regression(VectorHead):
     kind: ClassVar[str] = "regression"
     monitor: ClassVar[str] = "mae"
     mode: ClassVar[str] = "min"
+    directions: ClassVar[Mapping[str, str]] = {"mae": "min", "r2": "max"}
 
     def __init__(
         self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str] = (), key: str = "value"

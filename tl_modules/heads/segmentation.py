@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -73,6 +73,7 @@ class Segmentation(Head):
 
     kind: ClassVar[str] = "segmentation"
     monitor: ClassVar[str] = "miou"
+    directions: ClassVar[Mapping[str, str]] = {"miou": "max", "miou_foreground": "max"}
     needs_maps: ClassVar[bool] = True
 
     def __init__(
@@ -118,6 +119,11 @@ class Segmentation(Head):
     def metrics(self, labels: Sequence[str]) -> MeanIoU:
         """Return mean IoU with and without background."""
         return MeanIoU(labels)
+
+    def reported(self, labels: Sequence[str]) -> dict[str, str]:
+        """Return the metrics with `max`; foreground is what a background leaves."""
+        front = BACKGROUND in labels
+        return {name: mode for name, mode in super().reported(labels).items() if front or name != "miou_foreground"}
 
     def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
         """Return the number of `pixels` of each name that was found, a sample."""

@@ -80,6 +80,7 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
         **{role: task.to_dict() for role, task in data.tasks.items()},
         backbone=sized["target"],
         augment={role: config[role].get("augment") or {} for role in data.tasks},
+        selection_metric=config["selection"]["metric"],
         seed=config["seed"],
         **extra,
         **cell,

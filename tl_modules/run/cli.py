@@ -33,7 +33,7 @@ MULTIRUN = ("-m", "--multirun")
 BAD_CONFIG, FAILED = 2, 1
 
 
-def run(main: Callable[[], Any]) -> None:
+def run(main: Callable[[], Any], prepared: Callable[[Sequence[str]], list[str]] = list) -> None:
     """Call a function decorated by `hydra.main`; on bad input print a line a problem and exit with status 2.
 
     A sweep's configurations are all checked before its first run starts. A run that fails exits with status 1 and its
@@ -41,10 +41,11 @@ def run(main: Callable[[], Any]) -> None:
 
     Args:
         main: The decorated function; it reads the command line.
+        prepared: What else is done to the arguments.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # documented: Hydra then raises instead of printing and exiting
     try:
-        sys.argv[1:] = with_resumed(sys.argv[1:])
+        sys.argv[1:] = prepared(with_resumed(sys.argv[1:]))
         check_ahead(sys.argv[1:])
         main()
     except InstantiationException as error:

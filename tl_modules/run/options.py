@@ -22,6 +22,7 @@ METRICS = {
     "segmentation": ("miou", "miou_foreground"),
     "detection": ("map50", "map"),
 }
+LOWER_IS_BETTER = ("mae",)
 
 
 class Group(BaseModel):
@@ -429,13 +430,19 @@ class TrainerOptions(Group):
     progress: bool
 
 
+class Selection(Group):
+    """`selection`."""
+
+    rule: Literal["best", "last"]
+    metric: str | None
+
+
 class Root(Group):
     """The options outside of any group."""
 
     order: Literal["sequential", "simultaneous"] | None
     steps: int | None = Field(ge=1)
     epochs: int | None = Field(ge=1)
-    selection: Literal["best", "last"]
     precision: Literal["auto", "bf16", "32", 32]
     logger: Literal["csv", "tensorboard"]
     seed: int = Field(ge=0)
@@ -443,6 +450,7 @@ class Root(Group):
     resume: str | None
     source_checkpoint: str | None
     optimized_metric: str | None
+    optimize_on_test: bool
 
 
 GROUPS: dict[str, type[Group]] = {
@@ -453,6 +461,7 @@ GROUPS: dict[str, type[Group]] = {
     "finetuning": Finetuning,
     "datamodule": DataModule,
     "trainer": TrainerOptions,
+    "selection": Selection,
 }
 
 

@@ -25,6 +25,7 @@ from tl_modules.run import pictures
 from tl_modules.run.baselines import baseline_key
 from tl_modules.run.build import build_data, build_module
 from tl_modules.run.caching import CachedFeatures
+from tl_modules.run.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
 from tl_modules.run.defaults import as_scratch, told
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
@@ -186,7 +187,10 @@ class Run:
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        score, chosen = best.best_model_score, self.config["selection"] == "best" and best.best_model_score is not None
+        score, chosen = (
+            best.best_model_score,
+            self.config["selection"]["rule"] == "best" and best.best_model_score is not None,
+        )
         if not chosen:
             rows = [row for row in read_metrics(self.folder / "metrics.csv") if row["stage"] == name]
             measured = [row["value"] for row in rows if row["metric"] == monitor]
@@ -208,9 +212,9 @@ class Run:
 
     def checkpoints(self, folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
         """Return the callbacks that keep the best and the last checkpoint, both written after each validation."""
-        common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False, "auto_insert_metric_name": False}
-        best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common)
-        return best, ModelCheckpoint(filename="last", save_top_k=1, save_on_train_epoch_end=False, **common)
+        best = BestCheckpoint(folder, monitor, mode, loss=f"{monitor.rpartition('/')[0]}/loss")
+        common: dict[str, Any] = {"enable_version_counter": False, "auto_insert_metric_name": False}
+        return best, ModelCheckpoint(folder, "last", save_top_k=1, save_on_train_epoch_end=False, **common)
 
     def trainer(self, name: str, steps: int, monitor: str, callbacks: list[Any], reached: int = 0) -> Trainer:
         """Return a fresh Trainer for one stage."""
@@ -223,10 +227,11 @@ class Run:
         shown: list[Callback] = [StageProgress(name, monitor, steps)] if options["progress"] else []
         if self.config["datamodule"]["cache"]:
             shown.insert(0, CachedFeatures(steps))
-        interval = validation_interval(steps, options["validations"])
+        due = validation_steps(steps, options["validations"])
+        shown.insert(0, ValidateAt(due, options["accumulate"]))
         return Trainer(
             max_steps=steps,
-            val_check_interval=interval * options["accumulate"],
+            val_check_interval=NEVER,
             check_val_every_n_epoch=None,
             accumulate_grad_batches=options["accumulate"],
             log_every_n_steps=max(1, min(50, steps // 20)),
@@ -329,24 +334,13 @@ class Run:
         return {**named, **sizes, "labelled": self.data.labelled(role), "image": image}
 
     def optimized(self, results: Mapping[str, Any]) -> float:
-        """Return the value of `optimized_metric`, by default the target's selection metric on its test set.
+        """Return the value of `optimized_metric`, by default the target's selection metric on validation.
 
         Raises:
             ValueError: If the run has no such metric.
         """
         values = {f"{split}/{key}": value for split in ("val", "test") for key, value in results[split].items()}
-        wanted = self.config["optimized_metric"] or f"test/target/{self.module.head('target').monitor}"
-        if wanted not in values:
+        wanted = self.config["optimized_metric"] or results["stages"][-1]["monitor"]
+        if values.get(wanted) is None:
             raise ValueError(f"optimized_metric={wanted!r} is not measured by this run; it has {', '.join(values)}")
         return float(values[wanted])
-
-
-def validation_interval(steps: int, validations: int) -> int:
-    """Return the steps between validations: a divisor of `steps`, so that the last one sees the final weights.
-
-    Args:
-        steps: Optimiser steps of the stage.
-        validations: How many are wanted; the divisor nearest to it is taken.
-    """
-    divisors = [d for d in range(1, steps + 1) if steps % d == 0]
-    return min(divisors, key=lambda d: abs(steps / d - validations))

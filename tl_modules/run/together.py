@@ -67,6 +67,7 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
         _check_tokenizer,
         _check_budget,
         _check_files,
+        _check_selection,
         _check_metric,
     )
     for one in checks:
@@ -319,13 +320,30 @@ def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield 'logger=tensorboard: tensorboard is not installed; pip install -e ".[tensorboard]", or logger=csv'
 
 
+def selection_metric(cfg: Mapping[str, Any]) -> str | None:
+    """Return the target's metric that checkpoints are chosen by; None where a kind of one's own has its own choice."""
+    metrics: tuple[str | None, ...] = METRICS.get(cfg["target"]["kind"], (None,))
+    return cfg["selection"]["metric"] or metrics[0]
+
+
+def _check_selection(cfg: Mapping[str, Any]) -> Iterator[str]:
+    given, kind = cfg["selection"]["metric"], cfg["target"]["kind"]
+    if given is not None and given not in METRICS.get(kind, (given,)):
+        allowed = METRICS[kind]
+        yield f"selection.metric={given}: {near(given, allowed)}allowed for {kind}: null, {', '.join(allowed)}"
+
+
 def _check_metric(cfg: Mapping[str, Any]) -> Iterator[str]:
-    given = cfg["optimized_metric"]
-    if given is None:
+    given, said_twice = cfg["optimized_metric"], cfg["optimize_on_test"]
+    if given is not None and given.startswith("test/") and not said_twice:
+        why = "the test set is not for choosing; leave it out, or say optimize_on_test=true too"
+        yield f"optimized_metric={given}: {why}"
         return
-    if any(cfg[role]["kind"] not in METRICS for role in with_data(cfg)):
+    if said_twice and not (given or "").startswith("test/"):
+        yield f"optimize_on_test=true: has no effect with optimized_metric={plain(given)}, which is not of the test set"
+    if given is None or any(cfg[role]["kind"] not in METRICS for role in with_data(cfg)):
         return
-    allowed = [f"val/target/{METRICS[cfg['target']['kind']][0]}"]
+    allowed = [f"val/target/{selection_metric(cfg)}"]
     inputs = _read_by(cfg["backbone"])
     alone = [f"{name}_alone/" for name in inputs] if len(inputs) > 1 else []
     for role in with_data(cfg)[::-1]:

@@ -1,0 +1,161 @@
+"""When stages are validated, and which checkpoint is the best."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from tests.conftest import module_for, pair_for, trainer_for
+from tests.test_runs import config, killed, rows
+from tl_modules.run import runner
+from tl_modules.run.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
+from tl_modules.run.errors import RunError
+from tl_modules.run.runner import execute
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("samples", "predictions", "curves"):
+        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 10, 11, 12, 180, 420, 600, 601, 997])
+def test_a_stage_is_validated_at_fixed_fractions_and_at_its_end(steps: int) -> None:
+    found = validation_steps(steps, 10)
+    assert len(found) == len(set(found)) == min(10, steps)
+    assert found[-1] == steps and found[0] >= 1 and found == sorted(found)
+    assert all(abs(step - (k + 1) * steps / len(found)) <= 0.5 for k, step in enumerate(found))
+
+
+class Recorded(Callback):
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
+        self.steps.append(trainer.global_step)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+@pytest.mark.parametrize("steps", [2, 11, 13])
+def test_lightning_validates_exactly_then(steps: int, accumulate: int) -> None:
+    data, seen = pair_for("scratch", accumulate=accumulate), Recorded()
+    due = validation_steps(steps, 4)
+    options = {"val_check_interval": NEVER, "check_val_every_n_epoch": None, "limit_val_batches": 1.0}
+    callbacks = [ValidateAt(due, accumulate), seen]
+    trainer = trainer_for(steps, callbacks=callbacks, accumulate_grad_batches=accumulate, max_epochs=-1, **options)
+    trainer.fit(module_for("scratch", data), datamodule=data)
+    assert trainer.global_step == steps and seen.steps == due
+
+
+@pytest.mark.parametrize("cell", ["domain_adaptation", "multitask", "scratch"])
+def test_every_stage_of_every_cell_has_the_same_number_of_choices(cell: str, tmp_path: Path) -> None:
+    execute(config(f"cell={cell}", "steps=13", "trainer.accumulate=2"), tmp_path)
+    stages = json.loads((tmp_path / "results.json").read_text())["stages"]
+    for stage in stages:
+        found = [row for row in rows(tmp_path) if row["stage"] == stage["name"] and row["metric"].startswith("val/")]
+        role = "source" if stage["name"] == "source" else "target"
+        steps = [int(row["step"]) for row in found if row["metric"] == f"val/{role}/accuracy"]
+        assert steps == [step - 1 for step in validation_steps(stage["steps"], 4)]
+        assert any(row["metric"] == f"train/{role}/loss" for row in rows(tmp_path) if row["stage"] == stage["name"])
+
+
+class Played:
+    """A Trainer as the callback sees it: scores and losses as they come."""
+
+    class strategy:
+        @staticmethod
+        def reduce_boolean_decision(value: bool, all: bool = True) -> bool:
+            return value
+
+    def __init__(self) -> None:
+        self.callback_metrics: dict[str, torch.Tensor] = {}
+        self.saved: list[str] = []
+
+
+def chosen(best: BestCheckpoint, played: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the places of the checkpoints that were saved."""
+    monkeypatch.setattr(BestCheckpoint, "_save_checkpoint", lambda self, trainer, path: None)
+    monkeypatch.setattr(BestCheckpoint, "_should_remove_checkpoint", lambda *_: False)
+    trainer, saved = Played(), []
+    for place, (score, loss) in enumerate(played):
+        trainer.callback_metrics = {"val/x": torch.tensor(score), "val/loss": torch.tensor(loss)}
+        current = trainer.callback_metrics["val/x"]
+        if best.check_monitor_top_k(trainer, current):  # type: ignore[arg-type]
+            best._update_best_and_save(current, trainer, dict(trainer.callback_metrics))  # type: ignore[arg-type]
+            saved.append(place)
+    return saved
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("mode", "played", "saved"),
+    [
+        ("max", [(0.5, 1.0), (0.5, 0.9), (0.5, 0.95), (0.5, 0.9)], [0, 1, 3]),
+        ("max", [(0.5, 1.0), (0.4, 0.1), (0.6, 2.0)], [0, 2]),
+        ("min", [(0.5, 1.0), (0.4, 2.0), (0.4, 1.5), (0.6, 0.1)], [0, 1, 2]),
+        ("max", [(NAN, 0.1), (0.2, 1.0), (NAN, 0.1)], [1]),
+        ("min", [(NAN, 0.1), (0.2, 1.0), (NAN, 0.1)], [1]),
+        ("max", [(0.5, NAN), (0.5, 1.0), (0.5, NAN)], [0, 1]),
+        ("max", [(NAN, 1.0), (NAN, 1.0)], []),
+    ],
+)
+def test_ties_go_to_the_lower_loss_then_to_the_later(
+    mode: str, played: list[Any], saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen(BestCheckpoint(tmp_path, "val/x", mode, "val/loss"), played, monkeypatch) == saved
+    # The same through a resume after each, in a folder that was moved.
+    best, found = BestCheckpoint(tmp_path, "val/x", mode, "val/loss"), []
+    for place, one in enumerate(played):
+        found += [place] if chosen(best, [one], monkeypatch) else []
+        state = best.state_dict()
+        best = BestCheckpoint(tmp_path / str(place), "val/x", mode, "val/loss")
+        best.load_state_dict(state)
+    assert found == saved
+
+
+def test_a_run_that_was_moved_keeps_its_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = config("cell=scratch", "steps=13", "trainer.accumulate=2")
+    execute(given, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        killed(patch, at=9, stage="target")
+        with pytest.raises(RunError, match="killed"):
+            execute(given, tmp_path / "killed")
+    shutil.move(tmp_path / "killed", tmp_path / "moved")
+    execute(given, tmp_path / "moved")
+    states = [
+        torch.load(tmp_path / name / "checkpoints/target" / f"{which}.ckpt", weights_only=True)
+        for name in ("straight", "moved")
+        for which in ("best", "last")
+    ]
+    for one, other in ((0, 2), (1, 3)):
+        assert states[one]["global_step"] == states[other]["global_step"]
+        same = (
+            torch.equal(tensor, states[other]["state_dict"][key]) for key, tensor in states[one]["state_dict"].items()
+        )
+        assert all(same)
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("straight", "moved")]
+    assert results[0]["val"] == results[1]["val"] and results[0]["test"] == results[1]["test"]
+
+
+def test_a_module_is_chosen_by_a_metric_that_its_targets_head_reports() -> None:
+    data = pair_for("modality_transfer")  # from segmentation to classification
+    module = module_for("modality_transfer", data, selection_metric="auroc")
+    module.enter("source")
+    assert module.monitor == ("val/source/miou", "max")
+    module.enter("target")
+    assert module.monitor == ("val/target/auroc", "max")
+    assert module.hparams["selection_metric"] == "auroc"
+    with pytest.raises(ValueError, match=r"selection_metric='f1' is unknown; allowed: accuracy, macro_f1, auroc$"):
+        module_for("modality_transfer", data, selection_metric="f1")  # ten labels have no positive one
+    counted = module_for("scratch", pair_for("scratch", "count"), selection_metric="r2")
+    assert counted.monitor == ("val/target/r2", "max")
+    assert module_for("scratch", pair_for("scratch", "count")).monitor == ("val/target/mae", "min")

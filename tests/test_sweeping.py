@@ -1,0 +1,132 @@
+"""What a sweeper is given, and in which direction it looks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from tests.test_config import composed, says
+from tests.test_runs import config
+from tl_modules.run import runner
+from tl_modules.run.cli import lines
+from tl_modules.run.runner import execute
+from tl_modules.run.schema import ConfigError
+from tl_modules.run.sweeping import check_direction, direction_of, with_direction
+
+SWEEP = ["-m", "hydra/sweeper=optuna", "cell.lr=interval(0.001,0.1)"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "direction"),
+    [
+        (["cell=scratch"], "maximize"),
+        (["cell=choice(scratch,multitask)", "seed=range(0,3)"], "maximize"),
+        (["cell=scratch", "dataset@target=scenes/plain_count"], "minimize"),
+        (["cell=scratch", "dataset@target=scenes/plain_count", "selection.metric=r2"], "maximize"),
+        (
+            ["cell=multitask", "dataset@source=scenes/textured_count", "optimized_metric=val/target/accuracy"],
+            "maximize",
+        ),
+        (
+            [
+                "cell=scratch",
+                "dataset@target=scenes/plain_count",
+                "optimized_metric=test/target/r2",
+                "optimize_on_test=true",
+            ],
+            "maximize",
+        ),
+    ],
+)
+def test_optuna_is_told_the_metrics_direction(asked: list[str], direction: str) -> None:
+    arguments = [*SWEEP, *asked]
+    assert with_direction(arguments) == [*arguments, f"hydra.sweeper.direction={direction}"]
+    given = [*arguments, f"hydra.sweeper.direction={direction}"]
+    assert with_direction(given) == given
+    other = {"maximize": "minimize", "minimize": "maximize"}[direction]
+    with pytest.raises(
+        ConfigError, match=f"^hydra.sweeper.direction={other}: contradicts .* which is to {direction}; set"
+    ):
+        with_direction([*arguments, f"hydra.sweeper.direction={other}"])
+
+
+def test_other_command_lines_stay_as_they_are() -> None:
+    for arguments in (["cell=scratch"], ["-m", "cell=scratch,multitask"], ["hydra/sweeper=optuna", "cell=scratch"]):
+        assert with_direction(arguments) == arguments
+
+
+def test_one_sweep_has_one_direction_and_its_options_are_checked() -> None:
+    datasets = "dataset@target=choice(scenes/plain_count,scenes/plain_classify)"
+    with pytest.raises(
+        ConfigError, match="one sweep cannot maximize and minimize; it has val/target/mae, val/target/acc"
+    ):
+        with_direction([*SWEEP, "cell=scratch", datasets])
+    with pytest.raises(ConfigError, match="steps=-1: must be at least 1"):
+        with_direction([*SWEEP, "cell=scratch", "steps=-1"])
+    with pytest.raises(ConfigError, match="optimized_metric=test/target/accuracy: the test set is not for choosing"):
+        with_direction([*SWEEP, "cell=scratch", "optimized_metric=test/target/accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("sweeper", "fails"),
+    [
+        ({"direction": "minimize"}, True),
+        ({"direction": ["minimize"]}, True),
+        ({"direction": "maximize"}, False),
+        ({"ax_config": {"experiment": {"minimize": True}}}, True),
+        ({"ax_config": {"experiment": {"minimize": False}}}, False),
+        ({"optim": {"maximize": False}}, True),
+        ({"optim": {"maximize": True}}, False),
+        ({"max_batch_size": None}, False),
+    ],
+)
+def test_a_sweeper_configured_elsewhere_is_held_to_the_metric(sweeper: dict, fails: bool) -> None:
+    cfg = composed("cell=scratch")
+    assert direction_of(cfg) == "maximize"
+    for mode in (RunMode.MULTIRUN, RunMode.RUN):
+        hydra = SimpleNamespace(mode=mode, sweeper=OmegaConf.create(sweeper))
+        if fails and mode == RunMode.MULTIRUN:
+            with pytest.raises(ConfigError) as error:
+                check_direction(hydra, cfg)
+            assert len(lines(error.value)) == 1 and "val/target/accuracy, which is to maximize" in str(error.value)
+        else:
+            check_direction(hydra, cfg)
+
+
+def test_a_kind_that_is_not_known_here_needs_its_direction_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tl_modules.run.sweeping.selection_metric", lambda cfg: None)
+    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.direction= is missing"):
+        with_direction([*SWEEP, "cell=scratch"])
+    given = [*SWEEP, "cell=scratch", "hydra.sweeper.direction=maximize"]
+    assert with_direction(given) == given
+
+
+def test_the_test_set_is_asked_for_twice() -> None:
+    wanted = "optimized_metric=test/target/accuracy"
+    assert says("cell=scratch", wanted) == [
+        f"{wanted}: the test set is not for choosing; leave it out, or say optimize_on_test=true too"
+    ]
+    assert says("cell=scratch", wanted, "optimize_on_test=true") == []
+    assert says("cell=scratch", "optimize_on_test=true") == [
+        "optimize_on_test=true: has no effect with optimized_metric=null, which is not of the test set"
+    ]
+
+
+def test_a_run_returns_its_selection_metric_on_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("samples", "predictions", "curves"):
+        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+    given = config("cell=domain_adaptation", "selection.metric=macro_f1")
+    value = execute(given, tmp_path / "one")
+    results = json.loads((tmp_path / "one" / "results.json").read_text())
+    assert results["val"] == {"target/macro_f1": value}
+    assert results["selection"] == "val/target/macro_f1 max"
+    assert [stage["monitor"] for stage in results["stages"]] == ["val/source/macro_f1", "val/target/macro_f1"]
+    assert set(results["test"]) >= {"target/macro_f1", "target/accuracy"}
+    twice = config("cell=scratch", "optimized_metric=test/target/accuracy", "optimize_on_test=true")
+    value = execute(twice, tmp_path / "two")
+    assert value == json.loads((tmp_path / "two" / "results.json").read_text())["test"]["target/accuracy"]
