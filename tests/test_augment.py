@@ -9,13 +9,13 @@ from tl_modules.seeding import generator
 
 def squares(count: int = 16, size: int = 32) -> dict[str, object]:
     """Return black pictures with a white rectangle each, its mask and its box."""
-    rng = torch.Generator().manual_seed(0)
+    rng, unit = torch.Generator().manual_seed(0), size // 32
     image = torch.zeros(count, 3, size, size, dtype=torch.uint8)
     mask = torch.zeros(count, size, size, dtype=torch.long)
     boxes = []
     for i in range(count):
-        x, y = (int(v) for v in torch.randint(8, 14, (2,), generator=rng))
-        w, h = (int(v) for v in torch.randint(5, 10, (2,), generator=rng))
+        x, y = (int(v) for v in torch.randint(8 * unit, 14 * unit, (2,), generator=rng))
+        w, h = (int(v) for v in torch.randint(5 * unit, 10 * unit, (2,), generator=rng))
         image[i, :, y : y + h, x : x + w] = 255
         mask[i, y : y + h, x : x + w] = 1
         boxes.append(torch.tensor([[x, y, x + w, y + h]], dtype=torch.float32))
@@ -114,3 +114,22 @@ def test_fractions_out_of_range_are_named(name: str, value: float):
 def test_text_passes_through():
     batch = {"id": ["a"], "text": ["word"]}
     assert Augment(flip=True)(batch, generator(0)) is batch
+
+
+@pytest.mark.parametrize("size", [48, 224, 640])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32, torch.bfloat16])
+def test_masks_and_boxes_move_alike_under_bfloat16(size, kind):
+    """Shapes are judged to the pixel, and no column is read twice where nothing is scaled."""
+    batch, options = squares(4, size), {"flip": True, "shift": 0.1, "scale": 0.2}
+    batch["image"] = batch["image"] if kind == torch.uint8 else (batch["image"] / 255).to(kind)
+    plain = Augment(**options)(batch, generator(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        out = Augment(**options)(batch, generator(2))
+        ramp = {"id": ["a"], "image": torch.arange(size, dtype=torch.float32).expand(1, 1, size, size) / size}
+        moved = Augment(shift=0.1)(ramp, generator(3))["image"][0, 0, 0]
+    assert torch.equal(out["image"], plain["image"]) and out["image"].dtype == torch.float32
+    assert torch.equal(out["mask"], plain["mask"])
+    for mask, boxes in zip(out["mask"], out["boxes"], strict=True):
+        assert (extent(mask == 1) - boxes[0]).abs().max() <= 0.5 + 1e-3
+    steps = moved.diff() * size
+    assert ((steps - 1).abs() < 1e-3).sum() >= 0.85 * size

@@ -386,18 +386,31 @@ def test_planting_a_run_into_another_cell(tmp_path: Path) -> None:
         MultiTask(**{r: t.to_dict() for r, t in other.tasks.items()}, backbone="resnet18").plant(checkpoint)
 
 
-def test_channels_of_a_new_domain_are_adapted() -> None:
-    digits = Task("digits", "classification", ("0", "1"), "colour")
-    grey = Task("shades", "regression", (), "grey", channels=1)
-    module = CELLS["modality_transfer"](source=digits.to_dict(), target=grey.to_dict())
+@pytest.mark.parametrize(("colours", "channels"), [(3, 1), (1, 3), (3, 2), (3, 4), (1, 4), (4, 3), (4, 1)])
+def test_channels_of_a_new_domain_are_adapted(colours: int, channels: int) -> None:
+    """A grey picture gives what it gave as a picture of the source; a further channel has no say at its mean."""
+    digits = Task("digits", "classification", ("0", "1"), "colour", channels=colours)
+    grey = Task("shades", "regression", (), "grey", channels=channels)
+    module = CELLS["modality_transfer"](source=digits.to_dict(), target=grey.to_dict()).eval()
     module.enter("source")
+    statistics = module.parts.of("source", "stem").state_dict()
+    for name in ("mean", "std"):
+        statistics[name] += torch.rand(statistics[name].shape) / 3
     report = module.enter("target")
-    assert report.adapted == ["stem.conv.weight"]
-    grey_image = torch.rand(2, 1, 32, 32)
+    assert report.adapted == (["stem.mean", "stem.std", "stem.conv.weight"] if max(channels, colours) > 3 else [])
+    assert not report.reinitialised
+    image = torch.rand(2, 1, 32, 32)
     module.eval()
-    assert module(grey_image).shape == (2, 1)
-    one, three = module.parts.of("target", "stem"), module.parts.of("source", "stem")
-    assert torch.allclose(one.conv.weight, three.conv.weight.sum(1, keepdim=True))  # type: ignore[union-attr]
+    assert module(image.expand(-1, channels, -1, -1)).shape == (2, 1)
+    as_source = image.expand(-1, colours, -1, -1).clone()
+    if colours > 3:
+        as_source[:, 3] = module.parts.of("source", "stem").get_buffer("mean")[0, 3]
+    wanted = module.features({"image": as_source if colours > 1 else image}, "source").pooled
+    assert torch.allclose(module.features({"image": image}).pooled, wanted, atol=1e-5)
+    picture = torch.rand(2, channels, 32, 32)
+    if 3 <= colours < channels:
+        wanted = module.features({"image": picture[:, :colours]}, "source").pooled
+        assert torch.allclose(module.features({"image": picture}).pooled, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -453,3 +466,21 @@ def test_bare_loaders_and_pairs_of_tensors() -> None:
     trainer = trainer_for(2, limit_val_batches=1.0)
     trainer.fit(pair, both, both)
     assert {"val/source/accuracy", "val/target/accuracy"} <= set(trainer.callback_metrics)
+
+
+@pytest.mark.parametrize(("of", "into"), [(3, 1), (1, 3), (3, 4)])
+def test_a_run_on_other_channels_is_planted_exactly(of: int, into: int, tmp_path: Path) -> None:
+    labels = ("a", "b")
+    modules = [
+        TransferModule(Task("t", "classification", labels, channels=channels), seed=seed).eval()
+        for seed, channels in enumerate((of, into))
+    ]
+    trainer = trainer_for(1)
+    trainer.strategy.connect(modules[0])
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    report = modules[1].plant(torch.load(tmp_path / "x.ckpt", weights_only=True))
+    assert not report.reinitialised and len(report.adapted) == (3 if into > 3 else 0)
+    grey = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        one, other = (module(grey.expand(-1, n, -1, -1)) for module, n in zip(modules, (of, into), strict=True))
+    assert torch.allclose(one, other, atol=1e-5)

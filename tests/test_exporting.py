@@ -25,6 +25,15 @@ def module_for(kind, backbone="small"):
     return TransferModule(task, backbone=backbone).eval()
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_other_channels_than_colours_are_exported(channels):
+    module = TransferModule({"name": "t", "kind": "regression", "channels": channels}, backbone="small").eval()
+    images = torch.rand(3, channels, 32, 32)
+    program = torch.export.export(module.export(), (images,))
+    with torch.no_grad():
+        assert torch.allclose(program.module()(images), module.head("target").predict(module(images)), atol=1e-5)
+
+
 @pytest.mark.parametrize("backbone", ["small", "mobilenet_v3_small", {"name": "vit_b_32", "image_size": 64}])
 @pytest.mark.parametrize("kind", LABELS)
 def test_exported_program_gives_the_modules_predictions(kind, backbone):
@@ -74,11 +83,13 @@ def test_a_role_is_exported_in_its_own_label_space_and_apart_from_the_module():
         assert torch.equal(plain(images), before)
 
 
-def test_onnx_gives_the_same(tmp_path):
+@pytest.mark.parametrize("channels", [1, 3])
+def test_onnx_gives_the_same(channels, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    images = torch.rand(2, 3, 48, 48)
-    plain = module_for("classification").export()
+    images = torch.rand(2, channels, 48, 48)
+    task = {"name": "t", "kind": "classification", "labels": ["a", "b", "c"], "channels": channels}
+    plain = TransferModule(task, backbone="small").export()
     path = tmp_path / "model.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
-from tl_modules import Task
+from tl_modules import Task, TransferModule
 from tl_modules.features import Features
 from tl_modules.heads import HEADS, build_head
 from tl_modules.heads.detection import _to_boxes
@@ -250,3 +251,44 @@ def test_one_label_is_a_label_space():
         assert torch.isfinite(made.loss(outputs, wanted))
         metrics.update(made.predict(outputs.detach()), made.targets(wanted))
         assert metrics.compute()
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_losses_and_metrics_are_float32_under_bfloat16(kind: str):
+    """The head computes in half precision, what is made of its outputs does not."""
+    task = Task("t", kind, () if kind == "regression" else NAMES)
+    module = TransferModule(task, seed=1)
+    images, wanted = torch.rand(4, 3, SIZE, SIZE), batch(kind)
+    seen = {}
+
+    def spy(name: str):
+        real = getattr(module.head("target"), name)
+
+        def call(*args: object):
+            seen[name] = real(*args), args[0], torch.is_autocast_enabled("cpu")
+            return seen[name][0]
+
+        setattr(module.head("target"), name, call)
+
+    for name in ("loss", "predict"):
+        spy(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = module.features({"image": images})
+        assert features.pooled.dtype == torch.bfloat16  # the trunk is as fast as ever
+        loss = module.loss("target", features, wanted)
+        module.predict_step({"image": images}, 0)
+    assert loss.dtype == torch.float32
+    for name, (result, outputs, autocast) in seen.items():
+        made = head(kind)
+        again = getattr(made, name)(outputs, wanted) if name == "loss" else getattr(made, name)(outputs)
+        assert not autocast
+        for one, other in zip(_tensors(result), _tensors(again), strict=True):
+            assert torch.equal(one, other) and one.dtype in (torch.float32, torch.int64)
+        assert all(one.dtype == torch.float32 for one in _tensors(list(outputs)))
+
+
+def _tensors(values: object) -> list[torch.Tensor]:
+    if isinstance(values, torch.Tensor):
+        return [values]
+    values = values.values() if isinstance(values, dict) else values
+    return [one for value in values for one in _tensors(value)] if isinstance(values, Iterable) else []

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
+import numpy
 import pytest
 import torch
 from torch import nn
 from torchvision.models import get_model
 
 from tl_modules import MultiTask, TransferModule
-from tl_modules.backbones import build_backbone
+from tl_modules.backbones import ImageStem, build_backbone
 from tl_modules.backbones.network import cut
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 # One network of each of torchvision's families, the smallest that is quick to build; side of the images; strides.
 PYRAMID = [4, 8, 16, 32]
@@ -86,23 +92,78 @@ def test_timm_networks_are_cut_by_the_same_rule(name):
         backbone = cut(net, 3, 64, (0.0,) * 3, (1.0,) * 3, classifier=False).eval()
         assert torch.equal(backbone({"image": images}).pooled, wanted)
     built = build_backbone({"name": name, "image_size": 64}, channels=1)
-    assert built.strides == backbone.strides and built.stem.conv.in_channels == 1
+    assert built.strides == backbone.strides and (built.stem.channels, built.stem.conv.in_channels) == (1, 3)
     assert built.dim == net.num_features
 
 
-@pytest.mark.parametrize("channels", [1, 6])
-def test_input_channels_are_adapted_so_that_a_grey_picture_gives_the_same(channels):
-    torch.manual_seed(0)
-    full = build_backbone({"name": "resnet18", "image_size": 64}).eval()
-    torch.manual_seed(0)
-    other = build_backbone({"name": "resnet18", "image_size": 64}, channels).eval()
-    for stem in (full.stem, other.stem):
-        stem.mean.zero_()
-        stem.std.fill_(1)
+@pytest.mark.parametrize("source", ["weights", "file", "random"])
+@pytest.mark.parametrize("name", ["resnet18", "timm/vit_tiny_patch16_224"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+def test_a_grey_picture_gives_what_the_unmodified_network_gives(channels, name, source, monkeypatch, tmp_path):
+    """To rounding and at the borders too, with a mean and a deviation per channel; further channels start unseen."""
+    if name.startswith("timm"):
+        timm = pytest.importorskip("timm")
+        torch.manual_seed(0)
+        net = timm.create_model(name.removeprefix("timm/"), img_size=64, num_classes=0)
+        create = "timm.create_model"
+    else:
+        torch.manual_seed(0)
+        net, create = get_model(name, weights=None), "torchvision.models.get_model"
+    whole = copy.deepcopy(net)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    monkeypatch.setattr(create, lambda *_, **__: copy.deepcopy(net))
+    weights = {"weights": "DEFAULT", "file": str(tmp_path / "net.pth"), "random": None}[source]
+    backbone = build_backbone({"name": name, "image_size": 64, "weights": weights}, channels).eval()
+    if hasattr(whole, "fc"):
+        whole.fc = nn.Identity()
+    mean, std = (getattr(backbone.stem, key)[:, :3] for key in ("mean", "std"))
+    assert channels < 3 or source == "random" or torch.equal(backbone.stem.conv.weight[:, :3], net_first(net).weight)
     grey = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
-        wanted = full({"image": grey.expand(-1, 3, -1, -1)}).pooled
-        assert torch.allclose(other({"image": grey.expand(-1, channels, -1, -1)}).pooled, wanted, atol=1e-4)
+        wanted = whole.eval()((grey.expand(-1, 3, -1, -1) - mean) / std)
+        for given in {1, channels} if source != "random" or channels <= 3 else ():
+            found = backbone({"image": grey.expand(-1, given, -1, -1)}).pooled
+            assert torch.allclose(found, wanted, atol=1e-5, rtol=1e-5)
+        picture = torch.rand(2, channels, 64, 64)
+        if channels >= 3 and source != "random":
+            wanted = whole((picture[:, :3] - mean) / std)
+            assert torch.allclose(backbone({"image": picture}).pooled, wanted, atol=1e-5, rtol=1e-5)
+    if source == "random":
+        assert all(bool(one.any()) for one in backbone.stem.conv.weight.transpose(0, 1))
+    else:
+        assert backbone.report.adapted == (["stem.conv.weight"] if channels > 3 else [])
+        assert not backbone.report.reinitialised
+    with pytest.raises(ValueError, match=f"images have 5 channels, but their stem takes {channels}"):
+        backbone({"image": torch.rand(1, 5, 64, 64)})
+
+
+def net_first(net):
+    return next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+
+
+def test_x_rays_give_what_imagenet_weights_give_for_grey_pictures():
+    """Stem and features on the real thing."""
+    path, data = SHARED / "weights/mobilenet_v2_tf2ptq-bd4cb33c.pth", SHARED / "pneumoniamnist.npz"
+    if not path.exists() or not data.exists():
+        pytest.skip(f"{path} or {data} is absent")
+    net = get_model("mobilenet_v2", weights=None)
+    net.load_state_dict(torch.load(path, weights_only=True))
+    net.classifier = nn.Identity()
+    images = torch.from_numpy(numpy.load(data)["test_images"][:16])[:, None]
+    backbone = build_backbone({"name": "mobilenet_v2", "weights": str(path), "image_size": 28}, channels=1).eval()
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    normal = (images / 255 - mean[None, :, None, None]) / std[None, :, None, None]
+    with torch.no_grad():
+        assert torch.allclose(backbone.stem({"image": images}).values, net.features[0][0](normal), atol=1e-5)
+        assert torch.allclose(backbone({"image": images}).pooled, net.eval()(normal), atol=1e-4)
+
+
+def test_a_checkpoint_with_filters_for_grey_alone_loads():
+    stem, plain = build_backbone("small", 1).stem, torch.nn.Conv2d(1, 32, 5, stride=2, padding=2, bias=False)
+    old = ImageStem(plain)
+    stem.load_state_dict(old.state_dict())
+    grey = torch.rand(2, 1, 32, 32)
+    assert torch.allclose(stem({"image": grey}).values, old({"image": grey}).values, atol=1e-5)
 
 
 def test_positions_of_a_pretrained_vit_are_interpolated_to_the_images_size(monkeypatch):

@@ -52,11 +52,18 @@ def test_a_state_dict_of_the_whole_network_is_taken_but_for_its_classifier(netwo
     assert len(backbone.report.loaded) == len(state) - 2
 
 
-def test_the_first_layer_is_adapted_to_the_images_channels(network):
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_first_layer_keeps_its_filters_whatever_the_images_channels(network, channels, tmp_path):
     net, path = network
-    backbone = built(path, channels=1)
-    assert backbone.report.adapted == ["stem.conv.weight"]
-    assert torch.allclose(backbone.stem.conv.weight, net.features[0][0].weight.sum(1, keepdim=True))
+    backbone = built(path, channels=channels)
+    assert backbone.report.adapted == ([] if channels < 4 else ["stem.conv.weight"])
+    assert torch.equal(backbone.stem.conv.weight[:, :3], net.features[0][0].weight)
+    assert not backbone.stem.conv.weight[:, 3:].any()
+    torch.save(backbone.state_dict(), tmp_path / "own.pth")  # a state dict of ours brings its statistics
+    for other in (1, 3, 4):
+        again = built(tmp_path / "own.pth", channels=other)
+        assert torch.equal(again.stem.conv.weight[:, :3], net.features[0][0].weight)
+        assert len(again.report.adapted) == (3 if max(channels, other) > 3 and channels != max(other, 3) else 0)
 
 
 def test_positions_are_interpolated(tmp_path):

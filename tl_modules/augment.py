@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tl_modules.arithmetic import as_float32, full_precision
 from tl_modules.tasks import box_fields
 
 Batch = dict[str, Any]
@@ -39,6 +40,8 @@ class Augment:
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Return an augmented batch; the given one stays as it is.
 
+        All of it is computed in float32, under autocast too: bfloat16 has no places for more than 256 columns.
+
         Args:
             batch: A batch dict. Masks are taken for `mask` and boxes for `boxes`, or any field of their shape with a
                 list of labels beside it; labels and flags (`tasks.box_fields`) of boxes that are gone go with them.
@@ -46,8 +49,12 @@ class Augment:
         """
         if "image" not in batch or not self.active:
             return batch
+        with full_precision(batch["image"].device):
+            return self._augmented(batch, generator)
+
+    def _augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
         image: Tensor = batch["image"]
-        image = image if image.is_floating_point() else image.float() / 255
+        image = as_float32(image) if image.is_floating_point() else image.float() / 255
         count, out = len(image), dict(batch)
 
         def uniform(columns: int) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from tl_modules.arithmetic import as_float32, full_precision
 from tl_modules.augment import Augment
 from tl_modules.batches import Batch, annotated, by_roles, check_range, size_of, targets_of
 from tl_modules.exporting import Exported
@@ -194,7 +196,7 @@ class TransferModule(LightningModule):
         head = self.head(role)
         have, want = list(head.labels), list(self.tasks[role].labels) if labels is None else labels
         with self.parts.passing("head", role):
-            outputs = head(features)
+            outputs = as_float32(head(features))
         return outputs if have == want else head.select(outputs, [have.index(name) for name in want])
 
     def forward(self, batch: Any, role: str = "target") -> Any:
@@ -233,15 +235,14 @@ class TransferModule(LightningModule):
             return features.pooled.float().sum() * 0  # tied to the features: DDP refuses None
         targets, rows = found
         features = features if rows is None else features.take(rows)
-        if not merged:
-            return head.loss(self.outputs(features, role), targets)
-        union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels))
-        with self.parts.passing("head", role, *self.tasks):
+        union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels)) if merged else None
+        with self.parts.passing("head", role, *self.tasks) if merged else nullcontext():
             outputs = self.outputs(features, role, labels=union)
         if union:
             targets["annotated"] = annotated(batch, rows, self.tasks, union, features.pooled.device)
             outputs = head.restrict(outputs, targets["annotated"])
-        return head.loss(outputs, targets)
+        with full_precision(features.pooled.device):
+            return head.loss(outputs, targets)
 
     def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
         loaders = getattr(self.trainer, f"{split}_dataloaders")
@@ -260,7 +261,8 @@ class TransferModule(LightningModule):
                     targets, rows = found
                     outputs = self.outputs(features if rows is None else features.take(rows), role)
                     count = size_of(batches[name]) if rows is None else len(rows)
-                    scores.update(role, self.head(role), outputs, targets, count)
+                    with full_precision(features.pooled.device):
+                        scores.update(role, self.head(role), outputs, targets, count)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Update the validation scores of the batch's roles."""
@@ -286,7 +288,9 @@ class TransferModule(LightningModule):
         """Return the target's predictions with label names, a dict a sample."""
         batch = next(iter(by_roles(batch, "target", self.tasks["target"]).values()))
         head, labels = self.head("target"), self.tasks["target"].labels
-        return head.named(head.predict(self.outputs(self.features(batch))), labels)
+        outputs = self.outputs(self.features(batch))
+        with full_precision(self.device):
+            return head.named(head.predict(outputs), labels)
 
     def export(self, role: str = "target") -> Exported:
         """Return a role as a plain module from images to predictions; see `exporting.Exported`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-# Normalisation belongs to the weights: it moves with equal shapes only and is never stretched like a filter.
+# Normalisation belongs to the weights: it goes with the filters of its channels.
 _STATISTICS = ("mean", "std")
 
 
@@ -42,19 +42,48 @@ class Report:
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    """Adapt a first convolution's filters to another number of input channels.
+    """Adapt a trained first convolution's filters to another number of input channels.
 
-    Channels are repeated in turn and scaled so that the response keeps its size; to a grey picture it stays the same
-    for one channel and for multiples of the old number.
+    Exact together with `adapt_statistics`: channels that are added start at zero, so that every picture gives what it
+    gave without them (a frozen layer goes on without them); channels that are left out had no say in pictures that were
+    at their mean there. Filters for grey are shared among the channels, so that grey in all of them gives the same.
+    One filter for several channels' (a network of one's own that takes grey alone) is their sum: the same for grey
+    pictures as far as mean and standard deviation are one for all channels.
 
     Args:
         weight: Filters `(O, I, h, w)`.
         channels: The new `I`.
     """
+    have = weight.shape[1]
     if channels == 1:
         return weight.sum(1, keepdim=True)
+    if have == 1:
+        return weight.repeat(1, channels, 1, 1) / channels
+    kept = weight[:, :channels]
+    return torch.cat([kept, kept.new_zeros(len(kept), channels - kept.shape[1], *kept.shape[2:])], 1)
+
+
+def repeat_channels(weight: Tensor, channels: int) -> Tensor:
+    """Return random filters for another number of input channels: repeated in turn, their response's size kept.
+
+    Args:
+        weight: Filters `(O, I, h, w)`.
+        channels: The new `I`.
+    """
     repeats = -(-channels // weight.shape[1])
     return weight.repeat(1, repeats, 1, 1)[:, :channels] * (weight.shape[1] / channels)
+
+
+def adapt_statistics(values: Tensor, channels: int) -> Tensor:
+    """Return the means or standard deviations `(1, C, 1, 1)` that belong to filters of `adapt_channels`.
+
+    Args:
+        values: Those of the trained filters.
+        channels: The new number of channels.
+    """
+    if channels == 1:
+        return values.mean(1, keepdim=True)
+    return values[:, [i % values.shape[1] for i in range(channels)]]
 
 
 @torch.no_grad()
@@ -79,8 +108,9 @@ def transplant(part: nn.Module, state: Mapping[str, Tensor]) -> Report:
         elif _is_first_layer(name, tensor, given):
             tensor.copy_(adapt_channels(given, tensor.shape[1]))
             report.adapted.append(name)
-        elif name.rsplit(".", 1)[-1] in _STATISTICS:
-            report.reinitialised.append(name)
+        elif name.rsplit(".", 1)[-1] in _STATISTICS and tensor.ndim == given.ndim == 4:
+            tensor.copy_(adapt_statistics(given, tensor.shape[1]))
+            report.adapted.append(name)
         else:
             report.reinitialised.append(name)
             report.unused.append(name)

@@ -54,8 +54,8 @@ def read_weights(path: Path) -> dict[str, Any]:
 def load_weights(backbone: Backbone, path: Path) -> Report:
     """Initialise a backbone from a file, all of it or not at all.
 
-    A network's state dict may bring its classifier, which is left out. The first layer is adapted to the images'
-    channels, and a ViT's positions to their size.
+    A network's state dict may bring its classifier, which is left out. The first layer is adapted to pictures
+    with more channels, and a ViT's positions to their size.
 
     Args:
         backbone: The backbone; its tensors are overwritten.
@@ -113,7 +113,8 @@ def _of_network(trunk: NetworkTrunk, state: Mapping[str, Tensor]) -> dict[str, T
 
 
 def _fits(key: str, own: Tensor, given: Tensor) -> bool:
-    channels = key == "stem.conv.weight" and own.shape[0] == given.shape[0] and own.shape[2:] == given.shape[2:]
+    first = key.endswith(("stem.conv.weight", *OF_THE_DATA))
+    channels = first and own.shape[0] == given.shape[0] and own.shape[2:] == given.shape[2:]
     positions = key.endswith("pos_embedding") and own.ndim == 3 and own.shape[2] == given.shape[2]
     return own.shape == given.shape or channels or positions
 

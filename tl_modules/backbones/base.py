@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tl_modules.features import Features
-from tl_modules.transplant import Report
+from tl_modules.transplant import Report, adapt_channels, adapt_statistics
 
+COLOURS = 3
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -63,22 +64,42 @@ class ImageStem(nn.Module):
     """Normalise images as the weights want it and apply the first convolution.
 
     Mean and standard deviation belong to the weights, not to the data: they are buffers that travel with the stem.
+    The filters' channels are filled with the images' in turn, before normalisation: a grey picture meets colour filters
+    as the same grey in every channel. So it gives what the unmodified network gives for it, at the borders too, which
+    filters summed over their channels do not: the network pads normalised values with zeros.
 
     Args:
         conv: The network's first convolution.
         mean: Mean a channel of images in 0..1; repeated or cut to the convolution's channels.
         std: Standard deviation a channel.
+        channels: Channels of the images, at most the convolution's, which it is by default.
     """
 
     def __init__(
-        self, conv: nn.Conv2d, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+        self,
+        conv: nn.Conv2d,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+        channels: int | None = None,
     ) -> None:
         super().__init__()
         self.conv = conv
-        channels = conv.in_channels
+        filters = conv.in_channels
+        self.channels = filters if channels is None else channels
         for name, values in (("mean", mean), ("std", std)):
-            filled = torch.tensor([values[i % len(values)] for i in range(channels)])
-            self.register_buffer(name, filled.view(1, channels, 1, 1))
+            filled = torch.tensor([values[i % len(values)] for i in range(filters)])
+            self.register_buffer(name, filled.view(1, filters, 1, 1))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take filters for grey alone, as older checkpoints hold them, for those of every channel."""
+        given = state_dict.get(f"{prefix}conv.weight")
+        if given is not None and given.ndim == 4 and given.shape[1] == 1:
+            filters = self.conv.in_channels
+            state_dict[f"{prefix}conv.weight"] = adapt_channels(given, filters)
+            for name in ("mean", "std"):
+                if f"{prefix}{name}" in state_dict:
+                    state_dict[f"{prefix}{name}"] = adapt_statistics(state_dict[f"{prefix}{name}"], filters)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, batch: Mapping[str, Any]) -> Stemmed:
         """Return the first layer's output for `batch["image"]`, uint8 or float in 0..1, `(B, C, H, W)`.
@@ -90,11 +111,13 @@ class ImageStem(nn.Module):
             raise ValueError(f"an image backbone needs samples with an image; this batch holds {', '.join(batch)}")
         image: Tensor = batch["image"]
         size = (image.shape[-2], image.shape[-1])
-        channels = self.conv.in_channels
-        if image.shape[1] == 1 and channels > 1:
-            image = image.expand(-1, channels, -1, -1)
-        if image.shape[1] != channels:
-            raise ValueError(f"images have {image.shape[1]} channels, but their stem takes {channels}")
+        filters, given = self.conv.in_channels, image.shape[1]
+        if given not in (1, self.channels):
+            raise ValueError(f"images have {given} channels, but their stem takes {self.channels}")
+        if given == 1:
+            image = image.expand(-1, filters, -1, -1)
+        elif given < filters:
+            image = image[:, [i % given for i in range(filters)]]
         if not image.is_floating_point():
             image = image.float() / 255
         mean, std = self.get_buffer("mean"), self.get_buffer("std")

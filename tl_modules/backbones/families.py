@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from tl_modules.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from tl_modules.backbones.base import COLOURS, IMAGENET_MEAN, IMAGENET_STD, Backbone
 from tl_modules.backbones.network import cut
 from tl_modules.found import TIMM, torchvision_networks
 from tl_modules.transplant import Report
@@ -23,7 +23,7 @@ def family(name: str, channels: int = 3, weights: str | None = None, image_size:
 
     Args:
         name: A classification network of torchvision, such as `resnet18`, or `timm/<name>`.
-        channels: Channels of the images; filters are adapted to them.
+        channels: Channels of the images; see `cut`.
         weights: A torchvision weight name such as `DEFAULT`; for timm `DEFAULT`, its pretrained weights; None for
             random ones.
         image_size: Height and width of the images in pixels. Networks that are built for one size are built for this
@@ -37,7 +37,7 @@ def family(name: str, channels: int = 3, weights: str | None = None, image_size:
     for trial in (image_size,) if image_size else TRIAL_WITHOUT_SIZE:
         try:
             net, (mean, std) = _network(name, weights, image_size)
-            backbone = cut(net, channels, trial, mean, std, classifier=not name.startswith(TIMM))
+            backbone = cut(net, channels, trial, mean, std, not name.startswith(TIMM), weights is not None)
             break
         except OSError as error:
             said = " ".join(str(error).split())
@@ -49,7 +49,7 @@ def family(name: str, channels: int = 3, weights: str | None = None, image_size:
     else:
         raise _misfit(name, image_size, cause) from cause
     if weights is not None:
-        adapted = ["stem.conv.weight"] if channels != 3 else []
+        adapted = ["stem.conv.weight"] if channels > COLOURS else []
         names = [key for key in backbone.state_dict() if key not in ("stem.mean", "stem.std", *adapted)]
         backbone.report = Report(names, adapted)
     return backbone

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tl_modules.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, ImageStem, Stemmed, Trunk
 from tl_modules.features import Features
-from tl_modules.transplant import adapt_channels
+from tl_modules.transplant import adapt_channels, repeat_channels
 
 FINEST = 4
 LARGER = 64
@@ -140,16 +140,20 @@ def cut(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
     classifier: bool = True,
+    pretrained: bool = False,
 ) -> Backbone:
     """Cut a network: its first convolution becomes the stem, the rest without its classifier the trunk.
 
     Args:
         net: The network; it is changed.
-        channels: Channels of the images; the first layer's filters are adapted to them.
+        channels: Channels of the images. Fewer than the network's go through its filters as they are; more are given
+            further filters.
         size: Height and width in pixels of the picture of a trial pass, which finds the features' shapes.
         mean: Mean a channel that its weights were trained with.
         std: Standard deviation a channel.
         classifier: Whether its last linear layer (or, where there is none, its last convolution) is a classifier.
+        pretrained: Whether its filters were trained: further channels then start without a say, so that pictures give
+            what they give without them; else all start alike.
 
     Raises:
         ValueError: If its first layer is no convolution, or it gives no vector a picture.
@@ -166,10 +170,11 @@ def cut(
     handed = Handed()
     _replace(net, first, handed)
     expected = conv.in_channels
-    if channels != expected:
-        conv.weight = nn.Parameter(adapt_channels(conv.weight.data, channels))
+    if channels > expected:
+        spread = adapt_channels if pretrained else repeat_channels
+        conv.weight = nn.Parameter(spread(conv.weight.data, channels))
         conv.in_channels = channels
-    stem = ImageStem(conv, mean, std)
+    stem = ImageStem(conv, mean, std, channels)
     with torch.no_grad():
         trials = [stem({"image": torch.zeros(1, channels, side, side)}) for side in (size, size + LARGER)]
     trial, larger = trials

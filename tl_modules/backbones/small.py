@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import nn
 
-from tl_modules.backbones.base import Backbone, ImageStem, Stemmed, Trunk
+from tl_modules.backbones.base import COLOURS, Backbone, ImageStem, Stemmed, Trunk
 from tl_modules.features import Features
 
 WIDTHS = (32, 64, 128, 192)
@@ -43,6 +43,7 @@ def small(channels: int = 3) -> Backbone:
     """Build the network of about 0.3 million parameters.
 
     Args:
-        channels: Channels of the images.
+        channels: Channels of the images; pictures with fewer than three go through colour filters as well.
     """
-    return Backbone(ImageStem(nn.Conv2d(channels, WIDTHS[0], 5, stride=2, padding=2, bias=False)), SmallTrunk())
+    conv = nn.Conv2d(max(COLOURS, channels), WIDTHS[0], 5, stride=2, padding=2, bias=False)
+    return Backbone(ImageStem(conv, channels=channels), SmallTrunk())

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.paired import PairedData, fetch
+from tl_modules.arithmetic import full_precision
 from tl_modules.base import TransferModule
 from tl_modules.run.folder import read_metrics
 from tl_modules.tasks import Task
@@ -64,7 +65,9 @@ def predictions(module: TransferModule, data: PairedData, role: str, path: Path)
     module.eval()
     head = module.head(role)
     on_device = {k: v.to(module.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-    found = head.predict(module.outputs(module.features(on_device, role), role))
+    outputs = module.outputs(module.features(on_device, role), role)
+    with full_precision(module.device):
+        found = head.predict(outputs)
     made = _predicted(found, task)
     truths = _truths(batch, task)
     figure, axes = _grid(4)
