@@ -126,7 +126,8 @@ class TorchvisionSet(ImageClasses):
         have = self.labels or []
         unknown = [name for name in only if name not in have]
         if unknown:
-            raise ValueError(f"only={list(only)}: {unknown[0]!r} is no class of {self.made.__name__}: {', '.join(have)}")
+            known = f"{self.made.__name__}: {', '.join(have)}"
+            raise ValueError(f"only={list(only)}: {unknown[0]!r} is no class of {known}")
         wanted = [name for name in have if name in only]
         indices = {have.index(name): place for place, name in enumerate(wanted)}
         made = {}

@@ -151,9 +151,9 @@ def test_pictures_of_a_frozen_network_are_not_augmented(given: list[str], kept: 
     [
         (["cell=task_adaptation"], "linear_probe", 10),
         (["cell=task_adaptation", "dataset@target=scenes/textured_detect"], "linear_probe", 10),
-        (["cell=task_adaptation", *WEIGHTS, *BOXES], "full", 10),
+        (["cell=task_adaptation", *WEIGHTS, *BOXES], "full", 3),
         (["cell=task_finetuning"], "full", 1),
-        (["cell=task_finetuning", *WEIGHTS, *FOLDER], "full", 10),
+        (["cell=task_finetuning", *WEIGHTS, *FOLDER], "full", 3),
         (["cell=task_adaptation", *WEIGHTS, *FOLDER], "linear_probe", 10),
         (["cell=task_adaptation", *WEIGHTS, *BOXES, "finetuning=linear_probe"], "linear_probe", 10),
         (["cell=task_adaptation", *WEIGHTS, *BOXES, "finetuning.lr.head=5.0"], "full", 5),
@@ -211,7 +211,7 @@ def test_auto_takes_the_weights_for_what_they_are(data: Path) -> None:
 def test_what_was_chosen_is_told_in_a_line(data: Path) -> None:
     lines = told(config("cell=task_finetuning", *WEIGHTS, *FOLDER, data=data))
     assert lines == [
-        "by rule cell.lr=0.0003, finetuning.lr.head=10, target.image_size=225: pretrained weights; "
+        "by rule cell.lr=0.0003, finetuning.lr.head=3, target.image_size=225: pretrained weights; "
         "the network's weights take 224 pixels",
         "source.task=classes and source.domain=pictures: taken as the target's, "
         "since cell=task_finetuning is for the same task and domain",

@@ -60,6 +60,7 @@ PLATEAU = Arm(
     longer=MOST,
 )
 PROBE = Arm("linear probe on frozen ImageNet features", ("finetuning=linear_probe", "target.augment=null"))
+SEQUENTIAL = "datamodule.mode=sequential"
 WEIGHTS = "${data_root}/weights/mobilenet_v2_tf2ptq-bd4cb33c.pth"
 BOTH = {"scratch": SCRATCH, "plateau": PLATEAU}
 
@@ -73,15 +74,25 @@ def labelled(count: int) -> dict[str, Arm]:
     }
 
 
-def alone(name: str, encoders: str, says: str) -> Arm:
+def alone(name: str, encoder: str, says: str, *overrides: str) -> Arm:
     """Return an arm that reads one input of the documents.
 
     Args:
         name: The input.
-        encoders: The encoder's option.
+        encoder: The encoder's option.
         says: What it is, for the page.
+        overrides: More options.
     """
-    return Arm(says, ("~backbone.encoders", f"+backbone.encoders={{{name}: {encoders}}}"))
+    return Arm(says, ("~backbone.encoders", f"+backbone.encoders={{{name}: {encoder}}}", *overrides))
+
+
+def without(*weights: str) -> dict[str, Arm]:
+    """Return the two baselines from random weights, for a recipe whose backbone has weights and two datasets a step.
+
+    Args:
+        weights: Options that are set to null, or others that a baseline needs.
+    """
+    return {name: arm._replace(overrides=(*arm.overrides, *weights)) for name, arm in BOTH.items()}
 
 
 EXAMPLES: dict[str, Example] = {
@@ -127,9 +138,9 @@ EXAMPLES: dict[str, Example] = {
         "target/accuracy",
         {
             "transfer": RECIPE,
-            "image": alone("image", f"{{name: mobilenet_v2, weights: {WEIGHTS}}}", "picture alone"),
-            "text": alone("text", "transformer", "text alone"),
-            **BOTH,
+            "image": alone("image", f"{{name: mobilenet_v2, weights: {WEIGHTS}}}", "picture alone", "cell=finetune"),
+            "text": alone("text", "transformer", "text alone", "cell=scratch"),
+            **without("backbone.encoders.image.weights=null"),
         },
     ),
     "pages": Example(
@@ -149,13 +160,13 @@ EXAMPLES: dict[str, Example] = {
         "target/map50",
         {
             "transfer": RECIPE,
-            "boxes": Arm("boxes alone, ImageNet weights", ("cell=finetune",)),
+            "boxes": Arm("boxes alone, ImageNet weights", ("cell=finetune", SEQUENTIAL)),
             "street": Arm(
                 "segmentation alone, ImageNet weights",
-                ("cell=finetune", "dataset@target=label_maps", "target.boxes=null", "target.task=street"),
+                ("cell=finetune", SEQUENTIAL, "dataset@target=label_maps", "target.boxes=null", "target.task=street"),
                 metric="target/miou",
             ),
-            **BOTH,
+            **without("backbone.weights=null", SEQUENTIAL),
         },
         also={"transfer": ("source/miou",)},
     ),

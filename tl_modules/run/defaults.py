@@ -1,15 +1,21 @@
 """What options are where nobody sets them, by one rule for networks from random and from pretrained weights; no torch.
 
 - Learning rate: `RATE` from random weights. Pretrained ones (`dataset@source=pretrained`, or weights of the backbone
-  or of one of its encoders) learn at `PRETRAINED_RATE`, since a higher one throws away what they know, and a head on
-  them `HEAD_FACTOR` times as fast; where a cell has no factors by part, all learn at `UNIFORM_RATE`, between the two.
+  or of one of its encoders) learn at `PRETRAINED_RATE`, since a higher one throws away what they know, and a head with
+  them `PRETRAINED_HEAD_FACTOR` times as fast; where a cell has no factors by part, all learn at `UNIFORM_RATE`, which
+  is the head's. A head on frozen parts, which has nothing to wait for, learns `HEAD_FACTOR` times as fast.
 - What is frozen in `task_adaptation`: stem and trunk; nothing where the head reads maps (boxes, masks) of pretrained
   parts, which were made for names and not for places.
 - Image size: a network of torchvision or timm gets what its weights were trained on, half of that where its head reads
   maps (a quarter of the cost), and no more than twice what the pictures have where a dataset's are all of one size.
   Sides are 32 k + 1 pixels, which strides up to 32 divide without a rest. Networks that are built for one size get
+<<<<<<< HEAD
   that one. Random and pretrained weights get the same, so that they can be compared. Others get what the dataset's
   file says.
+=======
+  that one. Random and pretrained weights get the same, so that they can be compared. A network of another kind gets
+  what the dataset's file says.
+>>>>>>> base
 - Augmentation: what the dataset's file says; none where the head reads one vector per picture from frozen parts, whose
   features are then computed once. Heads that read maps have more to learn and keep it.
 - Weights of `backbone=huggingface`: the model's, and in `scratch` random ones.
@@ -37,7 +43,7 @@ from tl_modules.run.options import NEED_MAPS, PRETRAINED
 from tl_modules.stages import FINETUNINGS
 
 RATE, PRETRAINED_RATE, UNIFORM_RATE = 0.003, 0.0003, 0.001
-HEAD_FACTOR = 10.0
+HEAD_FACTOR, PRETRAINED_HEAD_FACTOR = 10.0, 3.0
 GRID = 32
 ONE_SIZE = ("vit_", "maxvit", TIMM)
 TIMM_SIZE, ENDS_WITH_SIZE = 224, re.compile(r"_(\d{3})(?:\.|$)")
@@ -179,7 +185,9 @@ def _freeze(root: Any, parent: Any, default: Any) -> list[str]:
 
 
 def _head_factor(root: Any, parent: Any, default: Any) -> float:
-    return HEAD_FACTOR if frozen(root) or pretrained(root) else 1.0
+    if frozen(root):
+        return HEAD_FACTOR
+    return PRETRAINED_HEAD_FACTOR if pretrained(root) else 1.0
 
 
 def _weights(root: Any, parent: Any, default: str) -> str | None:
