@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tl_modules.found import TIMM, names_in, torchvision_networks
+from tl_modules.stages import SOURCE_SHARE
 from tl_modules.tasks import INPUTS, KINDS
 
 PartKind = Literal["stem", "trunk", "head"]
@@ -49,6 +50,7 @@ class Cell(Made):
     weight_decay: float = Field(ge=0)
     clip: float | None = Field(gt=0)
     schedule: Literal["one_cycle", "cosine", "constant"]
+    source_share: float = Field(SOURCE_SHARE, gt=0, lt=1)
 
 
 class OwnCell(Cell):
@@ -166,7 +168,7 @@ class AugmentOptions(Group):
 class Dataset(Made):
     """What `source` and `target` have in common, whatever the dataset."""
 
-    FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone")
+    FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone", "weight")
 
     name: str = Field(min_length=1)
     kind: Literal[KINDS]  # type: ignore[valid-type]
@@ -176,6 +178,7 @@ class Dataset(Made):
     val_size: int | None = Field(ge=1)
     augment: AugmentOptions | None
     backbone: Any = None
+    weight: float = Field(1.0, gt=0)
 
 
 class OwnDataset(Dataset):
@@ -341,6 +344,7 @@ class Pretrained(Made):
     task: str = Field(min_length=1)
     domain: str = Field(min_length=1)
     weights: str = Field(min_length=1)
+    weight: float = Field(1.0, gt=0)
 
 
 class SecondInput(Made):
@@ -350,6 +354,7 @@ class SecondInput(Made):
     kind: Literal[KINDS]  # type: ignore[valid-type]
     task: str = Field(min_length=1)
     domain: str = Field(min_length=1)
+    weight: float = Field(1.0, gt=0)
 
 
 PRETRAINED = "datamodules.pretrained.Pretrained"
@@ -391,6 +396,7 @@ class DataModule(Group):
 
     mode: Literal["cycle", "proportional", "temperature", "aligned", "merged", "sequential"]
     temperature: float = Field(2.0, ge=1)
+    source_share: float | None = Field(None, gt=0, lt=1)
     batch_size: int = Field(ge=1)
     num_workers: int = Field(ge=0)
     cache: bool
