@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from datamodules.merging import MergedDataset, union_labels
 from datamodules.naming import check_mask, naming
 from datamodules.overlap import RULES, without_overlap
 from datamodules.published import PublishedData
-from datamodules.sampling import Address, StepSampler
+from datamodules.sampling import Address, ShareSampler, StepSampler
 from tl_modules.seeding import seed_all, seed_of, undisturbed
 from tl_modules.stages import Stage
 from tl_modules.tasks import ROLES, Task
@@ -232,7 +233,7 @@ class PairedData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the current stage's steps."""
         datasets, tasks, mode = self.training()
-        sampler = StepSampler(
+        sampler = self.sampler_for(datasets)(
             {key: len(dataset) for key, dataset in datasets.items()},
             self.batch_size,
             mode,
@@ -245,6 +246,10 @@ class PairedData(LightningDataModule):
         )
         unlabelled = [role for role in self.stage.see if role in datasets] if self.stage else []
         return self._loader(ByKey(datasets, tasks, self.seed, unlabelled), batch_sampler=sampler)
+
+    def sampler_for(self, datasets: Mapping[str, Any]) -> Callable[..., StepSampler]:
+        """Return what makes the sampler of the training datasets."""
+        return StepSampler
 
     def _progress(self) -> tuple[int, int]:
         if self.trainer is None:
@@ -360,11 +365,51 @@ class CombinedData(PairedData):
 class MergedData(PairedData):
     """Both datasets as one training set over the union of their label names; validation and test stay apart.
 
+    Args:
+        target: A LightningDataModule with `train_dataset`, `val_dataset` and `test_dataset` after `setup`, and with
+            `task` unless `target_task` is given.
+        source: The same for the source.
+        source_share: The source's fraction of each batch; None for its fraction of all samples.
+        batch_size: Samples a step.
+        num_workers: Processes that load.
+        seed: Root of the orders.
+        accumulate: Batches an optimiser step; an epoch is a whole number of these.
+        target_task: The target's task where the DataModule does not say.
+        source_task: The source's.
+        overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
+            sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
+            of the source out; or `allow`.
+
     Raises:
-        ValueError: If the two tasks are of different kinds.
+        ValueError: If the share is out of range, or the two tasks are of different kinds.
     """
 
     together = True
+
+    def __init__(
+        self,
+        target: LightningDataModule,
+        source: LightningDataModule,
+        source_share: float | None = None,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        seed: int = 0,
+        accumulate: int = 1,
+        target_task: Task | dict[str, Any] | None = None,
+        source_task: Task | dict[str, Any] | None = None,
+        overlap: str = "refuse",
+    ) -> None:
+        super().__init__(target, source, batch_size, num_workers, seed, accumulate, target_task, source_task, overlap)
+        if source_share is not None and not 0 < source_share < 1:
+            raise ValueError(f"source_share={source_share} must be between 0 and 1, or None")
+        self.source_share = source_share
+
+    def sampler_for(self, datasets: Mapping[str, Any]) -> Callable[..., StepSampler]:
+        """Return what makes the sampler: one with the share that was asked for, if one was."""
+        if self.source_share is None:
+            return StepSampler
+        sizes = {role: len(self.split(role, "train")) for role in ROLES}
+        return partial(ShareSampler, parts=sizes, share=self.source_share)
 
     def training(self) -> tuple[dict[str, Any], dict[str, Task], str]:
         """Return the merged dataset under the key of both roles."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -93,6 +94,47 @@ class StepSampler(Sampler[list[Address]]):
         size = self.batch_size * self.world_size
         start = (j % count) * size
         return [(key, int(index), j) for index in order[start : start + size][self.rank :: self.world_size]]
+
+
+class ShareSampler(StepSampler):
+    """Yield the addresses of merged batches with a fixed share of each part.
+
+    The first part has `share` of every batch, rounded so that it is exact over the steps; each part is shuffled and
+    read pass by pass under a seed of its own, so the smaller one is repeated as often as its share needs.
+
+    Args:
+        sizes: Samples in the merged dataset, under its one key.
+        batch_size: Samples a step and process.
+        mode: As `StepSampler`'s; there is one key.
+        epoch_steps: Steps until Lightning's epoch ends.
+        seed: Root of the orders.
+        temperature: As `StepSampler`'s.
+        rank: This process's number.
+        world_size: Number of processes.
+        progress: As `StepSampler`'s.
+        parts: Samples of the two parts by name, in the order in which the merged dataset has them.
+        share: The first part's fraction of each batch.
+    """
+
+    def __init__(self, *args: Any, parts: Mapping[str, int], share: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        empty = [name for name, size in parts.items() if size < 1]
+        if empty:
+            raise ValueError(f"the training set of {', '.join(empty)} is empty")
+        self.parts, self.share = dict(parts), share
+
+    def batch(self, key: str, j: int) -> list[Address]:
+        """Return the addresses of this process's part of the j-th batch; the pass stands where its number does."""
+        size, start = self.batch_size * self.world_size, seed_of(self.seed, "share", key) / 2**63
+        before, after = (math.floor(k * size * self.share + start) for k in (j, j + 1))
+        places = (range(before, after), range(j * size - before, (j + 1) * size - after))
+        found, offset = [], 0
+        for (name, count), mine in zip(self.parts.items(), places, strict=True):
+            for place in mine:
+                index = _order(self.seed, f"{key}/{name}", count, place // count)[place % count]
+                found.append((key, offset + index, place // count))
+            offset += count
+        return found[self.rank :: self.world_size]
 
 
 @lru_cache(maxsize=8)

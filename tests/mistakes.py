@@ -22,7 +22,7 @@ INTRODUCTION = """\
 Made by `python -m tests.mistakes` from the cases that the tests run. Wrong options, paths and pairs are answered before
 anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run. The
 traceback of what fails later is in the run's folder, in `error.log`, and a run that failed has no `results.json`."""
-CELL_OPTIONS = "name, lr, weight_decay, clip, schedule, normalisation"
+CELL_OPTIONS = "name, lr, weight_decay, clip, schedule, normalisation, source_share"
 CELL_NAMES = ", ".join([*sorted([*BY_NAME, "scratch"]), "auto", "finetune", "probe"])
 CONFIGURATION = {
     "cell=multitsk": f"cell=multitsk: did you mean multitask? allowed: {CELL_NAMES}",
@@ -76,6 +76,21 @@ CONFIGURATION = {
     ),
     "cell=multitask datamodule.mode=aligned source.image_size=64 target.image_size=48": (
         "source.image_size=64: must equal target.image_size=48 with datamodule.mode=aligned, where they share a batch"
+    ),
+    "cell=task_finetuning cell.source_share=1": "cell.source_share=1: must be less than 1",
+    "cell=multitask cell.source_share=0.5": (
+        "cell.source_share=0.5: has no effect in this run of multitask, which has no stage of the source"
+    ),
+    "cell=multitask datamodule.source_share=0.5": (
+        "datamodule.source_share=0.5: has no effect with datamodule.mode=cycle; it needs mode=merged"
+    ),
+    "cell=multitask source.weight=0": "source.weight=0: must be greater than 0",
+    "cell=task_finetuning target.weight=2": (
+        "target.weight=2: has no effect in task_finetuning, which learns one role at a time"
+    ),
+    "cell=dataset_merging source.weight=0.5": (
+        "source.weight=0.5: has no effect in dataset_merging, which learns both roles by one loss; "
+        "datamodule.source_share says how much of a batch is whose"
     ),
     "cell=multitask finetuning=full": (
         "finetuning=full: has no effect in multitask, which learns source and target at once; "

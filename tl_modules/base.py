@@ -23,7 +23,7 @@ from tl_modules.passes import by_trunk, each_alone, features_of, inputs_of
 from tl_modules.planting import carry, plant
 from tl_modules.scores import Scores
 from tl_modules.seeding import generator, seed_of
-from tl_modules.stages import Stage, after_source
+from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
 from tl_modules.tasks import Task
 from tl_modules.transplant import Report, transplant
 from tl_modules.weights import unweighted
@@ -53,6 +53,8 @@ class TransferModule(LightningModule):
             batch normalization, Chang et al. 2019), or `auto` (a role's are those of the passes that carried its
             samples: the mixture's where both share a pass, its own where they do not; one set in stages of one role).
         augment: By role, the options of `Augment`.
+        weights: Weight of a role's loss in their sum, 1 where absent; for stages that learn both roles.
+        source_share: The source's share of the steps, a fraction; read by sequential cells with a stage of the source.
         selection_metric: The target's metric that checkpoints are chosen by, one that its head reports; None for the
             head's own choice. A stage without the target is chosen by the same metric where its head reports it.
         seed: Root of everything random.
@@ -62,6 +64,7 @@ class TransferModule(LightningModule):
     """
 
     needs_source: ClassVar[bool] = False
+    merged: ClassVar[bool] = False  # whether both roles are learned by one loss
 
     def __init__(
         self,
@@ -76,6 +79,8 @@ class TransferModule(LightningModule):
         schedule: str = "one_cycle",
         normalisation: str = "auto",
         augment: dict[str, dict[str, Any]] | None = None,
+        weights: dict[str, float] | None = None,
+        source_share: float = SOURCE_SHARE,
         selection_metric: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -90,6 +95,7 @@ class TransferModule(LightningModule):
         given = {"source": source, "target": target}
         self.tasks = {role: Task.of(task) for role, task in given.items() if task is not None}
         self.finetuning, self.clip, self.seed = finetuning, clip, seed
+        self.weights, self.source_share = dict(weights or {}), source_share
         self.rates: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
         backbones = {"backbone": backbone, "source_backbone": source_backbone}
         plain = {name: unweighted(value) for name, value in backbones.items() if not isinstance(value, nn.Module)}
@@ -97,6 +103,7 @@ class TransferModule(LightningModule):
         plain |= {role: task.to_dict() for role, task in self.tasks.items()}
         plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed, **self.rates}
         plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
+        plain |= {"weights": weights, "source_share": source_share}
         self.save_hyperparameters(plain)
         self.augment = {role: Augment(**(augment or {}).get(role, {})) for role in self.tasks}
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
@@ -113,6 +120,7 @@ class TransferModule(LightningModule):
         inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
         self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
         self.plan = self.stages()
+        check_shares(source_share, self.weights, self.plan, type(self).__name__, self.merged)
         self.stage, self.entered = self.plan[-1], False
         self.parts.normalisation.enter(self.stage.roles)
 
@@ -205,7 +213,7 @@ class TransferModule(LightningModule):
         return self.outputs(self.features(batch, role), role)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the sum of the roles' losses; what is random is a function of seed, step and roles alone."""
+        """Return the weighted sum of the roles' losses; what is random is a function of seed, step and roles alone."""
         address = (self.seed, self.trainer.fit_loop.epoch_loop.total_batch_idx, self.global_rank)
         batches = by_roles(batch, "target", self.tasks["target"])
         for key, part in batches.items():
@@ -217,7 +225,8 @@ class TransferModule(LightningModule):
             for (key, role), features in features_of(self.parts, batches, units).items():
                 losses[role] = self.loss(role, features, batches[key])
         self._log_losses(losses)
-        return torch.stack(list(losses.values())).sum()
+        weighted = [loss * self.weights.get(role, 1.0) for role, loss in losses.items()]
+        return torch.stack(weighted).sum()
 
     def _log_losses(self, losses: Mapping[str, Tensor]) -> None:
         """Log a step's losses; Lightning thins, and would go on writing the old loss of a role that is not there."""

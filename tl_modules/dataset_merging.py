@@ -17,6 +17,7 @@ class DatasetMerging(TransferModule):
     """
 
     needs_source: ClassVar[bool] = True
+    merged: ClassVar[bool] = True
 
     def wiring(self) -> Wiring:
         """Return the parts of each role."""

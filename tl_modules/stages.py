@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,19 +63,22 @@ def finetuning_options(finetuning: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"freeze": freeze, "lr": lr}
 
 
-def after_source(finetuning: str | Mapping[str, Any], has_source: bool) -> list[Stage]:
+def after_source(
+    finetuning: str | Mapping[str, Any], has_source: bool, source_share: float = SOURCE_SHARE
+) -> list[Stage]:
     """Return a sequential cell's stages: the source, then the target with what the finetuning freezes.
 
     Args:
         finetuning: `full`, `linear_probe`, or a mapping with `freeze` and `lr`.
         has_source: False where the source is weights rather than data; its stage is left out.
+        source_share: The source's share of the steps, a fraction.
     """
     options = finetuning_options(finetuning)
     if not has_source:
         return [Stage("target", learn=("target",), **options)]
     return [
-        Stage("source", learn=("source",), share=SOURCE_SHARE),
-        Stage("target", learn=("target",), share=1 - SOURCE_SHARE, **options),
+        Stage("source", learn=("source",), share=source_share),
+        Stage("target", learn=("target",), share=1 - source_share, **options),
     ]
 
 
@@ -98,3 +102,30 @@ def split_steps(steps: int, stages: list[Stage]) -> list[int]:
     while sum(shares) >= steps:
         shares[shares.index(max(shares))] -= 1
     return [*shares, steps - sum(shares)]
+
+
+def check_shares(source_share: float, weights: Mapping[str, float], plan: list[Stage], cell: str, merged: bool) -> None:
+    """Check the source's share of the steps and the losses' weights against the stages that they are for.
+
+    Args:
+        source_share: The source's share of the steps; the default is in order everywhere.
+        weights: Weight of a loss by role; 1 is in order everywhere.
+        plan: The stages.
+        cell: The cell's class, for the error.
+        merged: Whether both roles are learned by one loss.
+
+    Raises:
+        ValueError: If one is out of range, or has no effect.
+    """
+    if not 0 < source_share < 1:
+        raise ValueError(f"source_share={source_share} must be between 0 and 1")
+    if source_share != SOURCE_SHARE and not any(s.learn == ("source",) and s.share == source_share for s in plan):
+        raise ValueError(f"source_share={source_share}: has no effect in {cell}, which has no such stage of the source")
+    for role, weight in weights.items():
+        if role not in ("source", "target"):
+            raise ValueError(f"weights={dict(weights)}: {role!r} is unknown; allowed: source, target")
+        if not 0 < weight < math.inf:
+            raise ValueError(f"weights={dict(weights)}: {role}'s must be a number above 0")
+        if weight != 1 and (merged or all(len(stage.learn) < 2 for stage in plan)):
+            why = "learns both roles by one loss" if merged else "learns one role at a time"
+            raise ValueError(f"weights={dict(weights)}: {role}'s has no effect in {cell}, which {why}")

@@ -19,4 +19,4 @@ class TaskAdaptation(TransferModule):
 
     def stages(self) -> list[Stage]:
         """Return the source's stage and the target's."""
-        return after_source(self.finetuning, has_source="source" in self.tasks)
+        return after_source(self.finetuning, "source" in self.tasks, self.source_share)

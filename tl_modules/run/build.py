@@ -19,7 +19,7 @@ from tl_modules.found import TIMM, torchvision_networks
 from tl_modules.run.together import is_pretrained, with_data
 
 Config = dict[str, Any]
-FOR_THE_RUN = ("name", "kind", "augment", "backbone")
+FOR_THE_RUN = ("name", "kind", "augment", "backbone", "weight")
 PARALLEL = "parallel_training"
 
 
@@ -49,7 +49,7 @@ def build_data(config: Config) -> PairedData:
     }
     mode = options["mode"] if len(roles) == 2 else None
     if mode == "merged":
-        return MergedData(**common)
+        return MergedData(**common, source_share=options["source_share"])
     if mode in (None, "sequential"):
         return SequentialData(**common)
     both = aligned if mode == "aligned" else None
@@ -80,6 +80,7 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
         **{role: task.to_dict() for role, task in data.tasks.items()},
         backbone=sized["target"],
         augment={role: config[role].get("augment") or {} for role in data.tasks},
+        weights={role: config[role].get("weight", 1.0) for role in data.tasks},
         selection_metric=config["selection"]["metric"],
         seed=config["seed"],
         **extra,

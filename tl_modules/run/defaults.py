@@ -9,13 +9,8 @@
 - Image size: a network of torchvision or timm gets what its weights were trained on, half of that where its head reads
   maps (a quarter of the cost), and no more than twice what the pictures have where a dataset's are all of one size.
   Sides are 32 k + 1 pixels, which strides up to 32 divide without a rest. Networks that are built for one size get
-<<<<<<< HEAD
-  that one. Random and pretrained weights get the same, so that they can be compared. Others get what the dataset's
-  file says.
-=======
   that one. Random and pretrained weights get the same, so that they can be compared. A network of another kind gets
   what the dataset's file says.
->>>>>>> base
 - Augmentation: what the dataset's file says; none where the head reads one vector per picture from frozen parts, whose
   features are then computed once. Heads that read maps have more to learn and keep it.
 - Weights of `backbone=huggingface`: the model's, and in `scratch` random ones.

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from datamodules.sizes import ALLOWED, sides
 from tl_modules.found import TIMM, names_in, torchvision_networks
+from tl_modules.stages import SOURCE_SHARE
 from tl_modules.tasks import INPUTS, KINDS
 
 PartKind = Literal["stem", "trunk", "head"]
@@ -52,6 +53,7 @@ class Cell(Made):
     clip: float | None = Field(gt=0)
     schedule: Literal["one_cycle", "cosine", "constant"]
     normalisation: Literal["auto", "shared", "per_role"] = "auto"
+    source_share: float = Field(SOURCE_SHARE, gt=0, lt=1)
 
 
 class OwnCell(Cell):
@@ -169,7 +171,7 @@ class AugmentOptions(Group):
 class Dataset(Made):
     """What `source` and `target` have in common, whatever the dataset."""
 
-    FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone")
+    FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone", "weight")
 
     name: str = Field(min_length=1)
     kind: Literal[KINDS]  # type: ignore[valid-type]
@@ -180,6 +182,7 @@ class Dataset(Made):
     labelled: int | None = Field(None, ge=2)
     augment: AugmentOptions | None
     backbone: Any = None
+    weight: float = Field(1.0, gt=0)
 
 
 class OwnDataset(Dataset):
@@ -363,6 +366,7 @@ class Pretrained(Made):
     task: str = Field(min_length=1)
     domain: str = Field(min_length=1)
     weights: str = Field(min_length=1)
+    weight: float = Field(1.0, gt=0)
 
 
 class SecondInput(Made):
@@ -372,6 +376,7 @@ class SecondInput(Made):
     kind: Literal[KINDS]  # type: ignore[valid-type]
     task: str = Field(min_length=1)
     domain: str = Field(min_length=1)
+    weight: float = Field(1.0, gt=0)
 
 
 PRETRAINED = "datamodules.pretrained.Pretrained"
@@ -413,6 +418,7 @@ class DataModule(Group):
 
     mode: Literal["cycle", "proportional", "temperature", "aligned", "merged", "sequential"]
     temperature: float = Field(2.0, ge=1)
+    source_share: float | None = Field(None, gt=0, lt=1)
     batch_size: int = Field(ge=1)
     num_workers: int = Field(ge=0)
     cache: bool

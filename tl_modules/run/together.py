@@ -42,6 +42,7 @@ from tl_modules.run.options import (
 )
 from tl_modules.run.single import check_backbone
 from tl_modules.run.words import near, plain
+from tl_modules.stages import SOURCE_SHARE
 
 PLURAL = {"image": "images", "text": "texts"}
 NO_ROOT = "None/"  # what ${data_root}/ gives where it is null
@@ -63,6 +64,7 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
         _check_datasets,
         _check_finetuning,
         _check_mode,
+        _check_shares,
         _check_backbones,
         _check_tokenizer,
         _check_budget,
@@ -228,6 +230,28 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
         if source != target:
             hint = f"must equal target.{key}={plain(target)} with datamodule.mode={mode}, where they share a batch"
             yield f"source.{key}={plain(source)}: {hint}"
+
+
+def _check_shares(cfg: Mapping[str, Any]) -> Iterator[str]:
+    name, mode = cfg["cell"]["name"], cfg["datamodule"]["mode"]
+    share, batch = cfg["cell"]["source_share"], cfg["datamodule"]["source_share"]
+    if batch is not None and mode != "merged":
+        given = f"datamodule.source_share={plain(batch)}"
+        yield f"{given}: has no effect with datamodule.mode={mode}; it needs mode=merged"
+    none = is_pretrained(cfg) or cfg["source_checkpoint"] is not None or name == SCRATCH or _at_once(cfg)
+    if share != SOURCE_SHARE and none and (name in BY_NAME or name == SCRATCH):
+        yield f"cell.source_share={plain(share)}: has no effect in this run of {name}, which has no stage of the source"
+    for role in _roles(cfg):
+        weight = cfg[role].get("weight", 1.0)
+        if weight == 1 or not (name in BY_NAME or name == SCRATCH):
+            continue
+        if role not in with_data(cfg):
+            yield f"{role}.weight={plain(weight)}: has no effect, {role}={cfg[role]['name']} has no loss of its own"
+        elif mode == "merged":
+            instead = "which learns both roles by one loss; datamodule.source_share says how much of a batch is whose"
+            yield f"{role}.weight={plain(weight)}: has no effect in {name}, {instead}"
+        elif not _at_once(cfg) or len(with_data(cfg)) == 1:
+            yield f"{role}.weight={plain(weight)}: has no effect in {name}, which learns one role at a time"
 
 
 def _carry_both(cfg: Mapping[str, Any]) -> bool:
