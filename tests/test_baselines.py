@@ -34,7 +34,8 @@ SHAPES = [
     "trainer.accumulate=2",
     "trainer.validations=5",
     "cell.schedule=constant trainer.patience=3",
-    "selection=last",
+    "selection.rule=last",
+    "selection.metric=auroc",
 ]
 SHAPES_NOT = [
     "trainer.devices=2 datamodule.batch_size=16",
@@ -52,6 +53,10 @@ SHAPES_NOT = [
     "dataset@source=scenes/plain_segment",
     "optimized_metric=val/target/accuracy",
     "backbone.weights=null",
+    "selection.metric=accuracy",
+    "target.labelled=100",
+    "cell.normalisation=shared",
+    "datamodule.overlap=drop",
 ]
 
 
@@ -92,10 +97,11 @@ def test_every_option_of_a_run_is_said_to_shape_its_result_or_not() -> None:
         f"{group}.{name}" for group in ("cell", "target", "trainer", "datamodule", "backbone") for name in cfg[group]
     }
     have |= {name for name, value in cfg.items() if not isinstance(value, dict)}
-    derived = {"target": {"_target_", "_convert_", "name", "kind", "ground", "target", "train_size", "val_size"}}
-    derived |= {"cell": {"_target_", "_convert_", "name"}, "backbone": {"name"}, "datamodule": {"mode", "temperature"}}
+    made, sizes, of_two = {"_target_", "_convert_", "name"}, {"train_size", "val_size"}, {"source_share"}
+    derived = {"target": {*made, *sizes, "kind", "ground", "target", "weight"}, "backbone": {"name"}}
+    derived |= {"cell": made | of_two, "datamodule": {"mode", "temperature"} | of_two}
     have -= {f"{group}.{name}" for group, names in derived.items() for name in names}
-    have -= {"finetuning", "order", "epochs", "precision", "data_root", "resume", "source_checkpoint"}
+    have -= {"finetuning", "order", "epochs", "precision", "optimize_on_test", "data_root", "resume", "source_checkpoint"}
     assert have <= said | {"target.augment"}, have - said
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_modules.cube import BASELINES, FINETUNE, PROBE, SCRATCH
-from tl_modules.run.options import AugmentOptions
+from tl_modules.run.options import METRICS, AugmentOptions
 from tl_modules.run.single import check_backbone
 from tl_modules.run.words import plain
 
@@ -17,7 +17,7 @@ FINETUNINGS = {FINETUNE: "full", PROBE: "linear_probe"}
 FROZEN = {"stem", "trunk"}
 # Options of a dataset that say what it is called, where it lies and what is refused; its sizes are counted instead.
 NAMES = ("_convert_", "name", "task", "domain", "root", "download", "duplicates", "unusable")
-NO_EFFECT = (*NAMES, "train_size", "val_size", "augment", "backbone")
+NO_EFFECT = (*NAMES, "train_size", "val_size", "labelled", "weight", "augment", "backbone")
 
 
 def backbone_of(cfg: Mapping[str, Any], role: str = "target") -> tuple[str, Any]:
@@ -92,7 +92,7 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
         "steps": steps,
         "batch_size": cfg["datamodule"]["batch_size"] * trainer["devices"],
         "trainer": {key: trainer[key] for key in ("accumulate", "validations", "patience")},
-        "selection": cfg["selection"],
+        "selection": {**cfg["selection"], "metric": cfg["selection"]["metric"] or METRICS.get(node["kind"], (None,))[0]},
         "precision": precision,
     }
     return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=8).hexdigest()
