@@ -23,6 +23,7 @@ from tl_modules.planting import carry, plant
 from tl_modules.scores import Scores
 from tl_modules.seeding import generator, seed_of
 from tl_modules.stages import Stage
+from tl_modules.targets import fit_heads
 from tl_modules.tasks import Task
 from tl_modules.transplant import Report, transplant
 from tl_modules.weights import unweighted
@@ -158,6 +159,10 @@ class TransferModule(LightningModule):
         """Enter the last stage if none was entered before `fit`."""
         if stage == "fit" and not self.entered:
             self.enter(self.plan[-1].name)
+
+    def on_train_start(self) -> None:
+        """Show heads their training targets where they learn for the first time; see `targets.fit_heads`."""
+        fit_heads(self.trainer, self.parts, self.tasks, self.stage)
 
     def features(self, batch: Batch, role: str = "target") -> Features:
         """Return a role's features of a batch dict."""

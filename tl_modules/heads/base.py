@@ -51,6 +51,17 @@ class Head(nn.Module):
         """Return the outputs of some names, in their order."""
         return outputs[:, torch.as_tensor(columns, device=outputs.device)]
 
+    def wants_targets(self) -> bool:
+        """Tell whether `fit_targets` is to be called before the head learns; by default it is not."""
+        return False
+
+    def fit_targets(self, values: Tensor) -> None:
+        """Take what the head has to know of its training targets; by default nothing.
+
+        Args:
+            values: The targets of all training samples, `(N, ...)`.
+        """
+
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean loss of a batch's targets, a scalar; exactly zero, tied to the outputs, without any."""
         raise TypeError(f"{type(self).__name__} has no loss")
