@@ -16,6 +16,7 @@ from tl_modules.exporting import Exported
 from tl_modules.features import Features
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
 from tl_modules.heads import Head, build_head
+from tl_modules.heads.rows import take_rows
 from tl_modules.optim import SCHEDULES, clip_islands, named_groups
 from tl_modules.parts import Parts, Wiring
 from tl_modules.passes import by_trunk, each_alone, features_of, inputs_of
@@ -109,7 +110,10 @@ class TransferModule(LightningModule):
         return [Stage("target", learn=("target",))]
 
     def head_names(self) -> tuple[str, str]:
-        """Return the source's and the target's head where one is kept: one part if the label names are the same."""
+        """Return the source's and the target's head where one is kept: one part if the label names are the same.
+
+        Else the target's head starts with the rows of the names that both have; see `heads.rows`.
+        """
         same = "source" in self.tasks and self.tasks["target"].same_labels(self.tasks["source"])
         return ("shared", "shared") if same else ("source", "target")
 
@@ -143,6 +147,9 @@ class TransferModule(LightningModule):
                 source, target = self.parts.of("source", kind), self.parts.of("target", kind)
                 if source is not target:
                     report.add(transplant(target, source.state_dict()), f"{kind}.")
+            known, new = self.head("source"), self.head("target")
+            if known is not new and self.tasks["source"].same_task(self.tasks["target"]):
+                report.add(take_rows(new, known.state_dict(), known.labels), "head.")
         used = self.parts.through(self.stage.roles)
         for kind, name, part in self.parts.named():
             set_frozen(part, kind in self.stage.freeze or (kind, name) not in used)

@@ -29,6 +29,7 @@ class Head(nn.Module):
     monitor: ClassVar[str]
     mode: ClassVar[str] = "max"
     needs_maps: ClassVar[bool] = False
+    rows: ClassVar[tuple[str, ...]] = ()  # tensors with a row per label, in the labels' order
 
     def __init__(self, labels: Sequence[str], key: str) -> None:
         super().__init__()

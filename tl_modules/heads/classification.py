@@ -58,6 +58,7 @@ class Classification(VectorHead):
 
     kind: ClassVar[str] = "classification"
     monitor: ClassVar[str] = "accuracy"
+    rows: ClassVar[tuple[str, ...]] = ("linear.weight", "linear.bias")
 
     def __init__(
         self,

@@ -88,6 +88,7 @@ class Detection(Head):
 
     kind: ClassVar[str] = "detection"
     monitor: ClassVar[str] = "map50"
+    rows: ClassVar[tuple[str, ...]] = ("classification.cls_logits.weight", "classification.cls_logits.bias")
     needs_maps: ClassVar[bool] = True
 
     def __init__(

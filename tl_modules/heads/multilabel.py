@@ -39,6 +39,7 @@ class Multilabel(VectorHead):
 
     kind: ClassVar[str] = "multilabel"
     monitor: ClassVar[str] = "map"
+    rows: ClassVar[tuple[str, ...]] = ("linear.weight", "linear.bias")
 
     def __init__(
         self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "labels"

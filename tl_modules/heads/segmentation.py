@@ -73,6 +73,7 @@ class Segmentation(Head):
 
     kind: ClassVar[str] = "segmentation"
     monitor: ClassVar[str] = "miou"
+    rows: ClassVar[tuple[str, ...]] = ("classify.weight", "classify.bias")
     needs_maps: ClassVar[bool] = True
 
     def __init__(
