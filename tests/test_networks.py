@@ -245,3 +245,16 @@ def test_a_network_trains_in_a_cell_and_its_checkpoint_loads(tmp_path):
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(again(images), module.eval()(images))
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_reg4_dinov2", "vit_medium_patch16_reg4_gap_256"])
+@pytest.mark.parametrize("patches", [2, 3, 5])
+def test_register_tokens_are_no_places(name, patches):
+    """Two by two patches, a class and four registers are nine tokens, and yet no map of three by three."""
+    pytest.importorskip("timm")
+    patch = 14 if "patch14" in name else 16
+    backbone = build_backbone({"name": f"timm/{name}", "image_size": patches * patch}).eval()
+    assert backbone.strides == [patch]
+    with torch.no_grad():
+        features = backbone({"image": torch.rand(1, 3, patches * patch, patches * patch)})
+    assert features.maps[patch].shape[2:] == (patches, patches)

@@ -12,10 +12,12 @@ from torchvision.models import get_model
 from tests.conftest import trainer_for
 from tl_modules import TransferModule
 from tl_modules.backbones import build_backbone
+from tl_modules.backbones.families import statistics_of
 from tl_modules.backbones.network import cut
 from tl_modules.weights import unweighted
 
 TASK = {"name": "t", "kind": "classification", "labels": ["a", "b"], "domain": "d"}
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STATS = ((0.0,) * 3, (1.0,) * 3)
 
 
@@ -88,8 +90,13 @@ def test_a_checkpoint_and_a_run_folder_give_their_targets_backbone(tmp_path):
             state = module.parts.of("target", kind).state_dict()
             assert all(torch.equal(value, state[k]) for k, value in other.parts.of("target", kind).state_dict().items())
         head = module.parts.of("target", "head").linear.weight
-        assert not torch.equal(other.parts.of("target", "head").linear.weight, head)
-        assert "0 reinitialised" in str(other.parts.report)
+        assert torch.equal(other.parts.of("target", "head").linear.weight, head)
+        assert "0 reinitialised" in str(other.parts.report) and "2 rows by name (a, b), 0 new" in str(
+            other.parts.report
+        )
+        multilabel = {**TASK, "kind": "multilabel"}
+        other = TransferModule(multilabel, backbone={"name": "small", "weights": str(path)}, seed=6)
+        assert not torch.equal(other.parts.of("target", "head").linear.weight, head)  # of another kind
 
 
 def test_a_reloaded_checkpoint_needs_the_file_no_more(network, tmp_path):
@@ -164,3 +171,50 @@ def test_nothing_is_loaded_by_halves(network):
         load_weights(fresh, path)
     assert all(torch.equal(value, before[key]) for key, value in fresh.state_dict().items())
     assert isinstance(fresh.trunk, nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "statistics"),
+    [
+        ("mobilenet_v3_small", "net.pth", IMAGENET),
+        ("efficientnet_v2_l", "mine.pth", ((0.5,) * 3, (0.5,) * 3)),
+        ("googlenet", "net.pth", ((0.5,) * 3, (0.5,) * 3)),
+        ("vgg16", "vgg16_features-amdegroot-88682ab5.pth", ((0.48235, 0.45882, 0.40784), (1 / 255,) * 3)),
+        ("vgg16", "vgg16-397923af.pth", IMAGENET),
+    ],
+)
+def test_a_files_statistics_are_those_of_its_published_weight(name, file, statistics):
+    for found, wanted in zip(statistics_of(name, file), statistics, strict=True):
+        assert found == pytest.approx(wanted)
+
+
+def test_a_file_gets_the_statistics_that_its_network_was_trained_with(network, monkeypatch, tmp_path):
+    _, path = network
+    monkeypatch.setattr("tl_modules.backbones.statistics_of", lambda name, file: ((0.5, 0.4, 0.3), (0.1, 0.2, 0.3)))
+    stem = built(path, channels=4).stem
+    assert stem.mean.flatten().tolist() == pytest.approx([0.5, 0.4, 0.3, 0.5])
+    torch.save(built(path).state_dict(), tmp_path / "own.pth")
+    monkeypatch.undo()
+    again = built(tmp_path / "own.pth").stem  # a backbone's file brings its own
+    assert again.std.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
+def test_a_timm_state_dict_may_bring_its_classifier(name, tmp_path):
+    timm = pytest.importorskip("timm")
+    options = {"img_size": 64} if "patch" in name else {}
+    net = timm.create_model(name, **options).eval()
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    backbone = built(tmp_path / "net.pth", f"timm/{name}").eval()
+    assert not backbone.report.reinitialised and backbone.report.unused
+    weight = net.get_classifier()[0].weight if "distilled" in name else net.get_classifier().weight
+    net.reset_classifier(0)
+    images = torch.rand(2, 3, 64, 64)
+    mean, std = backbone.stem.mean, backbone.stem.std
+    with torch.no_grad():
+        assert torch.allclose(backbone({"image": images}).pooled, net((images - mean) / std), atol=1e-5)
+    if "distilled" in name:  # two classifiers, whose mean the network gives
+        assert backbone.classifier is None
+    else:
+        assert torch.equal(backbone.classifier.state["linear.weight"], weight)
+        assert backbone.classifier.labels[1] == "goldfish"

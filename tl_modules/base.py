@@ -17,6 +17,7 @@ from tl_modules.exporting import Exported
 from tl_modules.features import Features
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
 from tl_modules.heads import Head, build_head
+from tl_modules.heads.rows import take_rows
 from tl_modules.optim import SCHEDULES, clip_islands, named_groups
 from tl_modules.parts import Parts, Wiring
 from tl_modules.passes import by_trunk, each_alone, features_of, inputs_of
@@ -24,6 +25,7 @@ from tl_modules.planting import carry, plant
 from tl_modules.scores import Scores
 from tl_modules.seeding import generator, seed_of
 from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
+from tl_modules.targets import fit_heads
 from tl_modules.tasks import Task
 from tl_modules.transplant import Report, transplant
 from tl_modules.weights import unweighted
@@ -133,7 +135,10 @@ class TransferModule(LightningModule):
         return after_source(self.finetuning, has_source=False)
 
     def head_names(self) -> tuple[str, str]:
-        """Return the source's and the target's head where one is kept: one part if the label names are the same."""
+        """Return the source's and the target's head where one is kept: one part if the label names are the same.
+
+        Else the target's head starts with the rows of the names that both have; see `heads.rows`.
+        """
         same = "source" in self.tasks and self.tasks["target"].same_labels(self.tasks["source"])
         return ("shared", "shared") if same else ("source", "target")
 
@@ -169,6 +174,9 @@ class TransferModule(LightningModule):
                     with self.parts.as_role("source"):
                         state = source.state_dict()
                     report.add(transplant(target, state), f"{kind}.")
+            known, new = self.head("source"), self.head("target")
+            if known is not new and self.tasks["source"].same_task(self.tasks["target"]):
+                report.add(take_rows(new, known.state_dict(), known.labels), "head.")
         met = [role for s in [*self.plan[: names.index(stage)], *([before] if before else [])] for role in s.roles]
         if "source" in met and "target" in self.stage.roles and "target" not in met:
             self.parts.start("target", "source")
@@ -189,6 +197,10 @@ class TransferModule(LightningModule):
         """Enter the last stage if none was entered before `fit`."""
         if stage == "fit" and not self.entered:
             self.enter(self.plan[-1].name)
+
+    def on_train_start(self) -> None:
+        """Show heads their training targets where they learn for the first time; see `targets.fit_heads`."""
+        fit_heads(self.trainer, self.parts, self.tasks, self.stage)
 
     def features(self, batch: Batch, role: str = "target") -> Features:
         """Return a role's features of a batch dict; its images are uint8 or floats in 0..1."""

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-_HELPERS = {"backbones": ("base", "own", "network", "families"), "heads": ("base", "pyramid")}
+_HELPERS = {"backbones": ("base", "own", "network", "families"), "heads": ("base", "pyramid", "rows")}
 TIMM = "timm/"
 _ENUM = re.compile(r"^class (\w+)\(WeightsEnum\):\n((?:[ \t].*\n|\n)*)", re.MULTILINE)
 _WEIGHTS = re.compile(r"^    (\w+) = Weights\(", re.MULTILINE)

@@ -9,7 +9,9 @@ from typing import Any
 from torch import nn
 
 from tl_modules.backbones import OwnTrunk, build_backbone
+from tl_modules.backbones.base import Classifier
 from tl_modules.heads import Head, build_head
+from tl_modules.heads.rows import take_rows
 from tl_modules.normalisation import Normalisation
 from tl_modules.seeding import seeded
 from tl_modules.stages import PART_KINDS
@@ -49,6 +51,7 @@ class Parts(nn.Module):
         super().__init__()
         self.wires, self.report = wires, Report()
         self.stem, self.trunk, self.head = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        brought: dict[str, Classifier | None] = {}
         for role, (stem, trunk, head) in wires.items():
             for kind, name, parts in (("stem", stem, self.stem), ("trunk", trunk, self.trunk)):
                 if name not in parts:
@@ -56,6 +59,7 @@ class Parts(nn.Module):
                     with seeded(seed, "init", kind, name):
                         built = build_backbone(backbones[role], channels)
                     parts[name] = getattr(built, kind)
+                    brought[trunk] = built.classifier
                     self.report.add(built.report.of(f"{kind}."), f"{name}: ")
             body: Any = self.trunk[trunk]
             if head not in self.head:
@@ -65,7 +69,11 @@ class Parts(nn.Module):
                     raise ValueError(f"source and target share a head, but their kinds differ: {', '.join(kinds)}")
                 labels = list(dict.fromkeys(name for task in users for name in task.labels))
                 with seeded(seed, "init", "head", head):
-                    self.head[head] = make_head(tasks[role], body.dim, body.channels, body.strides, labels)
+                    made = make_head(tasks[role], body.dim, body.channels, body.strides, labels)
+                known = brought[trunk]
+                if known is not None and known.kind == getattr(made, "kind", None):
+                    self.report.add(take_rows(made, known.state, known.labels, known.folded), f"{head}: head.")
+                self.head[head] = made
             if isinstance(body, OwnTrunk) and len(self.stem) > len(self.trunk):
                 raise ValueError(
                     f"backbone={type(body.net).__name__}: this cell needs a stem a domain, and a module of one's own "

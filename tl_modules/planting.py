@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_modules.heads import Head
+from tl_modules.heads.rows import take_rows
 from tl_modules.normalisation import carried as own_statistics
 from tl_modules.parts import Parts
 from tl_modules.stages import PART_KINDS
@@ -30,9 +31,9 @@ def carry(parts: Parts, tasks: Mapping[str, Task], stage: str, own_backbone: boo
 def plant(parts: Parts, checkpoint: Mapping[str, Any], of: str, into: str) -> Report:
     """Take the weights of a checkpoint's role for a role of these parts.
 
-    A head moves only if its label names are the same set; otherwise it stays new. The role brings its running
-    statistics; the other roles of a part start with them too, but where the part had these weights already: then they
-    are planted from the same checkpoint one by one, each with its own.
+    A head of the same kind moves if its label names are the same set; else the names that both have bring their rows.
+    The role brings its running statistics; the other roles of a part start with them too, but where the part had these
+    weights already: then they are planted from the same checkpoint one by one, each with its own.
 
     Args:
         parts: The parts that receive.
@@ -58,7 +59,12 @@ def plant(parts: Parts, checkpoint: Mapping[str, Any], of: str, into: str) -> Re
         part = parts.of(into, kind)
         if isinstance(part, Head):
             labels = carried["labels"][name]
-            if Task.of(carried["tasks"][of]).kind != part.kind or set(labels) != set(part.labels):
+            same_kind = Task.of(carried["tasks"][of]).kind == part.kind
+            taken = take_rows(part, state, labels) if same_kind and set(labels) != set(part.labels) else Report()
+            if taken.by_name:
+                report.add(taken, "head.")
+                continue
+            if not same_kind or set(labels) != set(part.labels):
                 report.reinitialised += [f"head.{key}" for key in part.state_dict()]
                 report.unused += [f"head.{key}" for key in state]
                 continue

@@ -14,17 +14,30 @@ _STATISTICS = ("mean", "std")
 
 @dataclass
 class Report:
-    """Names of tensors by what became of them."""
+    """Names of tensors by what became of them.
+
+    Args:
+        loaded: Moved as they are.
+        adapted: Moved in part, or to another number of channels.
+        reinitialised: New.
+        unused: Given, but of no use.
+        by_name: Labels whose row a head took by name.
+        new_rows: Labels whose row is new beside those.
+    """
 
     loaded: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)
     reinitialised: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    by_name: list[str] = field(default_factory=list)
+    new_rows: list[str] = field(default_factory=list)
 
     def add(self, other: Report, prefix: str) -> None:
         """Take over another report's names under a prefix."""
         for kind in ("loaded", "adapted", "reinitialised", "unused"):
             getattr(self, kind).extend(prefix + name for name in getattr(other, kind))
+        self.by_name += other.by_name
+        self.new_rows += other.new_rows
 
     def of(self, prefix: str) -> Report:
         """Return the part of the report on names with a prefix."""
@@ -38,6 +51,9 @@ class Report:
             names = getattr(self, kind)
             shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
             counts += f", {len(names)} {kind}" + (f" ({shown})" if names else "")
+        if self.by_name:
+            shown = ", ".join(self.by_name[:4]) + (", ..." if len(self.by_name) > 4 else "")
+            counts += f"; labels: {len(self.by_name)} rows by name ({shown}), {len(self.new_rows)} new"
         return counts
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_modules.backbones.base import Backbone
+from tl_modules.backbones.base import Backbone, Classifier
 from tl_modules.backbones.network import NetworkTrunk
 from tl_modules.transplant import Report, transplant
 
@@ -54,8 +54,9 @@ def read_weights(path: Path) -> dict[str, Any]:
 def load_weights(backbone: Backbone, path: Path) -> Report:
     """Initialise a backbone from a file, all of it or not at all.
 
-    A network's state dict may bring its classifier, which is left out. The first layer is adapted to pictures
-    with more channels, and a ViT's positions to their size.
+    A network's state dict may bring its classifier, and a checkpoint brings its target's head: neither is a backbone's,
+    so it is kept beside as the backbone's `classifier`, whose rows new heads take by name. The first layer is adapted
+    to pictures with more channels, and a ViT's positions to their size.
 
     Args:
         backbone: The backbone; its tensors are overwritten.
@@ -74,6 +75,7 @@ def load_weights(backbone: Backbone, path: Path) -> Report:
         prefixes = {f"parts.stem.{stem}.": "stem.", f"parts.trunk.{trunk}.": "trunk."}
         pairs = [(key, value, old) for key, value in content["state_dict"].items() for old in prefixes]
         state = {prefixes[old] + key.removeprefix(old): value for key, value, old in pairs if key.startswith(old)}
+        backbone.classifier = _head_of(content)
     else:
         state = next((content[key] for key in WRAPPED_IN if isinstance(content.get(key), Mapping)), content)
         if not state or not all(isinstance(value, Tensor) for value in state.values()):
@@ -93,9 +95,31 @@ def load_weights(backbone: Backbone, path: Path) -> Report:
         raise ValueError(f"{path}: does not fit this backbone: {', '.join(wrong[:6])}{more}")
     found = {key: _resized(backbone, key, own[key], value) for key, value in found.items()}
     report = transplant(backbone, found)
+    if dropped:
+        backbone.classifier = _classifier_of(backbone, state)
     report.reinitialised = [key for key in report.reinitialised if key not in OF_THE_DATA]
     report.unused += [f"trunk.{key.removeprefix('classifier:')}" for key in dropped]
     return report
+
+
+def _head_of(content: Mapping[str, Any]) -> Classifier:
+    """Return the head of a checkpoint's target."""
+    carried, name = content["transfer"], content["transfer"]["wiring"]["target"][2]
+    prefix = f"parts.head.{name}."
+    state = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
+    return Classifier(carried["tasks"]["target"]["kind"], list(carried["labels"][name]), state, folded=False)
+
+
+def _classifier_of(backbone: Backbone, state: Mapping[str, Tensor]) -> Classifier | None:
+    """Return a network's linear classifier if it has as many outputs as its published weights have categories."""
+    trunk = backbone.trunk
+    if not isinstance(trunk, NetworkTrunk) or len(trunk.classifiers) != 1:
+        return None
+    found = {f"linear.{leaf}": state.get(f"classifier:{trunk.classifiers[0]}.{leaf}") for leaf in ("weight", "bias")}
+    linear = {key: value for key, value in found.items() if value is not None}
+    if len(linear) < 2 or tuple(linear["linear.weight"].shape) != (len(trunk.categories), backbone.dim):
+        return None
+    return Classifier("classification", trunk.categories, linear, folded=True)
 
 
 def _of_network(trunk: NetworkTrunk, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,7 +129,7 @@ def _of_network(trunk: NetworkTrunk, state: Mapping[str, Tensor]) -> dict[str, T
         module, _, leaf = key.rpartition(".")
         if module == trunk.first:
             named[f"stem.conv.{leaf}"] = value
-        elif module == trunk.classifier or key.startswith(("AuxLogits.", "aux1.", "aux2.")):
+        elif module in trunk.classifiers or key.startswith(("AuxLogits.", "aux1.", "aux2.")):
             named[f"classifier:{key}"] = value
         else:
             named[f"trunk.net.{key}"] = value

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from tl_modules.backbones.base import Backbone, ImageStem, Stemmed, Trunk
-from tl_modules.backbones.families import family
+from tl_modules.backbones.families import family, statistics_of
 from tl_modules.backbones.network import NetworkTrunk
 from tl_modules.backbones.own import OwnTrunk, PassStem, own
 from tl_modules.found import TIMM, names_in, torchvision_networks
@@ -73,5 +73,9 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
     if from_file:
         from tl_modules.weights import load_weights
 
-        backbone.report = load_weights(backbone, Path(str(weights)))
+        path = Path(str(weights))
+        backbone.report = load_weights(backbone, path)
+        stem, moved = backbone.stem, {*backbone.report.loaded, *backbone.report.adapted}
+        if isinstance(stem, ImageStem) and name in torchvision_networks() and "stem.mean" not in moved:
+            stem.normalise_by(*statistics_of(name, path.name))
     return backbone

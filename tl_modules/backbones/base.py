@@ -37,6 +37,18 @@ class Trunk(nn.Module):
     strides: list[int]
 
 
+class Classifier(NamedTuple):
+    """What weights bring beside a backbone: a head's kind, its names in order, and its state dict.
+
+    `folded` tells whether its names are published ones, which are compared without case.
+    """
+
+    kind: str
+    labels: list[str]
+    state: dict[str, Tensor]
+    folded: bool
+
+
 class Backbone(nn.Module):
     """A stem and a trunk that fit each other.
 
@@ -46,6 +58,7 @@ class Backbone(nn.Module):
 
     Attributes:
         report: What became of its tensors where weights were loaded; empty for random ones.
+        classifier: The head that came with them, if any; a new head takes its rows by name.
     """
 
     def __init__(self, stem: nn.Module, trunk: Trunk) -> None:
@@ -53,6 +66,7 @@ class Backbone(nn.Module):
         self.stem, self.trunk = stem, trunk
         self.dim, self.channels, self.strides = trunk.dim, trunk.channels, trunk.strides
         self.report = Report()
+        self.classifier: Classifier | None = None
 
     def forward(self, batch: Mapping[str, Any]) -> Features:
         """Return the features of a batch dict."""
@@ -86,9 +100,15 @@ class ImageStem(nn.Module):
         self.conv = conv
         filters = conv.in_channels
         self.channels = filters if channels is None else channels
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.zeros(1, filters, 1, 1))
+        self.normalise_by(mean, std)
+
+    def normalise_by(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Set mean and standard deviation, repeated or cut to the filters' channels."""
         for name, values in (("mean", mean), ("std", std)):
-            filled = torch.tensor([values[i % len(values)] for i in range(filters)])
-            self.register_buffer(name, filled.view(1, filters, 1, 1))
+            buffer = self.get_buffer(name)
+            buffer.copy_(torch.tensor([values[i % len(values)] for i in range(buffer.shape[1])]).view_as(buffer))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take filters for grey alone, as older checkpoints hold them, for those of every channel."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from tl_modules.backbones.base import COLOURS, IMAGENET_MEAN, IMAGENET_STD, Backbone
-from tl_modules.backbones.network import cut
+from tl_modules.backbones.base import COLOURS, IMAGENET_MEAN, IMAGENET_STD, Backbone, Classifier
+from tl_modules.backbones.network import NetworkTrunk, cut, last_layer
 from tl_modules.found import TIMM, torchvision_networks
 from tl_modules.transplant import Report
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+Built = tuple[nn.Module, Statistics, Classifier | None]
+IMAGENET = 1000
 TRIAL_SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 384)
 TRIAL_WITHOUT_SIZE = (64, 224, 256, 384)
 WITH_SIDE_OUTPUTS = ("googlenet", "inception_v3")
@@ -36,7 +39,7 @@ def family(name: str, channels: int = 3, weights: str | None = None, image_size:
     cause: Exception | None = None
     for trial in (image_size,) if image_size else TRIAL_WITHOUT_SIZE:
         try:
-            net, (mean, std) = _network(name, weights, image_size)
+            net, (mean, std), classifier = _network(name, weights, image_size)
             backbone = cut(net, channels, trial, mean, std, not name.startswith(TIMM), weights is not None)
             break
         except OSError as error:
@@ -48,7 +51,15 @@ def family(name: str, channels: int = 3, weights: str | None = None, image_size:
             cause = error
     else:
         raise _misfit(name, image_size, cause) from cause
+    trunk = backbone.trunk
+    assert isinstance(trunk, NetworkTrunk)
+    trunk.categories = categories_of(name, net)
+    if name.startswith(TIMM):
+        own: Any = net.pretrained_cfg
+        named = own.get("classifier") or ()
+        trunk.classifiers = (named,) if isinstance(named, str) else tuple(named)
     if weights is not None:
+        backbone.classifier = classifier
         adapted = ["stem.conv.weight"] if channels > COLOURS else []
         names = [key for key in backbone.state_dict() if key not in ("stem.mean", "stem.std", *adapted)]
         backbone.report = Report(names, adapted)
@@ -73,8 +84,43 @@ def _takes(name: str, size: int) -> bool:
     return True
 
 
-def _network(name: str, weights: str | None, size: int | None) -> tuple[nn.Module, Statistics]:
-    """Return a network with the mean and standard deviation that belong to its weights.
+def categories_of(name: str, net: nn.Module) -> list[str]:
+    """Return the names of the outputs of a network's published weights, or none where they are not known.
+
+    Args:
+        name: A network of torchvision, or `timm/<name>`.
+        net: The network.
+    """
+    from torchvision.models import get_model_weights
+
+    if not name.startswith(TIMM):
+        enum = get_model_weights(name)
+        return list(enum["DEFAULT"].meta.get("categories") or ()) if len(enum) else []
+    config: Any = net.pretrained_cfg
+    enum = get_model_weights("resnet18")  # timm's order of ImageNet's thousand is torchvision's
+    return list(enum["DEFAULT"].meta["categories"]) if config.get("num_classes") == IMAGENET else []
+
+
+def statistics_of(name: str, file: str) -> Statistics:
+    """Return the mean and standard deviation that a torchvision network's weights in a file were trained with.
+
+    Args:
+        name: The network.
+        file: The file's name; those of its published weight of that name, else of its default one.
+    """
+    from torchvision.models import get_model_weights
+
+    if name in WITH_SIDE_OUTPUTS:  # their weights were trained on inputs from -1 to 1
+        return (0.5,) * 3, (0.5,) * 3
+    enum = get_model_weights(name)
+    if not len(enum):
+        return IMAGENET_MEAN, IMAGENET_STD
+    transforms = next((w for w in enum if w.url.endswith(f"/{file}")), enum["DEFAULT"]).transforms()
+    return tuple(transforms.mean), tuple(transforms.std)
+
+
+def _network(name: str, weights: str | None, size: int | None) -> Built:
+    """Return a network with the mean and standard deviation, and the classifier, that belong to its weights.
 
     Raises:
         ValueError: If the name, the weights or, where the network is built for one, the size do not fit.
@@ -83,7 +129,7 @@ def _network(name: str, weights: str | None, size: int | None) -> tuple[nn.Modul
     return make(name.removeprefix(TIMM), weights, size)
 
 
-def _torchvision(name: str, weights: str | None, size: int | None) -> tuple[nn.Module, Statistics]:
+def _torchvision(name: str, weights: str | None, size: int | None) -> Built:
     from torchvision.models import get_model, get_model_weights
 
     known = ("DEFAULT", *torchvision_networks().get(name, ()))
@@ -97,13 +143,23 @@ def _torchvision(name: str, weights: str | None, size: int | None) -> tuple[nn.M
         options |= {"input_size": (size, size)} if name.startswith("maxvit") else {}
     net = get_model(name, weights=weights, **options)
     if weights is None:
-        return net, (IMAGENET_MEAN, IMAGENET_STD)
-    if name in WITH_SIDE_OUTPUTS:  # their weights were trained on inputs from -1 to 1
-        return net, ((0.5,) * 3, (0.5,) * 3)
+        return net, (IMAGENET_MEAN, IMAGENET_STD), None
+    published = get_model_weights(name)[weights]
+    classifier = _linear(net.get_submodule(last_layer(net)), published.meta.get("categories") or ())
+    if name in WITH_SIDE_OUTPUTS:
+        return net, statistics_of(name, ""), classifier
     if size and name.startswith("vit_") and size != getattr(net, "image_size", size):
         net = _interpolated(name, net, size)
-    transforms = get_model_weights(name)[weights].transforms()
-    return net, (tuple(transforms.mean), tuple(transforms.std))
+    transforms = published.transforms()
+    return net, (tuple(transforms.mean), tuple(transforms.std)), classifier
+
+
+def _linear(layer: Any, categories: Sequence[str]) -> Classifier | None:
+    """Return a linear classifier with the names of its rows, or None if it is none or they are not known."""
+    if not isinstance(layer, nn.Linear) or layer.bias is None or layer.out_features != len(categories):
+        return None
+    state = {f"linear.{key}": value.detach().clone() for key, value in layer.named_parameters()}
+    return Classifier("classification", list(categories), state, folded=True)
 
 
 def _interpolated(name: str, net: nn.Module, size: int) -> nn.Module:
@@ -117,7 +173,7 @@ def _interpolated(name: str, net: nn.Module, size: int) -> nn.Module:
     return resized
 
 
-def _timm(name: str, weights: str | None, size: int | None) -> tuple[nn.Module, Statistics]:
+def _timm(name: str, weights: str | None, size: int | None) -> Built:
     try:
         import timm
     except ImportError as error:
@@ -130,11 +186,15 @@ def _timm(name: str, weights: str | None, size: int | None) -> tuple[nn.Module, 
         raise ValueError(f"backbone=timm/{name}: timm has no such model{hint}")
     if weights not in (None, "DEFAULT"):
         raise ValueError(f"backbone.weights={weights!r}: a timm model takes DEFAULT; a tag goes into its name")
-    options: dict[str, Any] = {"pretrained": weights is not None, "num_classes": 0}
+    options: dict[str, Any] = {"pretrained": True} if weights else {"pretrained": False, "num_classes": 0}
     sized: dict[str, Any] = {"img_size": size} if size else {}
     try:
         net = timm.create_model(name, **options, **sized)
     except TypeError:  # a family that takes any size
         net = timm.create_model(name, **options)
     config: Any = net.pretrained_cfg
-    return net, (tuple(config["mean"]), tuple(config["std"]))
+    classifier = None
+    if weights is not None:
+        classifier = _linear(net.get_classifier(), categories_of(f"{TIMM}{name}", net))
+        net.reset_classifier(0)
+    return net, (tuple(config["mean"]), tuple(config["std"])), classifier

@@ -64,6 +64,10 @@ class NetworkTrunk(Trunk):
         first: The first layer's name in the whole network.
         classifier: The classifier's, or None.
 
+    Attributes:
+        classifiers: Names of the classifiers that the whole network has.
+        categories: Names of the outputs that its published weights have.
+
     Raises:
         ValueError: If the network gives no vector a picture.
     """
@@ -79,13 +83,14 @@ class NetworkTrunk(Trunk):
         classifier: str | None,
     ) -> None:
         super().__init__()
-        self.first, self.classifier = first, classifier
-        self.first, self.classifier = first, classifier
+        self.first, self.classifiers = first, () if classifier is None else (classifier,)
+        self.categories: list[str] = []
         self.net, self.handed, self.image_channels = net, handed, channels
         self.maps: dict[int, MapOf] = {}
         modes = {module: module.training for module in net.modules()}
         net.eval()
         blocks, grown = [name for name, _ in _blocks(net)], {}
+        prefix = getattr(net, "num_prefix_tokens", None)
         with torch.no_grad():
             pooled, outputs = self._run(trial, blocks)
             with suppress(ValueError, RuntimeError, IndexError):
@@ -95,7 +100,8 @@ class NetworkTrunk(Trunk):
         if not isinstance(pooled, Tensor) or pooled.ndim != 2:
             raise ValueError(f"{type(net).__name__} gives no vector a picture without its classifier")
         for name, output in outputs.items():
-            found = _map_of(name, output, grown.get(name), (trial.size or (0, 0))[0])
+            grid = trial.values.shape[-2:] if trial.values.ndim == 4 else (0, 0)
+            found = _map_of(name, output, grown.get(name), (trial.size or (0, 0))[0], math.prod(grid), prefix)
             self.maps |= {} if found is None else {found[0]: found[1]}
         self.dim, self.strides = pooled.shape[1], sorted(self.maps)
         self.channels = [self.maps[stride].channels for stride in self.strides]
@@ -163,9 +169,8 @@ def cut(
     first, conv = layers[0] if layers else ("", net)
     if not isinstance(conv, nn.Conv2d):
         raise ValueError(f"{type(net).__name__} has no convolution as its first layer, so it has no stem to cut")
-    last = None
-    if classifier:
-        last = ([name for name, module in layers if isinstance(module, nn.Linear)] or [layers[-1][0]])[-1]
+    last = last_layer(net) if classifier else None
+    if last is not None:
         _replace(net, last, nn.Identity())
     handed = Handed()
     _replace(net, first, handed)
@@ -181,6 +186,12 @@ def cut(
     return Backbone(stem, NetworkTrunk(net, handed, expected, trial, larger, first, last))
 
 
+def last_layer(net: nn.Module) -> str:
+    """Return the name of a classification network's last linear layer, or last convolution where there is none."""
+    layers = [(name, module) for name, module in net.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    return ([name for name, module in layers if isinstance(module, nn.Linear)] or [layers[-1][0]])[-1]
+
+
 def _blocks(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the network's children, and those of its sequences: where the families keep their blocks."""
     for name, child in net.named_children():
@@ -190,14 +201,21 @@ def _blocks(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, child
 
 
-def _map_of(block: str, output: Tensor, grown: Tensor | None, size: int) -> tuple[int, MapOf] | None:
+def _map_of(
+    block: str, output: Tensor, grown: Tensor | None, size: int, patches: int, prefix: int | None
+) -> tuple[int, MapOf] | None:
     """Return stride and description of a block's output for a square picture, or None if it is no map.
+
+    Tokens are those of the patches that the first layer cuts, after the class and register tokens of which the network
+    says how many it has. Only where tokens were pooled since, or it says nothing, their number is looked for.
 
     Families round and pad differently, so a map's side alone does not tell its stride: the side's growth with the
     picture's does, and where the network takes one size only, the nearest power of two is taken.
     """
     if output.ndim == 3:
-        for extra in range(MOST_EXTRA_TOKENS + 1):
+        whole = output.shape[1] - patches
+        may = [0, prefix] if prefix is not None else range(MOST_EXTRA_TOKENS + 1)
+        for extra in [whole] if whole in may else [] if prefix is not None and whole > 0 else may:
             side = math.isqrt(max(0, output.shape[1] - extra))
             if side > 1 and side * side == output.shape[1] - extra:
                 return round(size / side), MapOf(block, "tokens", output.shape[2], extra)

@@ -30,6 +30,7 @@ class Head(nn.Module):
     mode: ClassVar[str] = "max"
     directions: ClassVar[Mapping[str, str]] = {}  # by metric, `max` or `min`; `monitor` with `mode` where empty
     needs_maps: ClassVar[bool] = False
+    rows: ClassVar[tuple[str, ...]] = ()  # tensors with a row per label, in the labels' order
 
     def __init__(self, labels: Sequence[str], key: str) -> None:
         super().__init__()
@@ -51,6 +52,17 @@ class Head(nn.Module):
     def select(self, outputs: Any, columns: Sequence[int]) -> Any:
         """Return the outputs of some names, in their order."""
         return outputs[:, torch.as_tensor(columns, device=outputs.device)]
+
+    def wants_targets(self) -> bool:
+        """Tell whether `fit_targets` is to be called before the head learns; by default it is not."""
+        return False
+
+    def fit_targets(self, values: Tensor) -> None:
+        """Take what the head has to know of its training targets; by default nothing.
+
+        Args:
+            values: The targets of all training samples, `(N, ...)`.
+        """
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean loss of a batch's targets, a scalar; exactly zero, tied to the outputs, without any."""

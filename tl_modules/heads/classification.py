@@ -59,6 +59,7 @@ class Classification(VectorHead):
     kind: ClassVar[str] = "classification"
     monitor: ClassVar[str] = "accuracy"
     directions: ClassVar[Mapping[str, str]] = {"accuracy": "max", "macro_f1": "max", "auroc": "max", "f1": "max"}
+    rows: ClassVar[tuple[str, ...]] = ("linear.weight", "linear.bias")
 
     def __init__(
         self,

@@ -120,6 +120,7 @@ class Detection(Head):
     kind: ClassVar[str] = "detection"
     monitor: ClassVar[str] = "map50"
     directions: ClassVar[Mapping[str, str]] = {"map50": "max", "map": "max"}
+    rows: ClassVar[tuple[str, ...]] = ("classification.cls_logits.weight", "classification.cls_logits.bias")
     needs_maps: ClassVar[bool] = True
 
     def __init__(

@@ -40,6 +40,7 @@ class Multilabel(VectorHead):
     kind: ClassVar[str] = "multilabel"
     monitor: ClassVar[str] = "map"
     directions: ClassVar[Mapping[str, str]] = {"map": "max", "f1": "max"}
+    rows: ClassVar[tuple[str, ...]] = ("linear.weight", "linear.bias")
 
     def __init__(
         self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "labels"

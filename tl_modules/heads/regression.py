@@ -25,7 +25,11 @@ class DefinedR2(R2Score):
 
 
 class Regression(VectorHead):
-    """A linear output; mean absolute error and R².
+    """A linear output in units of the training targets' mean and standard deviation; mean absolute error and R².
+
+    The loss is in these units, so that it is the same whatever the targets' own; predictions and metrics are in the
+    targets' own. Until `fit_targets` is called the mean is 0 and the deviation 1. Both are buffers: they are saved,
+    resumed, planted and exported with the head.
 
     Args:
         dim: Length of the pooled features.
@@ -44,19 +48,46 @@ class Regression(VectorHead):
         self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str] = (), key: str = "value"
     ) -> None:
         super().__init__(dim, 1, labels, key)
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take an older checkpoint's head, which learned in its targets' own units."""
+        if f"{prefix}linear.weight" in state_dict:
+            for name, value in (("mean", 0.0), ("std", 1.0), ("count", 1)):
+                state_dict.setdefault(f"{prefix}{name}", self.get_buffer(name).new_tensor(value))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def wants_targets(self) -> bool:
+        """Tell whether mean and standard deviation are still unknown."""
+        return int(self.get_buffer("count")) == 0
+
+    @torch.no_grad()
+    def fit_targets(self, values: Tensor) -> None:
+        """Set mean and standard deviation from the training targets `(N,)`; what is not finite is left out."""
+        values = values.detach().double().cpu().flatten()
+        values = values[torch.isfinite(values)]
+        if len(values) == 0:
+            return
+        mean, std = values.mean(), values.std(correction=0)
+        constant = std <= 1e-6 * values.abs().max()
+        self.get_buffer("mean").copy_(mean)
+        self.get_buffer("std").copy_(torch.ones_like(std) if constant else std)
+        self.get_buffer("count").fill_(len(values))
 
     def restrict(self, outputs: Tensor, annotated: Tensor) -> Tensor:
         """Return the outputs: there are no names to rule out."""
         return outputs
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Return the mean smooth absolute error (Huber 1964 with threshold 1)."""
-        target = batch[self.key].float()
+        """Return the mean smooth absolute error (Huber 1964 with threshold 1) in standard deviations."""
+        target = (batch[self.key].float() - self.get_buffer("mean")) / self.get_buffer("std")
         return F.smooth_l1_loss(outputs[:, 0], target) if len(target) else outputs.sum() * 0
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Return values `(B,)`."""
-        return outputs[:, 0]
+        """Return values `(B,)` in the targets' own units."""
+        return outputs[:, 0] * self.get_buffer("std") + self.get_buffer("mean")
 
     def targets(self, batch: Batch) -> Tensor:
         """Return the true values `(B,)`."""

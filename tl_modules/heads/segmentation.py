@@ -74,6 +74,7 @@ class Segmentation(Head):
     kind: ClassVar[str] = "segmentation"
     monitor: ClassVar[str] = "miou"
     directions: ClassVar[Mapping[str, str]] = {"miou": "max", "miou_foreground": "max"}
+    rows: ClassVar[tuple[str, ...]] = ("classify.weight", "classify.bias")
     needs_maps: ClassVar[bool] = True
 
     def __init__(

@@ -84,6 +84,7 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
     root = node.get("root")
     if root is not None and "download" not in node:  # a set that is downloaded is the same everywhere
         data["root"] = root if target["published"] is None else Path(root).name
+    usual = METRICS.get(node["kind"], (None,))[0]
     shared = {
         "target": {**data, **target},
         "augment": AugmentOptions.model_validate(node["augment"] or {}).model_dump(),
@@ -92,7 +93,7 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
         "steps": steps,
         "batch_size": cfg["datamodule"]["batch_size"] * trainer["devices"],
         "trainer": {key: trainer[key] for key in ("accumulate", "validations", "patience")},
-        "selection": {**cfg["selection"], "metric": cfg["selection"]["metric"] or METRICS.get(node["kind"], (None,))[0]},
+        "selection": {**cfg["selection"], "metric": cfg["selection"]["metric"] or usual},
         "precision": precision,
     }
     return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,167 @@
+"""Regression learns in units of its training targets, and answers in theirs."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from tests.conftest import SEQUENTIAL, digest, fit, module_for, pair_for, trainer_for
+from tl_modules import Task, TransferModule, WeightSharing
+from tl_modules.stages import Stage
+from tl_modules.targets import target_values
+
+TASK = Task("t", "regression")
+
+
+class Pairs(Dataset):
+    """Pictures whose brightness is the value; a random number is drawn for each."""
+
+    def __init__(self, factor=1.0, count=24):
+        noise = torch.Generator().manual_seed(0)
+        self.values = torch.rand(count, generator=noise)
+        self.images = torch.rand(count, 3, 16, 16, generator=noise) * self.values[:, None, None, None]
+        self.factor = factor
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        torch.rand(1)
+        return self.images[index], self.values[index] * self.factor
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(Pairs())
+
+
+def loader(dataset, size=8):
+    return DataLoader(dataset, batch_size=size)
+
+
+def trained(factor, steps=6, precision="32-true"):
+    module = TransferModule(TASK, seed=1)
+    losses = []
+    real = module.training_step
+
+    def step(batch, batch_idx):
+        losses.append(real(batch, batch_idx))
+        return losses[-1]
+
+    module.training_step = step
+    trainer_for(steps, precision=precision).fit(module, loader(Pairs(factor)))
+    weights = torch.cat([p.detach().flatten() for p in module.parameters()])
+    module.eval()
+    with torch.no_grad():
+        predicted = module.head("target").predict(module(Pairs().images))
+    return weights, torch.stack(losses).detach(), predicted, module
+
+
+@pytest.mark.parametrize("factor", [1000.0, 1024.0, 1e-3])
+def test_the_unit_of_the_targets_does_not_matter(factor):
+    """To the bit for a power of two, to rounding else."""
+    weights, losses, predicted, _module = trained(1.0)
+    others = trained(factor)
+    if factor == 1024:
+        assert torch.equal(weights, others[0]) and torch.equal(losses, others[1])
+    assert torch.allclose(losses, others[1], rtol=1e-3)
+    assert torch.allclose(predicted * factor, others[2], rtol=1e-2, atol=1e-2 * factor)
+    head, values = others[3].head("target"), Pairs().values.double() * factor
+    assert float(head.mean) == pytest.approx(float(values.mean()))
+    assert float(head.std) == pytest.approx(float(values.std(correction=0)))
+
+
+def test_the_statistics_are_of_the_training_set_and_metrics_in_its_units():
+    module = TransferModule(TASK, seed=1)
+    trainer = trainer_for(60, limit_val_batches=1.0, max_epochs=20)
+    trainer.fit(module, loader(Pairs(1000.0)), loader(Pairs(1000.0)))
+    assert float(module.head("target").mean) == pytest.approx(1000 * float(Pairs().values.mean()))
+    mean_predictor = (Pairs().values - Pairs().values.mean()).abs().mean() * 1000
+    assert float(trainer.callback_metrics["val/target/mae"]) < 0.6 * mean_predictor
+    assert float(trainer.callback_metrics["val/target/loss"]) < 1
+
+
+@pytest.mark.parametrize("cell", ["scratch", "parallel_training", "weight_sharing", "dataset_merging", *SEQUENTIAL])
+def test_every_cell_takes_them_from_the_roles_that_learn(cell):
+    data = pair_for(cell, "count")
+    module = module_for(cell, data)
+    data.setup()
+    fit(module, data, steps=2)
+    for name, head in module.parts.head.items():
+        roles = [role for role, wires in module.parts.wires.items() if wires[2] == name]
+        first = next(s for s in module.plan if set(s.learn) & set(roles))
+        if head.kind == "regression":
+            learn = [role for role in roles if role in first.learn]
+            values = torch.cat([target_values(data.split(role, "train"), module.tasks[role]) for role in learn])
+            assert float(head.mean) == pytest.approx(float(values.mean()))
+            assert int(head.count) == len(values)
+
+
+def test_a_kept_head_keeps_its_units_in_a_second_stage_and_in_another_run(tmp_path):
+    module = trained(5.0)[3]
+    before = module.head("target").state_dict()
+    trainer = trainer_for(2)
+    trainer.fit(module, loader(Pairs(1000.0)))
+    for name in ("mean", "std", "count"):
+        assert torch.equal(module.head("target").get_buffer(name), before[name])
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    other = TransferModule(TASK, seed=2)
+    report = other.plant(torch.load(tmp_path / "x.ckpt", weights_only=True))
+    assert {"head.mean", "head.std", "head.count"} <= set(report.loaded)
+    again = TransferModule.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True)
+    assert digest(again) == digest(module)
+    images = Pairs().images
+    module.eval()
+    with torch.no_grad():
+        wanted = module.head("target").predict(module(images))
+        assert torch.equal(module.export()(images), wanted)
+        assert torch.allclose(other.eval().export()(images), wanted)
+
+
+def test_roles_that_are_only_seen_have_no_say():
+    labels = {"source": TASK.to_dict(), "target": {**TASK.to_dict(), "domain": "e"}}
+    module = WeightSharing(**labels)
+    module.stage = Stage("adapt", learn=("source",), see=("target",))
+    module.entered = True
+    loaders = {"source": loader(Pairs(1.0)), "target": loader(Pairs(50.0))}
+    Trainer(**quiet(), max_steps=1).fit(module, loaders)
+    assert float(module.head("source").mean) == pytest.approx(float(Pairs().values.mean()))
+
+
+def quiet():
+    return {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+    }
+
+
+def test_reading_them_draws_nothing_and_a_stream_is_told():
+    state = torch.get_rng_state()
+    assert torch.equal(target_values(Pairs(), TASK), Pairs().values)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert target_values(Stream(), TASK) is None
+    module = TransferModule(TASK)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer_for(1).fit(module, loader(Stream()))
+    assert any("call module.head('target').fit_targets(values) before fit" in str(one.message) for one in caught)
+    assert module.head("target").wants_targets()
+
+
+def test_constant_and_missing_values():
+    head = TransferModule(TASK).head("target")
+    head.fit_targets(torch.tensor([float("nan")]))
+    assert head.wants_targets()
+    head.fit_targets(torch.tensor([3.0, float("nan"), 3.0]))
+    assert (float(head.mean), float(head.std), int(head.count)) == (3.0, 1.0, 2)
+    old = {key: value for key, value in head.state_dict().items() if key.startswith("linear")}
+    other = TransferModule(TASK).head("target")
+    other.load_state_dict(old)
+    assert (float(other.mean), float(other.std)) == (0.0, 1.0) and not other.wants_targets()

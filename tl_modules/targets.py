@@ -1,0 +1,84 @@
+"""What heads have to know of their training targets before they learn, such as a regression's mean and deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from tl_modules.heads import Head
+from tl_modules.parts import Parts
+from tl_modules.stages import Stage
+from tl_modules.tasks import Task
+
+
+def fit_heads(trainer: Trainer, parts: Parts, tasks: Mapping[str, Task], stage: Stage) -> None:
+    """Show each head that asks for them the training targets of the roles that learn through it.
+
+    A head asks once, before the first stage in which it learns, and keeps what it found: in later stages, in a resumed
+    run and where it was planted from another run, since its weights were learned in these units.
+
+    Args:
+        trainer: The Trainer, with its training loader.
+        parts: The parts.
+        tasks: Task by role.
+        stage: The stage; roles that are only seen have no say.
+    """
+    for name, head in parts.head.items():
+        if not isinstance(head, Head) or not head.wants_targets():
+            continue
+        found = []
+        for role in stage.learn:
+            if parts.wires[role][2] == name:
+                values = target_values(training_set(trainer, role), tasks[role])
+                if values is None:
+                    said = f"{role}: the training samples cannot be read one by one, so the head learns in their units"
+                    rank_zero_warn(f"{said}; call module.head({role!r}).fit_targets(values) before fit")
+                else:
+                    found.append(values)
+        if found and sum(map(len, found)):
+            head.fit_targets(torch.cat(found))
+
+
+def training_set(trainer: Trainer, role: str) -> Any:
+    """Return a role's training set: the DataModule's, or else that of its loader; None where there is none."""
+    data = getattr(trainer, "datamodule", None)
+    if hasattr(data, "split"):
+        return data.split(role, "train")  # type: ignore[union-attr]
+    loaders: Any = trainer.train_dataloader
+    dataset = getattr(loaders.get(role) if isinstance(loaders, Mapping) else loaders, "dataset", None)
+    inner = getattr(dataset, "datasets", None)
+    return inner.get(role) if isinstance(inner, Mapping) else dataset
+
+
+@torch.no_grad()
+def target_values(dataset: Any, task: Task) -> Tensor | None:
+    """Return a task's targets `(N, ...)` of all samples that have one, or None where samples cannot be read by index.
+
+    Args:
+        dataset: Map-style; samples are dicts or pairs `(image, target)`. Fields held in memory are read without their
+            inputs, others a sample at a time, and no random state is changed.
+        task: The task.
+    """
+    fields = getattr(dataset, "fields", None)
+    if isinstance(fields, Mapping) and isinstance(fields.get(task.key), Tensor):
+        present = getattr(dataset, "present", {}).get(task.key)
+        values = fields[task.key]
+        return values if present is None else values[torch.as_tensor(list(present), dtype=torch.bool)]
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        return None
+    with isolate_rng(include_cuda=False):
+        samples = (dataset[i] for i in range(len(dataset)))
+        found = [value for value in (_target(sample, task.key) for sample in samples) if value is not None]
+    return torch.stack([torch.as_tensor(value) for value in found]) if found else torch.zeros(0)
+
+
+def _target(sample: Any, key: str) -> Any:
+    if isinstance(sample, Mapping):
+        return sample.get(key)
+    return sample[1] if isinstance(sample, Sequence) and len(sample) == 2 else None
