@@ -48,6 +48,8 @@ def test_two_processes_train_the_same_model(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "two" / "results.json").read_text())
     assert results["stages"][0]["steps"] == 12
+    assert results["stages"][0]["samples"] == {"source": 12 * 16, "target": 12 * 16}  # of both processes
+    assert results["flops"] > 0 and results["machine"]["processes"] == 2
     assert len(list(tmp_path.rglob("results.json"))) == 1
 
 

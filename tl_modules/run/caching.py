@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.kept import WithFeatures
 from datamodules.paired import PairedData, fetch
@@ -32,6 +33,7 @@ class CachedFeatures(Callback):
 
     def __init__(self, steps: int, most: int = MOST) -> None:
         self.steps, self.most = steps, most
+        self.flops = 0  # of the training split's features; the validation's stand for passes that are not counted
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute what the stage can keep."""
@@ -47,7 +49,9 @@ class CachedFeatures(Callback):
         fixed = {split: getattr(data.split(role, split), "fixed", False) for split in ("train", "val")}
         again = not pl_module.augment[role].active and len(data.split(role, "train")) <= read
         for split in (split for split in fixed if fixed[split] and (again or split == "val")):
-            features = self.compute(trainer, pl_module, data, role, split)
+            with FlopCounterMode(display=False) as counter:
+                features = self.compute(trainer, pl_module, data, role, split)
+            self.flops += counter.get_total_flops() if split == "train" else 0
             if features is not None:
                 data.kept[role, split] = WithFeatures(data.split(role, split), data.tasks[role], features)
 

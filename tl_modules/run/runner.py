@@ -26,9 +26,11 @@ from tl_modules.run.baselines import baseline_key
 from tl_modules.run.build import build_data, build_module
 from tl_modules.run.caching import CachedFeatures
 from tl_modules.run.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
+from tl_modules.run.cost import Cost
 from tl_modules.run.defaults import as_scratch, told
 from tl_modules.run.errors import RunError
 from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
+from tl_modules.run.machine import described
 from tl_modules.run.plateau import Plateau
 from tl_modules.run.precision import resolve
 from tl_modules.run.progress import StageProgress
@@ -97,12 +99,12 @@ class Run:
     def __init__(self, config: Config, folder: Path) -> None:
         self.config, self.folder = config, folder
         self.began = time.perf_counter()
-        self.precision, channels_last = resolve(config["precision"], config["trainer"]["accelerator"])
+        self.precision, self.channels_last = resolve(config["precision"], config["trainer"]["accelerator"])
         self.data = build_data(config)
         self.data.prepare_data()
         self.data.setup()
         self.module = build_module(config, self.data)
-        if channels_last:
+        if self.channels_last:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.steps = config["steps"] or config["epochs"] * self.data.epoch_steps
 
@@ -182,15 +184,14 @@ class Run:
         best, latest = self.checkpoints(folder, monitor, mode)
         patience = self.config["trainer"]["patience"]
         plateau = None if patience is None else Plateau(monitor, mode, patience)
-        trainer = self.trainer(name, steps, monitor, [plateau, best, latest] if plateau else [best, latest], reached)
+        cost = Cost()
+        trainer = self.trainer(name, steps, monitor, [*([plateau] if plateau else []), best, latest, cost], reached)
         path = str(last) if last.exists() else None
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        score, chosen = (
-            best.best_model_score,
-            self.config["selection"]["rule"] == "best" and best.best_model_score is not None,
-        )
+        score = best.best_model_score
+        chosen = self.config["selection"]["rule"] == "best" and score is not None
         if not chosen:
             rows = [row for row in read_metrics(self.folder / "metrics.csv") if row["stage"] == name]
             measured = [row["value"] for row in rows if row["metric"] == monitor]
@@ -201,6 +202,7 @@ class Run:
             "steps": trainer.global_step,
             "most_steps": steps,
             "ended": plateau.says() if plateau else "all steps",
+            **cost.record(trainer, self.module.stage.roles),
             "seconds": round(time.perf_counter() - began, 2),
             "resumed_at": reached,
             "trainable_parameters": trainable,
@@ -277,6 +279,7 @@ class Run:
     def test(self) -> dict[str, float]:
         """Test once."""
         trainer = Trainer(logger=False, **self.machine())
+        self.device, self.processes = trainer.strategy.root_device, trainer.world_size
         loaders = self.data.whole("test", self.tested())
         metrics = trainer.test(self.module, loaders, verbose=False)
         return {key: value for part in metrics for key, value in part.items()}
@@ -293,6 +296,11 @@ class Run:
             "finetuning": config["finetuning"] and config["finetuning"]["name"],
             "uda": None,
             "loss_weighting": "sum",
+            "loss_weights": {role: self.module.weights.get(role, 1.0) for role in self.module.tasks},
+            "source_share": {
+                "steps": self.module.source_share if records[0]["name"] == "source" else None,
+                "batch": config["datamodule"]["source_share"],
+            },
             "precision": self.precision,
             "source": None if name in BASELINES else self.describe("source"),
             "target": self.describe("target"),
@@ -309,7 +317,9 @@ class Run:
             "test": {key.removeprefix("test/"): value for key, value in tested.items()},
             "stages": records,
             "parameters": sum(p.numel() for p in self.module.parameters()),
+            "flops": sum(record["flops"] for record in records),
             "seconds": round(time.perf_counter() - self.began, 2),
+            "machine": described(self.device, self.processes, self.precision, self.channels_last),
             "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
         }
 

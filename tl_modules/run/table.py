@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+
+def cost_table(stages: Sequence[Mapping[str, Any]]) -> Table:
+    """Return what each stage saw and cost.
+
+    Args:
+        stages: The stages' records.
+    """
+    roles = list(dict.fromkeys(role for stage in stages for role in stage["samples"]))
+    table = Table(title="samples seen and training FLOPs", title_justify="left")
+    table.add_column("stage")
+    for column in ("steps", *(f"{role} samples" for role in roles), "FLOPs", "seconds"):
+        table.add_column(column, justify="right")
+    for stage in stages:
+        seen = (str(stage["samples"].get(role, 0)) for role in roles)
+        table.add_row(stage["name"], str(stage["steps"]), *seen, f"{stage['flops']:.2e}", f"{stage['seconds']:.0f}")
+    return table
 
 
 def show_results(results: Mapping[str, Any], folder: Path) -> None:
@@ -36,4 +53,5 @@ def show_results(results: Mapping[str, Any], folder: Path) -> None:
             console.print(
                 f"{role}: {known}, {labelled['train']} to train on and {labelled['val']} to choose by", highlight=False
             )
+    console.print(cost_table(results["stages"]))
     console.print(f"{results['steps']} steps, {results['seconds']:.0f} s. Everything is in {folder}", highlight=False)
