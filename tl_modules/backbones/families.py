@@ -192,9 +192,9 @@ def _timm(name: str, weights: str | None, size: int | None) -> Built:
         net = timm.create_model(name, **options, **sized)
     except TypeError:  # a family that takes any size
         net = timm.create_model(name, **options)
-    config: Any = net.pretrained_cfg
-    classifier = None
+    whole: Any = net
+    config, classifier = whole.pretrained_cfg, None
     if weights is not None:
-        classifier = _linear(net.get_classifier(), categories_of(f"{TIMM}{name}", net))
-        net.reset_classifier(0)
+        classifier = _linear(whole.get_classifier(), categories_of(f"{TIMM}{name}", net))
+        whole.reset_classifier(0)
     return net, (tuple(config["mean"]), tuple(config["std"])), classifier
