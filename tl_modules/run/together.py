@@ -101,6 +101,8 @@ def _is_scenes(node: Mapping[str, Any]) -> bool:
 
 def _at_once(cfg: Mapping[str, Any]) -> bool:
     name = cfg["cell"]["name"]
+    if name in BASELINES:
+        return False
     return not BY_NAME[name].sequential if name in BY_NAME else cfg["datamodule"]["mode"] != "sequential"
 
 
@@ -238,12 +240,12 @@ def _check_shares(cfg: Mapping[str, Any]) -> Iterator[str]:
     if batch is not None and mode != "merged":
         given = f"datamodule.source_share={plain(batch)}"
         yield f"{given}: has no effect with datamodule.mode={mode}; it needs mode=merged"
-    none = is_pretrained(cfg) or cfg["source_checkpoint"] is not None or name == SCRATCH or _at_once(cfg)
-    if share != SOURCE_SHARE and none and (name in BY_NAME or name == SCRATCH):
+    none = is_pretrained(cfg) or cfg["source_checkpoint"] is not None or name in BASELINES or _at_once(cfg)
+    if share != SOURCE_SHARE and none and (name in BY_NAME or name in BASELINES):
         yield f"cell.source_share={plain(share)}: has no effect in this run of {name}, which has no stage of the source"
     for role in _roles(cfg):
         weight = cfg[role].get("weight", 1.0)
-        if weight == 1 or not (name in BY_NAME or name == SCRATCH):
+        if weight == 1 or not (name in BY_NAME or name in BASELINES):
             continue
         if role not in with_data(cfg):
             yield f"{role}.weight={plain(weight)}: has no effect, {role}={cfg[role]['name']} has no loss of its own"
