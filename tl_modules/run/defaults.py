@@ -97,7 +97,7 @@ def told(cfg: Mapping[str, Any]) -> list[str]:
         cfg: The checked configuration.
     """
     root = OmegaConf.create(dict(cfg))
-    found = {path: one["value"] for path, one in cfg["by_rule"].items()}
+    found = {path: one["value"] for path, one in cfg.get("by_rule", {}).items()}
     roles = [role for role in ("source", "target") if cfg["cell"]["name"] not in BASELINES or role == "target"]
     full = {role: full_size(_backbone(root, role)) for role in roles}
     rates = [f"finetuning={found['finetuning.name']}"] if "finetuning.name" in found else []
@@ -106,7 +106,7 @@ def told(cfg: Mapping[str, Any]) -> list[str]:
     shown = [*rates, *(f"{role}.image_size={found[f'{role}.image_size']}" for role in sizes)]
     why = [f"{'pretrained' if pretrained(root) else 'random'} weights"] if rates else []
     why += [f"the network's weights take {full[role]} pixels" for role in sizes[-1:]]
-    if any(one["value"] != one["scratch"] for path, one in cfg["by_rule"].items() if ".augment." in path):
+    if any(one["value"] != one["scratch"] for path, one in cfg.get("by_rule", {}).items() if ".augment." in path):
         shown.append("target.augment off")
         why.append("features of frozen parts are computed once")
     lines = [f"by rule {', '.join(shown)}: {'; '.join(why)}"] if shown else []
