@@ -112,6 +112,6 @@ def test_the_page_has_labels_exposure_and_what_is_missing(tmp_path):
     for seed in (1, 2):
         record.add(Job("task_adaptation", "scratch", seed, 0.001), finished(0.6))
     text = "\n".join(page.section("task_adaptation", record))
-    assert "0.633 ± 0.058 | 0.700, 0.600, 0.600 | 8 + 2 | 40 | 2.00 | best target/map50 on validation" in text
+    assert "0.633 ± 0.058 | 0.700, 0.600, 0.600 | 8 + 2 | 40 | 2.0 P | best target/map50 on validation" in text
     assert "Not yet run: the recipe; " in text
     assert "Aim: better than scratch. Not yet run." in text

@@ -10,14 +10,14 @@ from benchmarks.article.arms import EXAMPLES
 from benchmarks.article.runs import ROOT, Record, Run, describe
 
 PAGE = ROOT / "docs" / "article.md"
-COLUMNS = "| | metric | test, mean ± sd | by seed | labels | samples seen | PFLOP | chosen by | lr | steps | CPU s |"
+COLUMNS = "| | metric | test, mean ± sd | by seed | labels | samples seen | FLOP | chosen by | lr | steps | CPU s |"
 HEAD = """# The article's examples
 
 Made by `python -m benchmarks.article --data-root <folder>` from `docs/article.json`; not written by hand. Public data,
 MobileNetV2 with ImageNet weights where photographs are the source. What the columns say:
 
 - *labels*: labelled samples of the target, training + validation; a published validation set counts when it is read.
-- *samples seen*: the target's and, after a plus, the source's, over all stages; *PFLOP*: of a run's training steps,
+- *samples seen*: the target's and, after a plus, the source's, over all stages; *FLOP*: of a run's training steps,
   counted on one step of each stage. What the pretrained weights cost is not in them.
 - *lr*: the best on validation with the first seed, of 0.0003, 0.001 and 0.003, widened until the best is inside; the
   same grid for every arm. With few labels it is the recipe's, for which none was looked at.
@@ -46,10 +46,16 @@ def metric_rows(example: str, name: str, runs: Sequence[Run]) -> list[str]:
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         by_seed = ", ".join(f"{value:.3f}" for value in values)
         cells = [arm.says, metric, f"{statistics.fmean(values):.3f} ± {spread:.3f}", by_seed]
-        cells += [f"{labels['train']} + {labels['val']}", told, f"{first['flops'] / 1e15:.2f}", describe(arm, first)]
+        cells += [f"{labels['train']} + {labels['val']}", told, scaled(first["flops"]), describe(arm, first)]
         cells += [f"{first['lr']:g}", length, f"{statistics.fmean(cpu):.0f}" if cpu else ""]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
+
+
+def scaled(count: float) -> str:
+    """Return a number with its unit's prefix: tera, or peta from a thousand of these on."""
+    tera = count / 1e12
+    return f"{tera / 1000:.1f} P" if tera >= 1000 else f"{tera:.1f} T"
 
 
 def run_steps(run: Run) -> int:
@@ -84,7 +90,7 @@ def machines(record: Record) -> str:
     kinds = sorted(
         {", ".join(f"{key} {value}" for key, value in run["machine"].items()) for run in record.runs.values()}
     )
-    return "Made on: " + "; ".join(kinds) + ".\n" if kinds else ""
+    return "\nMade on: " + "; ".join(kinds) + ".\n" if kinds else ""
 
 
 def write(record: Record) -> None:
