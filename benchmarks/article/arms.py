@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-PATIENCE, MOST = 4, 4  # validations without improvement; the plateau's largest budget, times the recipe's
+PATIENCE, MOST = 10, 4  # validations without improvement, ten of which are a budget; the most budgets
 MORE_SEEDS, FEWER_SEEDS = 5, 3
 
 
@@ -54,7 +54,7 @@ RECIPE = Arm("the recipe")
 RULE = Arm("the recipe", rate="rule")
 SCRATCH = Arm("scratch: the target alone, from random weights, on the same budget", ("cell=scratch",))
 PLATEAU = Arm(
-    f"scratch, trained until {PATIENCE} validations bring nothing better, at most {MOST} times the budget",
+    f"scratch, trained until a whole budget ({PATIENCE} validations) brings nothing better, at most {MOST} budgets",
     ("cell=scratch", "cell.schedule=constant", f"trainer.patience={PATIENCE}", f"trainer.validations={10 * MOST}"),
     rate="scratch",
     longer=MOST,
