@@ -127,10 +127,7 @@ EXAMPLES: dict[str, Example] = {
     "dataset_merging": Example(
         "Clothes of two catalogues that name some of them differently: the other one's added to 100 labels",
         "target/accuracy",
-        {
-            "transfer": RECIPE,
-            **BOTH,
-        },
+        {"transfer": RECIPE, **without("datamodule.source_share=null")},
         seeds=MORE_SEEDS,
     ),
     "weight_sharing": Example(
