@@ -105,7 +105,8 @@ def run(job: Job, root: Path, runs: Path) -> Run:
     from tl_modules.run.runner import execute
 
     torch.set_num_threads(EXAMPLES[job.example].arms[job.arm].threads)
-    config, folder = composed(overrides(job, root), root), runs / job.key
+    config = composed(overrides(job, root), root)
+    folder = runs / job.key / digest(config, root)  # a changed recipe is another run
     if not (folder / "results.json").exists():
         began = time.process_time()
         execute(config, folder)
