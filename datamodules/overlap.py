@@ -52,7 +52,7 @@ def without_overlap(
         ValueError: If there are any and the rule is `refuse`, or `drop` would leave a split empty.
     """
     began = time.perf_counter()
-    held = {(role, split): _held(data[role], split, tasks.get(role)) for role in data for split in _SPLITS}
+    held = {(role, split): held_of(data[role], split, tasks.get(role)) for role in data for split in _SPLITS}
     found: dict[Split, set[int]] = {}
     said = []
     for where, others in _pairs(data, tested):
@@ -98,7 +98,8 @@ def _pairs(data: Mapping[str, LightningDataModule], tested: Sequence[str]) -> li
     return pairs
 
 
-def _held(data: LightningDataModule, split: str, task: Task | None) -> Held:
+def held_of(data: LightningDataModule, split: str, task: Task | None) -> Held:
+    """Return what a split of a DataModule holds."""
     return data.held(split) if isinstance(data, PublishedData) else Held(getattr(data, f"{split}_dataset"), task)
 
 

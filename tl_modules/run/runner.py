@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from datamodules.collate import as_sample
 from tl_modules.cube import BASELINES
 from tl_modules.passes import inputs_of
-from tl_modules.run import pictures
+from tl_modules.run import earlier, pictures
 from tl_modules.run.baselines import baseline_key
 from tl_modules.run.build import build_data, build_module
 from tl_modules.run.caching import CachedFeatures
@@ -103,6 +103,7 @@ class Run:
         self.data = build_data(config)
         self.data.prepare_data()
         self.data.setup()
+        self.earlier = earlier.compare(config, self.data)
         self.module = build_module(config, self.data)
         if self.channels_last:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -304,7 +305,7 @@ class Run:
             "precision": self.precision,
             "source": None if name in BASELINES else self.describe("source"),
             "target": self.describe("target"),
-            "overlap": self.data.overlaps,
+            "overlap": {**(self.data.overlaps or {}), **({"earlier": self.earlier} if self.earlier else {})},
             "backbone": config["backbone"]["name"],
             "weights": config["backbone"].get("weights"),
             "source_checkpoint": config["source_checkpoint"],
@@ -341,6 +342,8 @@ class Run:
         samples = (as_sample(test[i], task, str(i)) for i in range(min(len(test), MOST_LOOKED_AT)))
         image = next((list(sample["image"].shape) for sample in samples if "image" in sample), None)
         named = {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain}
+        if role == "source" and self.config["source_checkpoint"] is not None:  # the earlier run learned, not this one
+            return {**named, "checkpoint": self.config["source_checkpoint"], "image": image}
         return {**named, **sizes, "labelled": self.data.labelled(role), "image": image}
 
     def optimized(self, results: Mapping[str, Any]) -> float:

@@ -1,0 +1,94 @@
+"""A run that starts from another's weights is not tested on what those were trained on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from tl_modules.run import earlier
+from tl_modules.run.build import build_data
+from tl_modules.run.cli import CONF, checked
+from tl_modules.run.errors import RunError
+from tl_modules.run.runner import execute
+
+TINY = ["steps=2", "trainer.validations=1", "trainer.progress=false", "datamodule.batch_size=4", "precision=32"]
+
+
+def config(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return checked(compose("train", [*TINY, *overrides]))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A finished run on forty pictures, and its folder of pictures."""
+    folder = tmp_path_factory.mktemp("first")
+    rng = np.random.default_rng(0)
+    for label in ("ant", "bee"):
+        (folder / "data" / label).mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(
+                folder / "data" / label / f"{i}.png"
+            )
+    options = ["dataset@target=image_folder", f"target.root={folder / 'data'}", "target.image_size=16"]
+    execute(config("cell=scratch", *options), folder / "run")
+    return folder, options
+
+
+def copied(folder, tmp_path, names):
+    """Return a folder with some of the pictures under other names."""
+    for i, name in enumerate(names):
+        place = tmp_path / "copy" / name.split("/")[0] / f"copy{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "data" / name, place)
+    return ["dataset@target=image_folder", f"target.root={tmp_path / 'copy'}", "target.image_size=16"]
+
+
+def test_what_an_earlier_run_was_trained_on_is_not_tested(first, tmp_path):
+    folder, _ = first
+    trained = json.loads((folder / "run" / "splits.json").read_text())["target"]["train"]["ids"]
+    options = copied(folder, tmp_path, trained)
+    weights = f"backbone.weights={folder / 'run'}"
+    with pytest.raises(RunError, match=r"backbone\.weights=.*was trained on samples that are tested or chosen by here"):
+        execute(config("cell=finetune", weights, *options), tmp_path / "run")
+    execute(config("cell=finetune", weights, "datamodule.overlap=allow", *options), tmp_path / "allowed")
+    results = json.loads((tmp_path / "allowed" / "results.json").read_text())
+    tested = results["target"]["test_size"] + results["target"]["val_size"]
+    assert results["overlap"]["earlier"] == {"backbone.weights": {"target/train": tested}}
+
+
+def test_the_same_data_with_the_same_seed_are_in_order(first):
+    folder, options = first
+    given = config("cell=finetune", f"backbone.weights={folder / 'run'}", *options)
+    data = build_data(given)
+    data.setup()
+    assert earlier.compare(given, data) == {"backbone.weights": {}}
+
+
+def test_only_this_projects_classes_are_made_from_a_recorded_configuration(first, tmp_path):
+    folder, options = first
+    shutil.copytree(folder / "run", tmp_path / "run")
+    path = tmp_path / "run" / "config.yaml"
+    path.write_text(path.read_text().replace("datamodules.image_folder.ImageFolder", "os.system"))
+    given = config("cell=finetune", f"backbone.weights={tmp_path / 'run'}", *options)
+    data = build_data(given)
+    data.setup()
+    assert earlier.compare(given, data) == {"backbone.weights": None}
+
+
+def test_an_earlier_source_tells_no_labels_of_data_that_were_not_read(first, tmp_path):
+    folder, options = first
+    source = [option.replace("target", "source") for option in options]
+    mine = copied(folder, tmp_path, json.loads((folder / "run" / "splits.json").read_text())["target"]["test"]["ids"])
+    given = config(
+        "cell=task_finetuning", f"source_checkpoint={folder / 'run'}", *source, *mine, "datamodule.overlap=allow"
+    )
+    execute(given, tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "results.json").read_text())["source"]
+    assert told["checkpoint"] == str(folder / "run")
+    assert "labelled" not in told
