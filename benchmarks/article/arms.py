@@ -19,6 +19,7 @@ class Arm(NamedTuple):
             of the arm whose rate it takes, or `rule` (the recipe's or the default's, for which no label is used).
         metric: The test metric that counts where it is not the example's.
         longer: The factor on the recipe's steps.
+        naive: Whether `overrides` are all there is: what a newcomer would type, everything else by default.
         threads: Of the processor, to see how much of a difference is the machine's.
     """
 
@@ -27,6 +28,7 @@ class Arm(NamedTuple):
     rate: str = "grid"
     metric: str | None = None
     longer: int = 1
+    naive: bool = False
     threads: int = 1
 
 
@@ -74,6 +76,16 @@ def labelled(count: int) -> dict[str, Arm]:
     }
 
 
+def naive(*overrides: str) -> dict[str, Arm]:
+    """Return what a newcomer would type who has the weights and a folder of data.
+
+    Args:
+        overrides: The cell and the data.
+    """
+    weights = ("dataset@source=pretrained", f"source.weights={WEIGHTS}", "backbone=mobilenet_v2")
+    return {"naive": Arm("the naive command, all else by default", (*weights, *overrides), "rule", naive=True)}
+
+
 def alone(name: str, encoder: str, says: str, *overrides: str) -> Arm:
     """Return an arm that reads one input of the documents.
 
@@ -105,19 +117,45 @@ EXAMPLES: dict[str, Example] = {
     "hymenoptera": Example(
         "ImageNet weights to ants or bees: a smoke test",
         "target/accuracy",
-        {"transfer": RULE},
+        {
+            "transfer": RULE,
+            **naive(
+                "cell=task_finetuning",
+                "dataset@target=image_folder",
+                "target.root=${data_root}/hymenoptera",
+                "target.splits={train: train, test: val}",
+            ),
+        },
         notes=["These pictures are a subset of ImageNet: the weights were trained on them, so this shows nothing."],
     ),
     "domain_adaptation": Example(
         "ImageNet weights to chest X-rays",
         "target/auroc",
-        {"transfer": RECIPE, "probe": PROBE, **BOTH, **labelled(50), **labelled(200)},
+        {
+            "transfer": RECIPE,
+            "probe": PROBE,
+            **BOTH,
+            **labelled(50),
+            **labelled(200),
+            **naive("cell=domain_adaptation", "dataset@target=npz", "target.root=${data_root}/pneumoniamnist.npz"),
+        },
         also={"transfer": ("target/accuracy",)},
     ),
     "task_adaptation": Example(
         "ImageNet weights to boxes of raccoons",
         "target/map50",
-        {"transfer": RECIPE, "probe": PROBE, **BOTH},
+        {
+            "transfer": RECIPE,
+            "probe": PROBE,
+            **BOTH,
+            **naive(
+                "cell=task_adaptation",
+                "dataset@target=voc",
+                "target.root=${data_root}/raccoon",
+                "target.pictures=images",
+                "target.annotations=annotations",
+            ),
+        },
     ),
     "modality_transfer": Example(
         "ImageNet weights to boxes of blood cells under a microscope",
@@ -147,6 +185,7 @@ EXAMPLES: dict[str, Example] = {
             "transfer": RECIPE,
             "image": alone("image", "small", "both tasks, picture alone"),
             "text": alone("text", "bag", "both tasks, text alone"),
+            **without(SEQUENTIAL),
         },
         seeds=MORE_SEEDS,
         notes=["The article files these under weight sharing; with two tasks the cube calls it multi-task learning."],

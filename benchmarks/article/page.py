@@ -46,7 +46,7 @@ def metric_rows(example: str, name: str, runs: Sequence[Run]) -> list[str]:
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         by_seed = ", ".join(f"{value:.3f}" for value in values)
         cells = [arm.says, metric, f"{statistics.fmean(values):.3f} ± {spread:.3f}", by_seed]
-        cells += [f"{labels['train']} + {labels['val']}", told, scaled(first["flops"]), describe(arm, first)]
+        cells += [f"{labels['train']} + {labels['val']}", told, scaled(first["flops"]), describe(first)]
         cells += [f"{first['lr']:g}", length, f"{statistics.fmean(cpu):.0f}" if cpu else ""]
         rows.append(f"| {' | '.join(cells)} |")
     return rows

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.article.arms import EXAMPLES, Arm
+from benchmarks.article.arms import EXAMPLES
 
 Config = dict[str, Any]
 Run = dict[str, Any]
@@ -64,10 +64,11 @@ def overrides(job: Job, root: Path) -> list[str]:
         root: Folder of the data.
     """
     arm = EXAMPLES[job.example].arms[job.arm]
-    given = [f"experiment=article/{job.example}", *arm.overrides, f"seed={job.seed}", "trainer.progress=false"]
+    recipe = [] if arm.naive else [f"experiment=article/{job.example}"]
+    given = [*recipe, *arm.overrides, f"seed={job.seed}", "trainer.progress=false"]
     given += [] if job.rate is None else [f"cell.lr={job.rate:g}"]
     if arm.longer > 1:
-        given.append(f"steps={arm.longer * composed([given[0]], root)['steps']}")
+        given.append(f"steps={arm.longer * composed(recipe, root)['steps']}")
     return given
 
 
@@ -197,7 +198,7 @@ class Record:
         return None if any(one is None for one in found) else [one for one in found if one is not None]
 
 
-def describe(arm: Arm, results: Mapping[str, Any]) -> str:
-    """Return which checkpoint of an arm was tested."""
+def describe(results: Mapping[str, Any]) -> str:
+    """Return which checkpoint of a run was tested."""
     rule = str(results["selection"])
     return "last step" if rule == "last" else f"best {rule.removeprefix('val/').rsplit(' ', 1)[0]} on validation"
