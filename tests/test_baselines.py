@@ -94,7 +94,9 @@ def test_every_option_of_a_run_is_said_to_shape_its_result_or_not() -> None:
     said = {line.partition("=")[0] for given in (*SHAPES, *SHAPES_NOT) for line in given.split()}
     cfg = config("cell=scratch")
     have = {
-        f"{group}.{name}" for group in ("cell", "target", "trainer", "datamodule", "backbone") for name in cfg[group]
+        f"{group}.{name}"
+        for group in ("cell", "target", "trainer", "datamodule", "backbone", "selection")
+        for name in cfg[group]
     }
     have |= {name for name, value in cfg.items() if not isinstance(value, dict)}
     made, sizes, of_two = {"_target_", "_convert_", "name"}, {"train_size", "val_size"}, {"source_share"}

@@ -13,10 +13,10 @@ from datamodules.kept import WithFeatures
 from datamodules.paired import PairedData, fetch
 from tl_modules.base import TransferModule
 from tl_modules.features import Features
+from tl_modules.run.baselines import FROZEN
 
 log = logging.getLogger(__name__)
 MOST = 2 * 1024**3
-FROZEN = {"stem", "trunk"}
 
 
 class CachedFeatures(Callback):
