@@ -45,7 +45,7 @@ def test_own_backbone_head_and_loaders_learn(monkeypatch):
 def test_two_folders(folders, monkeypatch):
     made = run("two_folders.py", *folders, monkeypatch=monkeypatch)
     assert made["target"].labels == ["dark", "light"]
-    assert float(made["trainer"].callback_metrics["test/target/accuracy"]) >= 0
+    assert float(made["trainer"].callback_metrics["test/target/accuracy"]) > 0.9
 
 
 @pytest.mark.slow
