@@ -192,3 +192,21 @@ def test_constant_and_missing_values():
     other = TransferModule(TASK).head("target")
     other.load_state_dict(old)
     assert (float(other.mean), float(other.std)) == (0.0, 1.0) and not other.wants_targets()
+
+
+def test_an_older_head_that_is_planted_keeps_the_units_it_learned_in(tmp_path):
+    module = TransferModule(TASK, seed=1)
+    trainer = trainer_for(2)
+    trainer.fit(module, loader(Pairs(5.0)))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    old = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    for name in ("mean", "std", "count"):
+        del old["state_dict"][f"parts.head.target.{name}"]
+    other = TransferModule(TASK, seed=2)
+    report = other.plant(old)
+    head = other.head("target")
+    assert not report.reinitialised and not report.unused
+    assert (float(head.mean), float(head.std), int(head.count)) == (0.0, 1.0, 1) and not head.wants_targets()
+    assert torch.equal(head.linear.weight, module.head("target").linear.weight)
+    names = TransferModule(Task("t", "classification", labels=("a", "b")))
+    assert not any("mean" in name for name in names.plant(old).unused if name.startswith("head."))
