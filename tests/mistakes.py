@@ -42,6 +42,12 @@ CONFIGURATION = {
     "cell=dataset_merging cell.normalisation=per_role": (
         "cell.normalisation=per_role: has no meaning with datamodule.mode=merged, where a batch holds both roles"
     ),
+    "cell=scratch cell.normalisation=per_role": (
+        "cell.normalisation=per_role: has no effect in scratch, where no part is shared"
+    ),
+    "cell=parallel_training cell.normalisation=shared": (
+        "cell.normalisation=shared: has no effect in parallel_training, where no part is shared"
+    ),
     "cell=multitask steps=x": "steps=x: must be a whole number",
     "cell=multitask steps=0": "steps=0: must be at least 1",
     "cell=multitask steps=true": "steps=true: must be a whole number",
@@ -59,6 +65,9 @@ CONFIGURATION = {
     ),
     "cell=scratch cell.schedule=constant trainer.patience=10": (
         "trainer.patience=10: must be less than trainer.validations=10, or it never ends a stage"
+    ),
+    "cell=scratch cell.schedule=constant steps=2 trainer.patience=3": (
+        "trainer.patience=3: must be less than steps=2, or it never ends a stage"
     ),
     "cell=multitask datamodule.batch_size=0": "datamodule.batch_size=0: must be at least 1",
     "cell=multitask datamodule.mode=cycel": (
