@@ -218,6 +218,8 @@ def test_what_was_chosen_is_told_in_a_line(data: Path) -> None:
     ]
     assert told(config("cell=scratch")) == ["by rule cell.lr=0.003: random weights"]
     assert told(config("cell=scratch", "cell.lr=0.003")) == []
+    planted = config("cell=domain_adaptation", "source_checkpoint={data}/x.pth", data=data)
+    assert told(planted) == ["by rule cell.lr=0.003, finetuning.lr.head=1"]
     frozen = told(config("cell=probe", "backbone=resnet18", "backbone.weights=DEFAULT", "target.image_size=48"))
     assert frozen == [
         "by rule cell.lr=0.0003, target.augment off: pretrained weights; features of frozen parts are computed once"

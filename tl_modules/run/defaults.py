@@ -104,12 +104,13 @@ def told(cfg: Mapping[str, Any]) -> list[str]:
     rates += [f"{path}={found[path]:g}" for path in ("cell.lr", "finetuning.lr.head") if path in found]
     sizes = [role for role in roles if full[role] and found.get(f"{role}.image_size")]
     shown = [*rates, *(f"{role}.image_size={found[f'{role}.image_size']}" for role in sizes)]
-    why = [f"{'pretrained' if pretrained(root) else 'random'} weights"] if rates else []
+    planted = cfg.get("source_checkpoint") is not None  # its weights come later, and the rule does not count them
+    why = [f"{'pretrained' if pretrained(root) else 'random'} weights"] if rates and not planted else []
     why += [f"the network's weights take {full[role]} pixels" for role in sizes[-1:]]
     if any(one["value"] != one["scratch"] for path, one in cfg.get("by_rule", {}).items() if ".augment." in path):
         shown.append("target.augment off")
         why.append("features of frozen parts are computed once")
-    lines = [f"by rule {', '.join(shown)}: {'; '.join(why)}"] if shown else []
+    lines = [f"by rule {', '.join(shown)}" + (f": {'; '.join(why)}" if why else "")] if shown else []
     plain = {"task": TASK, "domain": DOMAIN}
     taken = [key for key in plain if found.get(f"source.{key}", plain[key]) != plain[key]]
     if taken and "source" in roles:
