@@ -3,7 +3,8 @@
 - Learning rate: `RATE` from random weights. Pretrained ones (`dataset@source=pretrained`, or weights of the backbone
   or of one of its encoders) learn at `PRETRAINED_RATE`, since a higher one throws away what they know, and a head with
   them `PRETRAINED_HEAD_FACTOR` times as fast; where a cell has no factors by part, all learn at `UNIFORM_RATE`, which
-  is the head's. A head on frozen parts, which has nothing to wait for, learns `HEAD_FACTOR` times as fast.
+  is the head's. A head on frozen parts, which has nothing to wait for, learns `HEAD_FACTOR` times as fast;
+  one that is frozen itself has no factor.
 - What is frozen in `task_adaptation`: stem and trunk; nothing where the head reads maps (boxes, masks) of pretrained
   parts, which were made for names and not for places.
 - Image size: a network of torchvision or timm gets what its weights were trained on, half of that where its head reads
@@ -181,6 +182,8 @@ def _freeze(root: Any, parent: Any, default: Any) -> list[str]:
 
 
 def _head_factor(root: Any, parent: Any, default: Any) -> float:
+    if "head" in (_get(root, "finetuning.freeze") or ()):
+        return 1.0
     if frozen(root):
         return HEAD_FACTOR
     return PRETRAINED_HEAD_FACTOR if pretrained(root) else 1.0
