@@ -42,6 +42,12 @@ CONFIGURATION = {
     "cell=dataset_merging cell.normalisation=per_role": (
         "cell.normalisation=per_role: has no meaning with datamodule.mode=merged, where a batch holds both roles"
     ),
+    "cell=scratch cell.normalisation=per_role": (
+        "cell.normalisation=per_role: has no effect in scratch, where no part is shared"
+    ),
+    "cell=parallel_training cell.normalisation=shared": (
+        "cell.normalisation=shared: has no effect in parallel_training, where no part is shared"
+    ),
     "cell=multitask steps=x": "steps=x: must be a whole number",
     "cell=multitask steps=0": "steps=0: must be at least 1",
     "cell=multitask steps=true": "steps=true: must be a whole number",
@@ -59,6 +65,9 @@ CONFIGURATION = {
     ),
     "cell=scratch cell.schedule=constant trainer.patience=10": (
         "trainer.patience=10: must be less than trainer.validations=10, or it never ends a stage"
+    ),
+    "cell=scratch cell.schedule=constant steps=2 trainer.patience=3": (
+        "trainer.patience=3: must be less than steps=2, or it never ends a stage"
     ),
     "cell=multitask datamodule.batch_size=0": "datamodule.batch_size=0: must be at least 1",
     "cell=multitask datamodule.mode=cycel": (
@@ -191,7 +200,7 @@ CONFIGURATION = {
         "allowed for classification: null, accuracy, macro_f1, auroc, f1"
     ),
     "cell=scratch selection.rule=lst": "selection.rule=lst: did you mean last? allowed: best, last",
-    "cell=scratch selection=last": "selection=last: must be a mapping",
+    "cell=scratch selection=last": "selection=last: must be a mapping; write selection.rule=last",
     "cell=scratch optimized_metric=test/target/acuracy optimize_on_test=true": (
         "optimized_metric=test/target/acuracy: did you mean test/target/accuracy? allowed: val/target/accuracy, "
         "test/target/accuracy, test/target/macro_f1, test/target/auroc, test/target/f1"
@@ -226,6 +235,10 @@ FILES = {
         "target.root=insects: must hold the folder training; it holds ant, bee"
     ),
     "dataset@target=mnist target.download=false": "target.root=data: must be a folder that exists where download=false",
+    "dataset@target=mnist target.only=[zero]": "target.only=[zero]: must name at least two classes, each once",
+    "dataset@target=mnist target.only=[zero,one,zero]": (
+        "target.only=[zero,one,zero]: must name at least two classes, each once"
+    ),
     "dataset@target=mnist target.dowload=false": (
         "target.dowload=false: unknown option; did you mean download? allowed: "
         + ", ".join(options.names(options.TorchvisionSet))
@@ -303,6 +316,7 @@ FILES = {
 }
 PROBE = "cell=task_adaptation dataset@source=pretrained source.domain=scenes-textured"
 RUNNING = {
+    "selection.metric=f1": "selection.metric=f1: not measured for this target; allowed: accuracy, macro_f1, auroc",
     "hydra.run.dir=flat/1.png/run": "hydra.run.dir=flat/1.png/run: cannot be written (Not a directory)",
     "dataset@target=image_folder target.root=corrupt": ("corrupt/bee/1.png: cannot be read as a picture"),
     "dataset@target=image_folder target.root=insects target.train_size=50": (

@@ -55,7 +55,6 @@ SHAPES_NOT = [
     "backbone.weights=null",
     "selection.metric=accuracy",
     "target.labelled=100",
-    "cell.normalisation=shared",
     "datamodule.overlap=drop",
 ]
 
@@ -99,7 +98,8 @@ def test_every_option_of_a_run_is_said_to_shape_its_result_or_not() -> None:
         for name in cfg[group]
     }
     have |= {name for name, value in cfg.items() if not isinstance(value, dict)}
-    made, sizes, of_two = {"_target_", "_convert_", "name"}, {"train_size", "val_size"}, {"source_share"}
+    made, sizes = {"_target_", "_convert_", "name"}, {"train_size", "val_size"}
+    of_two = {"source_share", "normalisation"}
     derived = {"target": {*made, *sizes, "kind", "ground", "target", "weight"}, "backbone": {"name"}}
     derived |= {"cell": made | of_two, "datamodule": {"mode", "temperature"} | of_two}
     have -= {f"{group}.{name}" for group, names in derived.items() for name in names}
@@ -137,6 +137,7 @@ def test_an_arm_has_the_key_of_its_baseline(tmp_path: Path) -> None:
     weights.touch()
     arms = [
         ["cell=multitask"],
+        ["cell=multitask", "cell.normalisation=shared"],
         ["cell=task_finetuning", "finetuning.lr.head=10.0"],
         ["cell=finetune", f"backbone.weights={weights}"],
         ["cell=probe", f"backbone.weights={weights}"],

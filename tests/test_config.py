@@ -425,6 +425,15 @@ def test_baselines_on_pretrained_weights_compose_with_their_finetuning(cell, fin
     assert (values["finetuning"]["name"], values["datamodule"]["mode"]) == (finetuning, "sequential")
 
 
+def test_an_option_for_shared_parts_needs_two_roles(tmp_path):
+    weights = tmp_path / "x.pth"
+    weights.touch()
+    given = ["cell=domain_adaptation", "dataset@source=pretrained", f"source.weights={weights}"]
+    assert says(*given) == says("cell=domain_adaptation", "cell.normalisation=per_role") == []
+    said = "has no effect in domain_adaptation with dataset@source=pretrained, where no part is shared"
+    assert says(*given, "cell.normalisation=shared") == [f"cell.normalisation=shared: {said}"]
+
+
 def test_every_network_has_a_config_and_sweeps():
     for name in ("resnet18", "vit_b_16", "timm/resnet10t"):
         assert composed("cell=scratch", f"backbone={name}")["backbone"] == {

@@ -208,6 +208,16 @@ def test_auto_takes_the_weights_for_what_they_are(data: Path) -> None:
         assert checked(announced(compose("train", same), same))["cell"]["name"] == "domain_adaptation"
 
 
+def test_a_frozen_head_has_no_factor_that_nobody_set(data: Path) -> None:
+    for freeze in ("[head]", "[stem,head]"):
+        found = config("cell=domain_adaptation", *WEIGHTS, *FOLDER, f"finetuning.freeze={freeze}", data=data)
+        assert found["finetuning"]["lr"]["head"] == 1
+    with pytest.raises(ConfigError, match=r"^finetuning\.lr\.head=3\.0: has no effect, finetuning\.freeze has it$"):
+        config(
+            "cell=domain_adaptation", *WEIGHTS, *FOLDER, "finetuning.freeze=[head]", "finetuning.lr.head=3.0", data=data
+        )
+
+
 def test_what_was_chosen_is_told_in_a_line(data: Path) -> None:
     lines = told(config("cell=task_finetuning", *WEIGHTS, *FOLDER, data=data))
     assert lines == [
@@ -218,6 +228,8 @@ def test_what_was_chosen_is_told_in_a_line(data: Path) -> None:
     ]
     assert told(config("cell=scratch")) == ["by rule cell.lr=0.003: random weights"]
     assert told(config("cell=scratch", "cell.lr=0.003")) == []
+    planted = config("cell=domain_adaptation", "source_checkpoint={data}/x.pth", data=data)
+    assert told(planted) == ["by rule cell.lr=0.003, finetuning.lr.head=1"]
     frozen = told(config("cell=probe", "backbone=resnet18", "backbone.weights=DEFAULT", "target.image_size=48"))
     assert frozen == [
         "by rule cell.lr=0.0003, target.augment off: pretrained weights; features of frozen parts are computed once"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import CELLS, digest, fit, module_for, pair_for, trainer_for
-from tl_modules import DatasetMerging, DomainAdaptation, MultiTask, Stage, TransferModule
+from tl_modules import DatasetMerging, DomainAdaptation, MultiTask, ParallelTraining, Stage, TransferModule
 from tl_modules.backbones import Backbone, build_backbone
 from tl_modules.backbones.base import Stemmed, Trunk
 from tl_modules.features import Features
@@ -445,8 +445,8 @@ def test_parts_of_one_role_keep_nothing_more() -> None:
     assert not list(pair(normalisation="shared").parts.normalisation.buffers())
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_each_cell_trains_and_tests_with_each_option(cell: str) -> None:
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "parallel_training"])
+def test_each_cell_that_shares_trains_and_tests_with_each_option(cell: str) -> None:
     for option in ("shared", "per_role"):
         data = pair_for(cell)
         if cell == "dataset_merging" and option == "per_role":
@@ -466,3 +466,15 @@ def test_what_cannot_be_is_said() -> None:
     merged = {**images("source"), "role": torch.zeros(8, dtype=torch.long)}
     with pytest.raises(ValueError, match="a merged batch holds both roles; allowed with it: auto, shared"):
         train(module, [{"source+target": merged}])
+
+
+@pytest.mark.parametrize("option", ["shared", "per_role"])
+def test_an_option_for_shared_parts_is_refused_where_there_are_none(option: str) -> None:
+    said = f"^normalisation='{option}': has no effect in "
+    with pytest.raises(ValueError, match=f"{said}ParallelTraining, where no part is shared$"):
+        ParallelTraining(TASK, OTHER, normalisation=option)
+    with pytest.raises(ValueError, match=f"{said}TransferModule without a source, where no part is shared$"):
+        TransferModule(TASK, normalisation=option)
+    with pytest.raises(ValueError, match=f"{said}DomainAdaptation without a source, where no part is shared$"):
+        DomainAdaptation(TASK, normalisation=option)
+    assert DomainAdaptation(TASK).parts and ParallelTraining(TASK, OTHER).parts

@@ -125,6 +125,9 @@ def test_published_classifiers_give_the_rows_of_their_categories(name, source, m
     assert torch.equal(own.weight[[1, 4]], weight[[2, 1]]) and torch.equal(own.bias[[1, 4]], bias[[2, 1]])
     assert torch.equal(own.weight[[0, 2, 3]], new.weight[[0, 2, 3]])  # a category that stands twice is none
     assert "2 rows by name (Great_White_Shark, goldfish), 3 new" in str(module.parts.report)
+    assert not module.parts.report.unused, "the classifier's rows were of use"
+    other = TransferModule(task(["gnu", "yak"]), backbone=spec, seed=2).parts.report if source == "file" else None
+    assert other is None or len(other.unused) == 2
 
 
 def test_imagenets_daisy_is_known(tmp_path):

@@ -148,6 +148,13 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest
     assert execute(given, tmp_path) == first
     with pytest.raises(RunError, match="seed differs from what the run"):
         execute({**given, "seed": 1}, tmp_path)
+    with pytest.raises(RunError, match=r"^cell, seed differ from what the run"):
+        by_rule = {**given["by_rule"], "cell.lr": {"value": 0.5, "scratch": 0.5}}
+        execute({**given, "seed": 1, "cell": {**given["cell"], "lr": 0.5}, "by_rule": by_rule}, tmp_path)
+    quiet = {**given["trainer"], "progress": not given["trainer"]["progress"]}
+    assert execute({**given, "trainer": quiet}, tmp_path) == first
+    with pytest.raises(RunError, match=r"^trainer differs from what the run"):
+        execute({**given, "trainer": {**quiet, "validations": 3}}, tmp_path)
 
 
 def test_the_same_run_gives_the_same_numbers(tmp_path: Path) -> None:

@@ -66,6 +66,15 @@ def test_one_sweep_has_one_direction_and_its_options_are_checked() -> None:
         ConfigError, match="one sweep cannot maximize and minimize; it has val/target/mae, val/target/acc"
     ):
         with_direction([*SWEEP, "cell=scratch", datasets])
+    for metrics, has in (
+        ("selection.metric=choice(auroc,accuracy)", "val/target/auroc, val/target/accuracy"),
+        ("optimized_metric=choice(test/target/f1,test/target/auroc) optimize_on_test=true", "test/target/f1, test"),
+    ):
+        said = f"^hydra/sweeper=optuna: one sweep cannot compare values of several metrics; it has {has}[^\n]*$"
+        with pytest.raises(ConfigError, match=said):
+            with_direction([*SWEEP, "cell=scratch", *metrics.split()])
+    same = "dataset@target=choice(scenes/plain_classify,scenes/textured_classify)"
+    assert with_direction([*SWEEP, "cell=scratch", same])[-1] == "hydra.sweeper.direction=maximize"
     with pytest.raises(ConfigError, match="steps=-1: must be at least 1"):
         with_direction([*SWEEP, "cell=scratch", "steps=-1"])
     with pytest.raises(ConfigError, match="optimized_metric=test/target/accuracy: the test set is not for choosing"):

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from tests.conftest import SEQUENTIAL, digest, fit, module_for, pair_for, trainer_for
@@ -37,6 +37,25 @@ class Pairs(Dataset):
 class Stream(IterableDataset):
     def __iter__(self):
         return iter(Pairs())
+
+
+class CountedStream(Stream):
+    def __len__(self):
+        return len(Pairs())
+
+
+class OwnData(LightningDataModule):
+    """One's own, which means another thing by `split`."""
+
+    split: object = "train"
+
+    def train_dataloader(self):
+        return loader(Pairs(5.0))
+
+
+class OwnMethod(OwnData):
+    def split(self, fraction):
+        return fraction
 
 
 def loader(dataset, size=8):
@@ -142,15 +161,23 @@ def quiet():
     }
 
 
-def test_reading_them_draws_nothing_and_a_stream_is_told():
+@pytest.mark.parametrize("data", [OwnData, OwnMethod])
+def test_a_data_module_of_ones_own_may_mean_anything_by_split(data):
+    module = TransferModule(TASK)
+    trainer_for(1).fit(module, datamodule=data())
+    assert float(module.head("target").mean) == pytest.approx(5 * float(Pairs().values.mean()))
+
+
+@pytest.mark.parametrize("stream", [Stream, CountedStream])
+def test_reading_them_draws_nothing_and_a_stream_is_told(stream):
     state = torch.get_rng_state()
     assert torch.equal(target_values(Pairs(), TASK), Pairs().values)
     assert torch.equal(torch.get_rng_state(), state)
-    assert target_values(Stream(), TASK) is None
+    assert target_values(stream(), TASK) is None
     module = TransferModule(TASK)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        trainer_for(1).fit(module, loader(Stream()))
+        trainer_for(1).fit(module, loader(stream()))
     assert any("call module.head('target').fit_targets(values) before fit" in str(one.message) for one in caught)
     assert module.head("target").wants_targets()
 
@@ -165,3 +192,21 @@ def test_constant_and_missing_values():
     other = TransferModule(TASK).head("target")
     other.load_state_dict(old)
     assert (float(other.mean), float(other.std)) == (0.0, 1.0) and not other.wants_targets()
+
+
+def test_an_older_head_that_is_planted_keeps_the_units_it_learned_in(tmp_path):
+    module = TransferModule(TASK, seed=1)
+    trainer = trainer_for(2)
+    trainer.fit(module, loader(Pairs(5.0)))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    old = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    for name in ("mean", "std", "count"):
+        del old["state_dict"][f"parts.head.target.{name}"]
+    other = TransferModule(TASK, seed=2)
+    report = other.plant(old)
+    head = other.head("target")
+    assert not report.reinitialised and not report.unused
+    assert (float(head.mean), float(head.std), int(head.count)) == (0.0, 1.0, 1) and not head.wants_targets()
+    assert torch.equal(head.linear.weight, module.head("target").linear.weight)
+    names = TransferModule(Task("t", "classification", labels=("a", "b")))
+    assert not any("mean" in name for name in names.plant(old).unused if name.startswith("head."))

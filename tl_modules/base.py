@@ -62,7 +62,7 @@ class TransferModule(LightningModule):
         seed: Root of everything random.
 
     Raises:
-        ValueError: If an argument is out of range or the tasks do not fit the wiring.
+        ValueError: If an argument is out of range or has no effect, or the tasks do not fit the wiring.
     """
 
     needs_source: ClassVar[bool] = False
@@ -113,6 +113,10 @@ class TransferModule(LightningModule):
             raise ValueError(f"source_backbone: in {type(self).__name__} both roles go through one trunk")
         bodies = {"target": backbone, "source": backbone if source_backbone is None else source_backbone}
         self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head, normalisation)
+        apart = all(len(set(names)) == len(wires) for names in zip(*wires.values(), strict=True))
+        if normalisation != "auto" and apart:
+            where = f"in {type(self).__name__}" + ("" if "source" in self.tasks else " without a source")
+            raise ValueError(f"normalisation={normalisation!r}: has no effect {where}, where no part is shared")
         heads = {role: self.head(role) for role in self.tasks}
         self.selection_metric = selection_metric
         known = heads["target"].reported(self.tasks["target"].labels)

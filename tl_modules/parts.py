@@ -72,7 +72,10 @@ class Parts(nn.Module):
                     made = make_head(tasks[role], body.dim, body.channels, body.strides, labels)
                 known = brought[trunk]
                 if known is not None and known.kind == getattr(made, "kind", None):
-                    self.report.add(take_rows(made, known.state, known.labels, known.folded), f"{head}: head.")
+                    taken = take_rows(made, known.state, known.labels, known.folded)
+                    used = [f"{trunk}: {key}" for key in known.given] if taken.by_name else []
+                    self.report.unused = [key for key in self.report.unused if key not in used]
+                    self.report.add(taken, f"{head}: head.")
                 self.head[head] = made
             if isinstance(body, OwnTrunk) and len(self.stem) > len(self.trunk):
                 raise ValueError(

@@ -60,6 +60,7 @@ def plant(parts: Parts, checkpoint: Mapping[str, Any], of: str, into: str) -> Re
         if isinstance(part, Head):
             labels = carried["labels"][name]
             same_kind = Task.of(carried["tasks"][of]).kind == part.kind
+            state = part.upgraded(state) if same_kind else state
             taken = take_rows(part, state, labels) if same_kind and set(labels) != set(part.labels) else Report()
             if taken.by_name:
                 report.add(taken, "head.")

@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from tl_modules.heads import Head
 from tl_modules.parts import Parts
@@ -48,8 +49,9 @@ def fit_heads(trainer: Trainer, parts: Parts, tasks: Mapping[str, Task], stage: 
 def training_set(trainer: Trainer, role: str) -> Any:
     """Return a role's training set: the DataModule's, or else that of its loader; None where there is none."""
     data = getattr(trainer, "datamodule", None)
-    if hasattr(data, "split"):
-        return data.split(role, "train")  # type: ignore[union-attr]
+    split = getattr(data, "split", None)
+    if callable(split) and hasattr(data, "kept"):  # ours; another's may mean anything by that name
+        return split(role, "train")
     loaders: Any = trainer.train_dataloader
     dataset = getattr(loaders.get(role) if isinstance(loaders, Mapping) else loaders, "dataset", None)
     inner = getattr(dataset, "datasets", None)
@@ -70,7 +72,8 @@ def target_values(dataset: Any, task: Task) -> Tensor | None:
         present = getattr(dataset, "present", {}).get(task.key)
         values = fields[task.key]
         return values if present is None else values[torch.as_tensor(list(present), dtype=torch.bool)]
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+    by_index = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    if not by_index or isinstance(dataset, IterableDataset):  # which has a `__getitem__` too, that only raises
         return None
     with isolate_rng(include_cuda=False):
         samples = (dataset[i] for i in range(len(dataset)))

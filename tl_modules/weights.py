@@ -119,7 +119,8 @@ def _classifier_of(backbone: Backbone, state: Mapping[str, Tensor]) -> Classifie
     linear = {key: value for key, value in found.items() if value is not None}
     if len(linear) < 2 or tuple(linear["linear.weight"].shape) != (len(trunk.categories), backbone.dim):
         return None
-    return Classifier("classification", trunk.categories, linear, folded=True)
+    given = tuple(f"trunk.{trunk.classifiers[0]}.{key.removeprefix('linear.')}" for key in linear)
+    return Classifier("classification", trunk.categories, linear, folded=True, given=given)
 
 
 def _of_network(trunk: NetworkTrunk, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

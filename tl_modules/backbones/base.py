@@ -40,13 +40,15 @@ class Trunk(nn.Module):
 class Classifier(NamedTuple):
     """What weights bring beside a backbone: a head's kind, its names in order, and its state dict.
 
-    `folded` tells whether its names are published ones, which are compared without case.
+    `folded` tells whether its names are published ones, which are compared without case;
+    `given` are its tensors' names in the report of the weights, where that counts them.
     """
 
     kind: str
     labels: list[str]
     state: dict[str, Tensor]
     folded: bool
+    given: tuple[str, ...] = ()
 
 
 class Backbone(nn.Module):

@@ -53,6 +53,15 @@ class Head(nn.Module):
         """Return the outputs of some names, in their order."""
         return outputs[:, torch.as_tensor(columns, device=outputs.device)]
 
+    def upgraded(self, state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+        """Return a head of this kind's state dict with what an older version did not write; by default as it is.
+
+        Args:
+            state: The state dict.
+            prefix: What the head's names begin with in it.
+        """
+        return dict(state)
+
     def wants_targets(self) -> bool:
         """Tell whether `fit_targets` is to be called before the head learns; by default it is not."""
         return False

@@ -52,12 +52,20 @@ class Regression(VectorHead):
         self.register_buffer("std", torch.ones(()))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
+    def upgraded(self, state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+        """Return a state dict with the units of an older one, whose head learned in its targets' own.
+
+        Args:
+            state: The state dict.
+            prefix: What the head's names begin with in it.
+        """
+        if f"{prefix}linear.weight" not in state:
+            return dict(state)
+        units = (("mean", 0.0), ("std", 1.0), ("count", 1))
+        return {**{f"{prefix}{name}": self.get_buffer(name).new_tensor(value) for name, value in units}, **state}
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take an older checkpoint's head, which learned in its targets' own units."""
-        if f"{prefix}linear.weight" in state_dict:
-            for name, value in (("mean", 0.0), ("std", 1.0), ("count", 1)):
-                state_dict.setdefault(f"{prefix}{name}", self.get_buffer(name).new_tensor(value))
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(self.upgraded(state_dict, prefix), prefix, *args)
 
     def wants_targets(self) -> bool:
         """Tell whether mean and standard deviation are still unknown."""

@@ -62,6 +62,9 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
     Args:
         config: The composed configuration.
         data: The run's data.
+
+    Raises:
+        ValueError: If the module refuses an option.
     """
     cell = {key: value for key, value in config["cell"].items() if key not in ("_target_", "_convert_", "name")}
     module = get_class(config["cell"]["_target_"])
@@ -76,16 +79,23 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
         sized[role] = with_tokenizer(sized[role], data, [role] if own_trunks else list(data.tasks))
     if "source" in sized and sized["source"] != sized["target"]:
         extra["source_backbone"] = sized["source"]
-    built: TransferModule = module(
-        **{role: task.to_dict() for role, task in data.tasks.items()},
-        backbone=sized["target"],
-        augment={role: config[role].get("augment") or {} for role in data.tasks},
-        weights={role: config[role].get("weight", 1.0) for role in data.tasks},
-        selection_metric=config["selection"]["metric"],
-        seed=config["seed"],
-        **extra,
-        **cell,
-    )
+    metric = config["selection"]["metric"]
+    try:
+        built: TransferModule = module(
+            **{role: task.to_dict() for role, task in data.tasks.items()},
+            backbone=sized["target"],
+            augment={role: config[role].get("augment") or {} for role in data.tasks},
+            weights={role: config[role].get("weight", 1.0) for role in data.tasks},
+            selection_metric=metric,
+            seed=config["seed"],
+            **extra,
+            **cell,
+        )
+    except ValueError as error:  # which metrics there are can depend on the labels, which only the data tell
+        before, found, allowed = str(error).partition(f"selection_metric={metric!r} is unknown; ")
+        if before or not found:
+            raise
+        raise ValueError(f"selection.metric={metric}: not measured for this target; {allowed}") from error
     return built
 
 

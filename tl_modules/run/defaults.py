@@ -3,7 +3,8 @@
 - Learning rate: `RATE` from random weights. Pretrained ones (`dataset@source=pretrained`, or weights of the backbone
   or of one of its encoders) learn at `PRETRAINED_RATE`, since a higher one throws away what they know, and a head with
   them `PRETRAINED_HEAD_FACTOR` times as fast; where a cell has no factors by part, all learn at `UNIFORM_RATE`, which
-  is the head's. A head on frozen parts, which has nothing to wait for, learns `HEAD_FACTOR` times as fast.
+  is the head's. A head on frozen parts, which has nothing to wait for, learns `HEAD_FACTOR` times as fast;
+  one that is frozen itself has no factor.
 - What is frozen in `task_adaptation`: stem and trunk; nothing where the head reads maps (boxes, masks) of pretrained
   parts, which were made for names and not for places.
 - Image size: a network of torchvision or timm gets what its weights were trained on, half of that where its head reads
@@ -104,12 +105,13 @@ def told(cfg: Mapping[str, Any]) -> list[str]:
     rates += [f"{path}={found[path]:g}" for path in ("cell.lr", "finetuning.lr.head") if path in found]
     sizes = [role for role in roles if full[role] and found.get(f"{role}.image_size")]
     shown = [*rates, *(f"{role}.image_size={found[f'{role}.image_size']}" for role in sizes)]
-    why = [f"{'pretrained' if pretrained(root) else 'random'} weights"] if rates else []
+    planted = cfg.get("source_checkpoint") is not None  # its weights come later, and the rule does not count them
+    why = [f"{'pretrained' if pretrained(root) else 'random'} weights"] if rates and not planted else []
     why += [f"the network's weights take {full[role]} pixels" for role in sizes[-1:]]
     if any(one["value"] != one["scratch"] for path, one in cfg.get("by_rule", {}).items() if ".augment." in path):
         shown.append("target.augment off")
         why.append("features of frozen parts are computed once")
-    lines = [f"by rule {', '.join(shown)}: {'; '.join(why)}"] if shown else []
+    lines = [f"by rule {', '.join(shown)}" + (f": {'; '.join(why)}" if why else "")] if shown else []
     plain = {"task": TASK, "domain": DOMAIN}
     taken = [key for key in plain if found.get(f"source.{key}", plain[key]) != plain[key]]
     if taken and "source" in roles:
@@ -180,6 +182,8 @@ def _freeze(root: Any, parent: Any, default: Any) -> list[str]:
 
 
 def _head_factor(root: Any, parent: Any, default: Any) -> float:
+    if "head" in (_get(root, "finetuning.freeze") or ()):
+        return 1.0
     if frozen(root):
         return HEAD_FACTOR
     return PRETRAINED_HEAD_FACTOR if pretrained(root) else 1.0

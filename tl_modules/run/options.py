@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from datamodules.sizes import ALLOWED, sides
@@ -235,13 +235,20 @@ class Pictures(Dataset):
     duplicates: Literal["refuse", "allow"]
 
 
+def _classes(value: list[str]) -> list[str]:
+    """Check names of classes of which some are read."""
+    if len(set(value)) < max(2, len(value)):
+        raise PydanticCustomError("classes", "must name at least two classes, each once")
+    return value
+
+
 class TorchvisionSet(Pictures):
     """`dataset=mnist` and the others that torchvision reads."""
 
     kind: Literal["classification"]
     dataset: str = Field(min_length=1)
     labels: list[str] | None
-    only: list[str] | None = None
+    only: Annotated[list[str], AfterValidator(_classes)] | None = None
     published: dict[Literal["train", "val", "test"], dict[str, Any]] | None
     download: bool
 

@@ -158,10 +158,11 @@ class Run:
         """
         path, mine = self.folder / "config.yaml", {**self.config, "resume": None}
         if path.exists():
-            before = OmegaConf.to_container(OmegaConf.load(path))
-            changed = sorted(key for key in mine if mine[key] != before.get(key))  # type: ignore[union-attr]
+            before, now = _held(OmegaConf.to_container(OmegaConf.load(path))), _held(mine)
+            changed = sorted(key for key in now if now[key] != before.get(key))
             if changed:
-                raise ValueError(f"{', '.join(changed)} differs from what the run in {self.folder} was started with")
+                verb = "differ" if len(changed) > 1 else "differs"
+                raise ValueError(f"{', '.join(changed)} {verb} from what the run in {self.folder} was started with")
         elif first_process():
             write_whole(path, OmegaConf.to_yaml(OmegaConf.create(mine)).encode())
 
@@ -357,3 +358,9 @@ class Run:
         if values.get(wanted) is None:
             raise ValueError(f"optimized_metric={wanted!r} is not measured by this run; it has {', '.join(values)}")
         return float(values[wanted])
+
+
+def _held(config: Any) -> Config:
+    """Return what a resumed run is held to: the options, but for how its progress is shown."""
+    trainer = {key: value for key, value in config["trainer"].items() if key != "progress"}
+    return {**{key: value for key, value in config.items() if key != "by_rule"}, "trainer": trainer}

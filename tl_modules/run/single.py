@@ -48,6 +48,9 @@ def check_group(prefix: str, node: Any, model: type[Group]) -> Iterator[str]:
     if prefix == "backbone" and isinstance(node, Mapping) and backbone_model(node.get("name")) is None:
         yield f"backbone.name={_no_backbone(node.get('name'))}"
         return
+    if prefix == "selection" and node in ("best", "last"):  # as it was written before it had two options
+        yield f"selection={node}: must be a mapping; write selection.rule={node}"
+        return
     try:
         model.model_validate(node)
     except ValidationError as error:

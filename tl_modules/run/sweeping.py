@@ -48,16 +48,16 @@ def with_direction(arguments: Sequence[str]) -> list[str]:
         arguments: The command line after the program's name.
 
     Raises:
-        ConfigError: If a direction was given that contradicts the metric, or the sweep's metrics have several.
+        ConfigError: If a direction was given that contradicts the metric, or the sweep has several metrics.
     """
     if OPTUNA not in arguments or not any(flag in arguments for flag in MULTIRUN):
         return list(arguments)
-    found = {direction_of(cfg): returned(cfg) for cfg in _swept(arguments)}
+    found = {returned(cfg): direction_of(cfg) for cfg in _swept(arguments)}
     if len(found) > 1:
-        raise ConfigError(
-            f"{OPTUNA}: one sweep cannot maximize and minimize; it has {', '.join(map(str, found.values()))}"
-        )
-    (direction, metric), given = next(iter(found.items())), [a for a in arguments if a.startswith(f"{OPTION}=")]
+        both = {MAXIMIZE, MINIMIZE} <= set(found.values())
+        several = "maximize and minimize" if both else "compare values of several metrics"
+        raise ConfigError(f"{OPTUNA}: one sweep cannot {several}; it has {', '.join(map(str, found))}")
+    (metric, direction), given = next(iter(found.items())), [a for a in arguments if a.startswith(f"{OPTION}=")]
     if given:
         _hold(given[-1].partition("=")[2].strip("[]'\""), direction, metric)
         return list(arguments)

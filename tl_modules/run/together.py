@@ -64,6 +64,7 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
         _check_datasets,
         _check_finetuning,
         _check_mode,
+        _check_normalisation,
         _check_shares,
         _check_backbones,
         _check_tokenizer,
@@ -234,6 +235,16 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield f"source.{key}={plain(source)}: {hint}"
 
 
+def _check_normalisation(cfg: Mapping[str, Any]) -> Iterator[str]:
+    name, given = cfg["cell"]["name"], cfg["cell"].get("normalisation", "auto")
+    if given == "auto" or name not in (*BY_NAME, *BASELINES):
+        return
+    alone = name in BASELINES or name == "parallel_training"
+    if alone or len(with_data(cfg)) == 1:
+        where = name if alone else f"{name} with dataset@source={cfg['source']['name']}"
+        yield f"cell.normalisation={given}: has no effect in {where}, where no part is shared"
+
+
 def _check_shares(cfg: Mapping[str, Any]) -> Iterator[str]:
     name, mode = cfg["cell"]["name"], cfg["datamodule"]["mode"]
     share, batch = cfg["cell"]["source_share"], cfg["datamodule"]["source_share"]
@@ -325,8 +336,9 @@ def _check_budget(cfg: Mapping[str, Any]) -> Iterator[str]:
     patience, most, schedule = cfg["trainer"]["patience"], cfg["trainer"]["validations"], cfg["cell"]["schedule"]
     if patience is not None and schedule != "constant":
         yield f"trainer.patience={patience}: needs cell.schedule=constant; {schedule} is laid over all steps"
-    elif patience is not None and patience >= most:
-        yield f"trainer.patience={patience}: must be less than trainer.validations={most}, or it never ends a stage"
+    elif patience is not None and patience >= min(most, steps or most):  # each step has one validation at most
+        bound = f"steps={steps}" if steps is not None and steps < most else f"trainer.validations={most}"
+        yield f"trainer.patience={patience}: must be less than {bound}, or it never ends a stage"
     if is_pretrained(cfg):
         return
     if steps == 1 and cfg["source_checkpoint"] is None and cfg["cell"]["name"] not in BASELINES and not _at_once(cfg):
