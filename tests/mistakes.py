@@ -255,7 +255,9 @@ FILES = {
     "dataset@target=pretrained target.weights=x": (
         "dataset@target=pretrained: has no data to learn; it is for dataset@source="
     ),
-    "experiment=article/dataset_merging datamodule.source_share=null data_root=nowhere": "data_root=nowhere: must be a folder that exists",
+    "experiment=article/dataset_merging datamodule.source_share=null data_root=nowhere": (
+        "data_root=nowhere: must be a folder that exists"
+    ),
     "experiment=article/parallel_training": "data_root=null: must be the folder that holds sms_spam/SMSSpamCollection",
     "dataset@target=npz target.root=nowhere.npz": "target.root=nowhere.npz: must be a file that exists",
     "dataset@target=voc": "target.root=null: must be the folder that holds pictures and annotations",
