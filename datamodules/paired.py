@@ -247,6 +247,10 @@ class PairedData(LightningDataModule):
         unlabelled = [role for role in self.stage.see if role in datasets] if self.stage else []
         return self._loader(ByKey(datasets, tasks, self.seed, unlabelled), batch_sampler=sampler)
 
+    def batch_share(self) -> float | None:
+        """Return the source's fraction of each batch that holds both roles' samples in one row, else None."""
+        return None
+
     def sampler_for(self, datasets: Mapping[str, Any]) -> Callable[..., StepSampler]:
         """Return what makes the sampler of the training datasets."""
         return StepSampler
@@ -403,6 +407,11 @@ class MergedData(PairedData):
         if source_share is not None and not 0 < source_share < 1:
             raise ValueError(f"source_share={source_share} must be between 0 and 1, or None")
         self.source_share = source_share
+
+    def batch_share(self) -> float:
+        """Return the source's fraction of each batch: what was asked for, else its fraction of all samples."""
+        sizes = {role: len(self.split(role, "train")) for role in ROLES}
+        return sizes["source"] / sum(sizes.values()) if self.source_share is None else self.source_share
 
     def sampler_for(self, datasets: Mapping[str, Any]) -> Callable[..., StepSampler]:
         """Return what makes the sampler: one with the share that was asked for, if one was."""

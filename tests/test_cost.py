@@ -139,3 +139,26 @@ def test_a_run_tells_exposure_cost_and_machine_and_a_resumed_one_the_same(
     console.print(cost_table(results[0]["stages"]))
     text = console.export_text()
     assert "source samples" in text and "96" in text and f"{results[0]['stages'][0]['flops']:.2e}" in text
+
+
+def test_a_stage_killed_at_its_end_counts_its_cached_features(tmp_path: Path) -> None:
+    given = config("cell=domain_adaptation", "finetuning=linear_probe", "source.augment=null", "target.augment=null")
+    execute(given, tmp_path / "run")
+    before = json.loads((tmp_path / "run" / "results.json").read_text())
+    (tmp_path / "run" / "results.json").unlink()
+    (tmp_path / "run" / "checkpoints" / "target" / "DONE.json").unlink()
+    execute(given, tmp_path / "run")
+    after = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert after["stages"][-1]["flops"] == before["stages"][-1]["flops"] > 0
+    assert after["flops"] == before["flops"]
+
+
+def test_the_target_says_what_it_starts_from_and_merging_its_share(tmp_path: Path) -> None:
+    execute(config("cell=dataset_merging", "target.train_size=16", "source.train_size=48"), tmp_path / "merged")
+    merged = json.loads((tmp_path / "merged" / "results.json").read_text())
+    assert merged["source_share"] == {"steps": None, "batch": 0.75}
+    assert (merged["backbone"], merged["weights"], merged["normalisation"]) == ("small", None, "auto")
+    weights = str(tmp_path / "merged")
+    own = f"target.backbone={{name: small, weights: {weights}}}"
+    execute(config("cell=finetune", own, "datamodule.overlap=allow"), tmp_path / "own")
+    assert json.loads((tmp_path / "own" / "results.json").read_text())["weights"] == weights

@@ -45,12 +45,7 @@ class Cost(Callback):
         self.steps: dict[str, int] = {}
         self.each: dict[str, int] = {}
         self.counter: FlopCounterMode | None = None
-        self.once = 0  # what frozen features took, before the first step
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take what features that are computed once took; a resumed stage computes them anew, and they count once."""
-        kept = (one for one in trainer.callbacks if isinstance(one, CachedFeatures))  # type: ignore[attr-defined]
-        self.once = sum(one.flops for one in kept)
+        self.once = 0  # what features that are computed once took; a resumed stage computes them anew
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Count the step's samples, and begin to count its operations if it is the first of its make."""
@@ -91,6 +86,8 @@ class Cost(Callback):
             trainer: Knows the processes.
             roles: The stage's roles.
         """
+        kept = (one for one in trainer.callbacks if isinstance(one, CachedFeatures))  # type: ignore[attr-defined]
+        self.once = sum(one.flops for one in kept)  # now: a stage that was killed at its end starts no training
         own = [*(self.samples.get(role, 0) for role in roles), self.flops]
         if trainer.world_size > 1:
             here = torch.tensor(own, dtype=torch.float64, device=trainer.strategy.root_device)

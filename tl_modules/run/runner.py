@@ -22,7 +22,7 @@ from datamodules.collate import as_sample
 from tl_modules.cube import BASELINES
 from tl_modules.passes import inputs_of
 from tl_modules.run import earlier, pictures
-from tl_modules.run.baselines import baseline_key
+from tl_modules.run.baselines import backbone_of, baseline_key, weights_in
 from tl_modules.run.build import build_data, build_module
 from tl_modules.run.caching import CachedFeatures
 from tl_modules.run.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
@@ -298,17 +298,17 @@ class Run:
             "finetuning": config["finetuning"] and config["finetuning"]["name"],
             "uda": None,
             "loss_weighting": "sum",
+            "normalisation": config["cell"].get("normalisation"),
             "loss_weights": {role: self.module.weights.get(role, 1.0) for role in self.module.tasks},
             "source_share": {
                 "steps": self.module.source_share if records[0]["name"] == "source" else None,
-                "batch": config["datamodule"]["source_share"],
+                "batch": self.data.batch_share(),
             },
             "precision": self.precision,
             "source": None if name in BASELINES else self.describe("source"),
             "target": self.describe("target"),
             "overlap": {**(self.data.overlaps or {}), **({"earlier": self.earlier} if self.earlier else {})},
-            "backbone": config["backbone"]["name"],
-            "weights": config["backbone"].get("weights"),
+            **self.start(),
             "source_checkpoint": config["source_checkpoint"],
             "steps": sum(record["steps"] for record in records),
             "batch_size": config["datamodule"]["batch_size"],
@@ -331,6 +331,14 @@ class Run:
         published = getattr(self.data.data["target"], "fingerprint", None)
         target = {"labels": list(self.data.tasks["target"].labels), "sizes": sizes, "published": published}
         return baseline_key(as_scratch(self.config), self.steps, self.precision, target)
+
+    def start(self) -> dict[str, Any]:
+        """Return the target's backbone and the weights it starts from: one name, or one per encoder."""
+        path, backbone = backbone_of(self.config)
+        weights = weights_in(path, backbone)
+        one = set(weights) == {f"{path}.weights"}
+        name = backbone if isinstance(backbone, str) else backbone["name"]
+        return {"backbone": name, "weights": next(iter(weights.values())) if one else weights or None}
 
     def describe(self, role: str) -> dict[str, Any]:
         """Return what `results.json` says of a role's dataset."""
