@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 import traceback
 import warnings
@@ -139,6 +140,7 @@ class Run:
             self.load(self.folder / "checkpoints" / stage.name / records[-1]["checkpoint"])
         tested = self.test()
         results = self.results(records, tested)
+        value = self.optimized(results)  # before anything is written: of what the run has not it fails
         if first_process():
             with torch.autocast(self.module.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
                 for role in self.tested():  # as the test was run
@@ -147,7 +149,9 @@ class Run:
             pictures.curves(self.folder / "metrics.csv", self.folder / "curves.png")
             write_json(self.folder / "results.json", results)
             show_results(results, self.folder)
-        return self.optimized(results)
+            for line in self.undefined(results):
+                print(line)
+        return value
 
     def write_config(self) -> None:
         """Write `config.yaml`, or hold a resumed run to the one it was started with.
@@ -346,11 +350,36 @@ class Run:
     def optimized(self, results: Mapping[str, Any]) -> float:
         """Return the value of `optimized_metric`, by default the target's selection metric on validation.
 
+        It is NaN, which sweepers take for no result, where the metric is undefined on the run's samples.
+
         Raises:
             ValueError: If the run has no such metric.
         """
         values = {f"{split}/{key}": value for split in ("val", "test") for key, value in results[split].items()}
-        wanted = self.config["optimized_metric"] or results["stages"][-1]["monitor"]
-        if values.get(wanted) is None:
+        wanted = self.wanted(results)
+        if wanted not in values and wanted not in self.reported():
             raise ValueError(f"optimized_metric={wanted!r} is not measured by this run; it has {', '.join(values)}")
-        return float(values[wanted])
+        value = values.get(wanted)
+        return math.nan if value is None else float(value)
+
+    def wanted(self, results: Mapping[str, Any]) -> str:
+        """Return the name of the metric that the run gives back."""
+        return str(self.config["optimized_metric"] or results["stages"][-1]["monitor"])
+
+    def reported(self) -> set[str]:
+        """Return the metrics of the test that the heads report where they are defined."""
+        ways = ("", *(f"{name}_alone/" for name in self.module.alone_scores))
+        known = {role: self.module.head(role).reported(self.module.tasks[role].labels) for role in self.tested()}
+        return {f"test/{role}/{way}{metric}" for role, metrics in known.items() for way in ways for metric in metrics}
+
+    def undefined(self, results: Mapping[str, Any]) -> list[str]:
+        """Return a line for each metric that was to choose or to be given back, and is undefined on its samples."""
+        lines = []
+        for stage in results["stages"]:
+            if stage["score"] is None:
+                when = "never" if self.config["selection"]["rule"] == "best" else "not at the last validation"
+                lines.append(f"{stage['monitor']} was {when} defined on the validation set: the last checkpoint counts")
+        wanted = self.wanted(results)
+        if wanted.startswith("test/") and math.isnan(self.optimized(results)):
+            lines.append(f"{wanted} is not defined on the test set: nothing is given back for optimized_metric")
+        return lines
