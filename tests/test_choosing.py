@@ -17,7 +17,7 @@ from tests.test_runs import config, killed, rows
 from tl_modules.run import runner
 from tl_modules.run.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
 from tl_modules.run.errors import RunError
-from tl_modules.run.runner import execute
+from tl_modules.run.runner import Run, execute
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +159,42 @@ def test_a_module_is_chosen_by_a_metric_that_its_targets_head_reports() -> None:
     counted = module_for("scratch", pair_for("scratch", "count"), selection_metric="r2")
     assert counted.monitor == ("val/target/r2", "max")
     assert module_for("scratch", pair_for("scratch", "count")).monitor == ("val/target/mae", "min")
+
+
+UNDEFINED = ("selection.metric=auroc", "target.val_size=1")  # one sample is of one label
+
+
+def test_a_metric_that_is_undefined_on_the_validation_set_gives_back_no_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert math.isnan(execute(config("cell=scratch", *UNDEFINED), tmp_path))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert not (tmp_path / "error.json").exists()
+    assert (results["selection"], results["val"]) == ("last", {"target/auroc": None})
+    line = "val/target/auroc was never defined on the validation set: the last checkpoint counts"
+    assert capsys.readouterr().out.splitlines().count(line) == 1
+
+
+def test_a_metric_that_is_undefined_on_the_test_set_gives_back_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tested = Run.test
+    monkeypatch.setattr(Run, "test", lambda self: {k: v for k, v in tested(self).items() if "auroc" not in k})
+    wanted = ("optimized_metric=test/target/auroc", "optimize_on_test=true")
+    assert math.isnan(execute(config("cell=scratch", *wanted), tmp_path))
+    assert "test/target/auroc is not defined on the test set" in capsys.readouterr().out
+
+
+def test_a_metric_that_the_run_has_not_is_told_before_there_are_results(tmp_path: Path) -> None:
+    with pytest.raises(
+        RunError, match=r"optimized_metric='val/target/nothing' is not measured by this run; it has val"
+    ):
+        execute({**config("cell=scratch"), "optimized_metric": "val/target/nothing"}, tmp_path)
+    assert (tmp_path / "error.json").exists() and not (tmp_path / "results.json").exists()
+
+
+def test_patience_ends_a_stage_whose_metric_is_undefined(tmp_path: Path) -> None:
+    patient = ("cell.schedule=constant", "trainer.patience=2")
+    assert math.isnan(execute(config("cell=scratch", *UNDEFINED, *patient), tmp_path))
+    stage = json.loads((tmp_path / "results.json").read_text())["stages"][0]
+    assert (stage["steps"], stage["ended"]) == (6, "no better val/target/auroc in 2 validations")
