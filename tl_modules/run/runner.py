@@ -30,7 +30,15 @@ from tl_modules.run.choosing import NEVER, BestCheckpoint, ValidateAt, validatio
 from tl_modules.run.cost import Cost
 from tl_modules.run.defaults import as_scratch, told
 from tl_modules.run.errors import RunError
-from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
+from tl_modules.run.folder import (
+    AtomicCheckpointIO,
+    MetricsFile,
+    finite,
+    first_process,
+    last_validation,
+    write_json,
+    write_whole,
+)
 from tl_modules.run.machine import described
 from tl_modules.run.plateau import Plateau
 from tl_modules.run.precision import resolve
@@ -42,6 +50,7 @@ from tl_modules.weights import read_weights
 
 log = logging.getLogger(__name__)
 MOST_LOOKED_AT = 100
+COMPLETE, DIVERGED = "complete", "diverged"
 Config = dict[str, Any]
 
 
@@ -194,12 +203,9 @@ class Run:
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        score = best.best_model_score
-        chosen = self.config["selection"]["rule"] == "best" and score is not None
-        if not chosen:
-            rows = [row for row in read_metrics(self.folder / "metrics.csv") if row["stage"] == name]
-            measured = [row["value"] for row in rows if row["metric"] == monitor]
-            score = torch.tensor(float(measured[-1])) if measured else None
+        won = best.best_model_score
+        chosen = self.config["selection"]["rule"] == "best" and won is not None
+        score = float(won) if chosen else last_validation(self.folder / "metrics.csv", name).get(monitor)
         trainable = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         return {
             "name": name,
@@ -212,7 +218,8 @@ class Run:
             "trainable_parameters": trainable,
             "monitor": monitor,
             "selection": f"{monitor} {mode}" if chosen else "last",
-            "score": None if score is None else float(score),
+            "score": finite(score),
+            "status": DIVERGED if score is not None and not math.isfinite(score) else COMPLETE,
             "checkpoint": "best.ckpt" if chosen else "last.ckpt",
         }
 
@@ -292,8 +299,10 @@ class Run:
         """Return what `results.json` holds."""
         config, last = self.config, records[-1]
         name = config["cell"]["name"]
+        sound = all(map(math.isfinite, tested.values())) and all(one.get("status") != DIVERGED for one in records)
         return {
             "schema": 1,
+            "status": COMPLETE if sound else DIVERGED,
             "cell": name,
             "seed": config["seed"],
             "mode": config["datamodule"]["mode"],
@@ -318,7 +327,7 @@ class Run:
             "baseline_key": self.baseline_key(),
             "selection": last["selection"],
             "val": {last["monitor"].removeprefix("val/"): last["score"]},
-            "test": {key.removeprefix("test/"): value for key, value in tested.items()},
+            "test": {key.removeprefix("test/"): finite(value) for key, value in tested.items()},
             "stages": records,
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "flops": sum(record["flops"] for record in records),
@@ -376,7 +385,7 @@ class Run:
         """Return a line for each metric that was to choose or to be given back, and is undefined on its samples."""
         lines = []
         for stage in results["stages"]:
-            if stage["score"] is None:
+            if stage["score"] is None and stage.get("status") != DIVERGED:
                 when = "never" if self.config["selection"]["rule"] == "best" else "not at the last validation"
                 lines.append(f"{stage['monitor']} was {when} defined on the validation set: the last checkpoint counts")
         wanted = self.wanted(results)
