@@ -17,7 +17,9 @@ from tests.test_runs import config, killed, rows
 from tl_modules.run import runner
 from tl_modules.run.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
 from tl_modules.run.errors import RunError
-from tl_modules.run.runner import execute
+from tl_modules.run.folder import write_json
+from tl_modules.run.runner import Run, execute
+from tl_modules.scores import Scores
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +161,95 @@ def test_a_module_is_chosen_by_a_metric_that_its_targets_head_reports() -> None:
     counted = module_for("scratch", pair_for("scratch", "count"), selection_metric="r2")
     assert counted.monitor == ("val/target/r2", "max")
     assert module_for("scratch", pair_for("scratch", "count")).monitor == ("val/target/mae", "min")
+
+
+UNDEFINED = ("selection.metric=auroc", "target.val_size=1")  # one sample is of one label
+
+
+def test_a_metric_that_is_undefined_on_the_validation_set_gives_back_no_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert math.isnan(execute(config("cell=scratch", *UNDEFINED), tmp_path))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert not (tmp_path / "error.json").exists()
+    assert (results["selection"], results["val"]) == ("last", {"target/auroc": None})
+    line = "val/target/auroc was never defined on the validation set: the last checkpoint counts"
+    assert capsys.readouterr().out.splitlines().count(line) == 1
+
+
+def test_a_metric_that_is_undefined_on_the_test_set_gives_back_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tested = Run.test
+    monkeypatch.setattr(Run, "test", lambda self: {k: v for k, v in tested(self).items() if "auroc" not in k})
+    wanted = ("optimized_metric=test/target/auroc", "optimize_on_test=true")
+    assert math.isnan(execute(config("cell=scratch", *wanted), tmp_path))
+    assert "test/target/auroc is not defined on the test set" in capsys.readouterr().out
+
+
+def test_a_metric_that_the_run_has_not_is_told_before_there_are_results(tmp_path: Path) -> None:
+    with pytest.raises(
+        RunError, match=r"optimized_metric='val/target/nothing' is not measured by this run; it has val"
+    ):
+        execute({**config("cell=scratch"), "optimized_metric": "val/target/nothing"}, tmp_path)
+    assert (tmp_path / "error.json").exists() and not (tmp_path / "results.json").exists()
+
+
+def test_patience_ends_a_stage_whose_metric_is_undefined(tmp_path: Path) -> None:
+    patient = ("cell.schedule=constant", "trainer.patience=2")
+    assert math.isnan(execute(config("cell=scratch", *UNDEFINED, *patient), tmp_path))
+    stage = json.loads((tmp_path / "results.json").read_text())["stages"][0]
+    assert (stage["steps"], stage["ended"]) == (6, "no better val/target/auroc in 2 validations")
+
+
+def strict(path: Path) -> dict[str, Any]:
+    """Return the content of a file that is JSON by its standard, which has no NaN."""
+    return dict(json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in {path.name}")))
+
+
+def test_a_run_that_diverged_says_so_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    execute(config("cell=scratch", "cell.lr=1e30", "cell.clip=null", "selection.rule=last"), tmp_path)
+    results = strict(tmp_path / "results.json")
+    assert results["status"] == "diverged" and results["test"]["target/loss"] is None
+    for done in tmp_path.rglob("DONE.json"):
+        strict(done)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("loss" in line and line.split()[-2] == "-" for line in lines if line.startswith("│"))
+    assert any(line.startswith("diverged: ") for line in lines)
+
+
+def test_a_run_that_came_to_its_end_says_so(tmp_path: Path) -> None:
+    execute(config("cell=scratch", "steps=2"), tmp_path)
+    results = strict(tmp_path / "results.json")
+    assert results["status"] == results["stages"][0]["status"] == "complete"
+
+
+def test_a_score_that_is_not_finite_is_null_and_its_stage_diverged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "last_validation", lambda *_: {"val/target/accuracy": math.inf})
+    assert math.isnan(execute(config("cell=scratch", "steps=2", "selection.rule=last"), tmp_path))
+    results = strict(tmp_path / "results.json")
+    assert (results["status"], results["val"]) == ("diverged", {"target/accuracy": None})
+
+
+def test_a_score_is_that_of_the_last_validation_and_no_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute, calls = Scores.compute, []
+
+    def first_defined(self: Scores) -> dict[str, torch.Tensor]:
+        calls.append(self)
+        return {key: value for key, value in compute(self).items() if len(calls) == 1 or "accuracy" not in key}
+
+    monkeypatch.setattr(Scores, "compute", first_defined)
+    execute(config("cell=scratch", "selection.rule=last"), tmp_path)
+    assert [row["step"] for row in rows(tmp_path) if row["metric"] == "val/target/accuracy"] == ["2"]
+    results = strict(tmp_path / "results.json")
+    assert (results["selection"], results["val"]) == ("last", {"target/accuracy": None})
+
+
+def test_json_refuses_what_is_not_finite(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"x": math.nan})
+    assert not (tmp_path / "x.json").exists()

@@ -48,6 +48,16 @@ class ValidateAt(Callback):
         self.on_train_start(trainer, pl_module)
 
 
+def with_score(trainer: Trainer, monitor: str) -> None:
+    """Let a score that is undefined on the validation set count as no number; to Lightning one that is absent is wrong.
+
+    Args:
+        trainer: Has just validated.
+        monitor: The score's name.
+    """
+    trainer.callback_metrics.setdefault(monitor, torch.tensor(math.nan))
+
+
 class BestCheckpoint(ModelCheckpoint):
     """Keep the checkpoint with the best score; of equal ones that with the lower validation loss, then the later.
 
@@ -67,7 +77,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if this is the best; a score that is undefined on the validation set counts as no number."""
-        trainer.callback_metrics.setdefault(str(self.monitor), torch.tensor(math.nan))
+        with_score(trainer, str(self.monitor))
         super().on_validation_end(trainer, pl_module)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,8 +41,21 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a mapping as JSON, whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
+    """Write a mapping as JSON, whole or not at all.
+
+    Args:
+        path: The file.
+        value: Its content; JSON has no word for numbers that are not finite.
+
+    Raises:
+        ValueError: If a number in it is not finite.
+    """
+    write_whole(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number as JSON can hold it: None where it is not finite or there is none."""
+    return None if value is None or not math.isfinite(value) else float(value)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -109,3 +123,15 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     return [row for row in rows if all(row.get(name) for name in FIELDS)]
+
+
+def last_validation(path: Path, stage: str) -> dict[str, float]:
+    """Return what a stage's last validation measured, by name; what was undefined in it is absent.
+
+    Args:
+        path: The metrics file.
+        stage: The stage's name.
+    """
+    rows = [row for row in read_metrics(path) if row["stage"] == stage and row["metric"].startswith("val/")]
+    last = max((int(row["step"]) for row in rows), default=None)
+    return {row["metric"]: float(row["value"]) for row in rows if int(row["step"]) == last}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
+from tl_modules.run.choosing import with_score
+
 
 class Plateau(EarlyStopping):
     """End a stage when its selection metric was not better in so many validations, one after the other.
@@ -29,6 +31,11 @@ class Plateau(EarlyStopping):
         """Stay at the end where the checkpoint was written there: Lightning does not restore `should_stop`."""
         super().on_train_start(trainer, pl_module)
         trainer.should_stop = trainer.should_stop or self.reached
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count a validation where the metric is undefined as one without a better value."""
+        with_score(trainer, self.monitor)
+        super().on_validation_end(trainer, pl_module)
 
     def says(self) -> str:
         """Return why the stage ended."""

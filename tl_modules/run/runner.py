@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 import traceback
 import warnings
@@ -29,7 +30,15 @@ from tl_modules.run.choosing import NEVER, BestCheckpoint, ValidateAt, validatio
 from tl_modules.run.cost import Cost
 from tl_modules.run.defaults import as_scratch, told
 from tl_modules.run.errors import RunError
-from tl_modules.run.folder import AtomicCheckpointIO, MetricsFile, first_process, read_metrics, write_json, write_whole
+from tl_modules.run.folder import (
+    AtomicCheckpointIO,
+    MetricsFile,
+    finite,
+    first_process,
+    last_validation,
+    write_json,
+    write_whole,
+)
 from tl_modules.run.machine import described
 from tl_modules.run.plateau import Plateau
 from tl_modules.run.precision import resolve
@@ -41,6 +50,7 @@ from tl_modules.weights import read_weights
 
 log = logging.getLogger(__name__)
 MOST_LOOKED_AT = 100
+COMPLETE, DIVERGED = "complete", "diverged"
 Config = dict[str, Any]
 
 
@@ -140,6 +150,7 @@ class Run:
             self.load(self.folder / "checkpoints" / stage.name / records[-1]["checkpoint"])
         tested = self.test()
         results = self.results(records, tested)
+        value = self.optimized(results)  # before anything is written: of what the run has not it fails
         if first_process():
             with torch.autocast(self.module.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
                 for role in self.tested():  # as the test was run
@@ -148,7 +159,9 @@ class Run:
             pictures.curves(self.folder / "metrics.csv", self.folder / "curves.png")
             write_json(self.folder / "results.json", results)
             show_results(results, self.folder)
-        return self.optimized(results)
+            for line in self.undefined(results):
+                print(line)
+        return value
 
     def write_config(self) -> None:
         """Write `config.yaml`, or hold a resumed run to the one it was started with.
@@ -192,12 +205,9 @@ class Run:
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        score = best.best_model_score
-        chosen = self.config["selection"]["rule"] == "best" and score is not None
-        if not chosen:
-            rows = [row for row in read_metrics(self.folder / "metrics.csv") if row["stage"] == name]
-            measured = [row["value"] for row in rows if row["metric"] == monitor]
-            score = torch.tensor(float(measured[-1])) if measured else None
+        won = best.best_model_score
+        chosen = self.config["selection"]["rule"] == "best" and won is not None
+        score = float(won) if chosen else last_validation(self.folder / "metrics.csv", name).get(monitor)
         trainable = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         return {
             "name": name,
@@ -210,7 +220,8 @@ class Run:
             "trainable_parameters": trainable,
             "monitor": monitor,
             "selection": f"{monitor} {mode}" if chosen else "last",
-            "score": None if score is None else float(score),
+            "score": finite(score),
+            "status": DIVERGED if score is not None and not math.isfinite(score) else COMPLETE,
             "checkpoint": "best.ckpt" if chosen else "last.ckpt",
         }
 
@@ -290,8 +301,10 @@ class Run:
         """Return what `results.json` holds."""
         config, last = self.config, records[-1]
         name = config["cell"]["name"]
+        sound = all(map(math.isfinite, tested.values())) and all(one.get("status") != DIVERGED for one in records)
         return {
             "schema": 1,
+            "status": COMPLETE if sound else DIVERGED,
             "cell": name,
             "seed": config["seed"],
             "mode": config["datamodule"]["mode"],
@@ -316,7 +329,7 @@ class Run:
             "baseline_key": self.baseline_key(),
             "selection": last["selection"],
             "val": {last["monitor"].removeprefix("val/"): last["score"]},
-            "test": {key.removeprefix("test/"): value for key, value in tested.items()},
+            "test": {key.removeprefix("test/"): finite(value) for key, value in tested.items()},
             "stages": records,
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "flops": sum(record["flops"] for record in records),
@@ -358,14 +371,39 @@ class Run:
     def optimized(self, results: Mapping[str, Any]) -> float:
         """Return the value of `optimized_metric`, by default the target's selection metric on validation.
 
+        It is NaN, which sweepers take for no result, where the metric is undefined on the run's samples.
+
         Raises:
             ValueError: If the run has no such metric.
         """
         values = {f"{split}/{key}": value for split in ("val", "test") for key, value in results[split].items()}
-        wanted = self.config["optimized_metric"] or results["stages"][-1]["monitor"]
-        if values.get(wanted) is None:
+        wanted = self.wanted(results)
+        if wanted not in values and wanted not in self.reported():
             raise ValueError(f"optimized_metric={wanted!r} is not measured by this run; it has {', '.join(values)}")
-        return float(values[wanted])
+        value = values.get(wanted)
+        return math.nan if value is None else float(value)
+
+    def wanted(self, results: Mapping[str, Any]) -> str:
+        """Return the name of the metric that the run gives back."""
+        return str(self.config["optimized_metric"] or results["stages"][-1]["monitor"])
+
+    def reported(self) -> set[str]:
+        """Return the metrics of the test that the heads report where they are defined."""
+        ways = ("", *(f"{name}_alone/" for name in self.module.alone_scores))
+        known = {role: self.module.head(role).reported(self.module.tasks[role].labels) for role in self.tested()}
+        return {f"test/{role}/{way}{metric}" for role, metrics in known.items() for way in ways for metric in metrics}
+
+    def undefined(self, results: Mapping[str, Any]) -> list[str]:
+        """Return a line for each metric that was to choose or to be given back, and is undefined on its samples."""
+        lines = []
+        for stage in results["stages"]:
+            if stage["score"] is None and stage.get("status") != DIVERGED:
+                when = "never" if self.config["selection"]["rule"] == "best" else "not at the last validation"
+                lines.append(f"{stage['monitor']} was {when} defined on the validation set: the last checkpoint counts")
+        wanted = self.wanted(results)
+        if wanted.startswith("test/") and math.isnan(self.optimized(results)):
+            lines.append(f"{wanted} is not defined on the test set: nothing is given back for optimized_metric")
+        return lines
 
 
 def _held(config: Any) -> Config:

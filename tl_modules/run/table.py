@@ -43,9 +43,11 @@ def show_results(results: Mapping[str, Any], folder: Path) -> None:
     table.add_column("test", justify="right")
     for key, value in results["test"].items():
         role, metric = key.split("/", 1)
-        table.add_row(role, results[role]["dataset"], metric, f"{value:.4f}")
+        table.add_row(role, results[role]["dataset"], metric, "-" if value is None else f"{value:.4f}")
     console = Console(soft_wrap=True)
     console.print(table)
+    if results["status"] == "diverged":
+        console.print("diverged: - stands for what is not a finite number, null in results.json", highlight=False)
     for role in ("source", "target"):
         labelled = (results[role] or {}).get("labelled")
         if labelled:
