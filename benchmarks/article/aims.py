@@ -25,7 +25,12 @@ def interval(differences: Sequence[float]) -> tuple[float, float, float]:
 
 def values(runs: Runs, arm: str, metric: str) -> list[float]:
     """Return a test metric of an arm over its seeds."""
-    return [float(run["test"][metric]) for run in runs[arm]]
+    return [number(run["test"][metric]) for run in runs[arm]]
+
+
+def number(value: float | None) -> float:
+    """Return a recorded value; what a diverged run could not measure is not a number."""
+    return math.nan if value is None else float(value)
 
 
 def at_least(arm: str, metric: str, bound: float) -> Check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.article.aims import AIMS, Runs
+from benchmarks.article.aims import AIMS, Runs, number
 from benchmarks.article.arms import EXAMPLES
 from benchmarks.article.runs import ROOT, Record, Run, describe
 
@@ -42,7 +42,7 @@ def metric_rows(example: str, name: str, runs: Sequence[Run]) -> list[str]:
     length = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
     cpu = [run["cpu"] for run in runs if run["cpu"] is not None]
     for metric in (arm.metric or shown.metric, *shown.also.get(name, ())):
-        values = [run["test"][metric] for run in runs]
+        values = [number(run["test"][metric]) for run in runs]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         by_seed = ", ".join(f"{value:.3f}" for value in values)
         cells = [arm.says, metric, f"{statistics.fmean(values):.3f} ± {spread:.3f}", by_seed]

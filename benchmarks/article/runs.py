@@ -155,7 +155,8 @@ class Record:
             found = self.get(Job(example, name, 0, rate))
             if found is not None:
                 sign = -1 if found["selection"].endswith(" min") else 1
-                scores[rate] = sign * next(iter(found["val"].values()))
+                score = next(iter(found["val"].values()))
+                scores[rate] = -math.inf if score is None else sign * score  # it diverged
         return scores
 
     def rate(self, example: str, name: str) -> tuple[float | None, list[float]]:
