@@ -205,9 +205,9 @@ class Run:
         trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        won = best.best_model_score
-        chosen = self.config["selection"]["rule"] == "best" and won is not None
-        score = float(won) if chosen else last_validation(self.folder / "metrics.csv", name).get(monitor)
+        won = best.best_model_score if self.config["selection"]["rule"] == "best" else None
+        chosen = won is not None
+        score = last_validation(self.folder / "metrics.csv", name).get(monitor) if won is None else float(won)
         trainable = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         return {
             "name": name,
