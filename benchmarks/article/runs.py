@@ -17,6 +17,7 @@ Config = dict[str, Any]
 Run = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "docs" / "article.json"
+DATA = "<data_root>"  # stands for the data's folder on the record
 RATES = tuple(float(f"{digit}e{power}") for power in range(-5, 0) for digit in (1, 3))  # 1e-5, 3e-5, ..., 3e-1
 FIRST = (0.0003, 0.001, 0.003)  # tried first; widened until the best is inside
 KEPT = (
@@ -112,7 +113,7 @@ def run(job: Job, root: Path, runs: Path) -> Run:
         began = time.process_time()
         execute(config, folder)
         (folder / "cpu.json").write_text(json.dumps(time.process_time() - began))
-    results = json.loads((folder / "results.json").read_text())
+    results = json.loads((folder / "results.json").read_text().replace(str(root), DATA))
     cpu = json.loads((folder / "cpu.json").read_text()) if (folder / "cpu.json").exists() else None
     return {"digest": digest(config, root), "cpu": cpu, **{key: results[key] for key in KEPT}}
 
