@@ -56,7 +56,7 @@ def test_between_stages_rows_move_by_name_and_the_rest_is_as_initialised(cell, k
         images = torch.rand(2, 3, 32, 32)
         one, two = module(images, "source"), module(images, "target")
         one, two = (x.logits.movedim(2, 1) if kind == "detection" else x for x in (one, two))
-        assert torch.allclose(two[:, [0, 2]], one[:, [2, 0]], atol=1e-6)
+        assert torch.allclose(two[:, [0, 2]], one[:, [2, 0]], atol=1e-4)
 
 
 @pytest.mark.parametrize(
