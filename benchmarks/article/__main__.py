@@ -46,6 +46,7 @@ def schedule(record: Record, examples: list[str], root: Path, runs: Path, most: 
         while True:
             busy = failed | set(running.values())
             waiting = [job for example in examples for job in record.jobs(example) if job not in busy]
+            waiting.sort(key=lambda job: EXAMPLES[job.example].arms[job.arm].longer)  # the long ones last of all
             for job in waiting[: most - len(running)]:
                 running[pool.submit(run, job, root, runs)] = job
             if not running:
