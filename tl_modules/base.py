@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tl_modules.arithmetic import as_float32, full_precision
 from tl_modules.augment import Augment
-from tl_modules.batches import Batch, annotated, by_roles, check_range, size_of, targets_of
+from tl_modules.batches import Batch, annotated, by_roles, check_range, says_roles, size_of, targets_of
 from tl_modules.exporting import Exported
 from tl_modules.features import Features
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
@@ -28,6 +28,7 @@ from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
 from tl_modules.targets import fit_heads
 from tl_modules.tasks import Task
 from tl_modules.transplant import Report, transplant
+from tl_modules.use import Supervision, not_entered, check_relation, role_of
 from tl_modules.weights import unweighted
 
 
@@ -37,7 +38,7 @@ class TransferModule(LightningModule):
     From random weights that is `scratch`, from pretrained ones `finetune`, and with a `linear_probe` of these `probe`.
 
     A cell says its wiring (which parts each role goes through) and its stages; the rest is here. `enter(stage)` comes
-    before each `fit`; without it `fit` trains the last stage.
+    before each `fit`; only a module of one stage, or one that is resumed from a checkpoint, does without it.
 
     Args:
         target: The target's task: a `Task` or a dict with `name`, `kind`, `labels`, `domain`, ...
@@ -96,6 +97,8 @@ class TransferModule(LightningModule):
             raise ValueError(f"source=None: {type(self).__name__} learns two datasets at once and needs a source task")
         given = {"source": source, "target": target}
         self.tasks = {role: Task.of(task) for role, task in given.items() if task is not None}
+        check_relation(type(self), self.tasks)
+        self.supervised = {split: Supervision(self.tasks) for split in ("train", "val", "test")}
         self.finetuning, self.clip, self.seed = finetuning, clip, seed
         self.weights, self.source_share = dict(weights or {}), source_share
         self.rates: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
@@ -198,13 +201,21 @@ class TransferModule(LightningModule):
         return self
 
     def setup(self, stage: str) -> None:
-        """Enter the last stage if none was entered before `fit`."""
-        if stage == "fit" and not self.entered:
-            self.enter(self.plan[-1].name)
+        """Enter the only stage if it was not entered before `fit`; a checkpoint that is resumed says its own."""
+        if stage == "fit" and not self.entered and len(self.plan) == 1:
+            self.enter(self.plan[0].name)
 
     def on_train_start(self) -> None:
         """Show heads their training targets where they learn for the first time; see `targets.fit_heads`."""
         fit_heads(self.trainer, self.parts, self.tasks, self.stage)
+        self.supervised["train"].begin()
+
+    def on_train_epoch_end(self) -> None:
+        """Refuse an epoch in which a role that learns brought no targets; one that was resumed was seen in part."""
+        seen = self.supervised["train"]
+        if seen.batches == self.trainer.fit_loop.epoch_loop.batch_progress.current.processed:
+            seen.check("train", lambda one: self.trainer.strategy.reduce_boolean_decision(one, all=False))
+        seen.begin()
 
     def features(self, batch: Batch, role: str = "target") -> Features:
         """Return a role's features of a batch dict; its images are uint8 or floats in 0..1."""
@@ -231,7 +242,8 @@ class TransferModule(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the weighted sum of the roles' losses; what is random is a function of seed, step and roles alone."""
         address = (self.seed, self.trainer.fit_loop.epoch_loop.total_batch_idx, self.global_rank)
-        batches = by_roles(batch, "target", self.tasks["target"])
+        batches = self._by_roles("train", batch, 0)
+        self.supervised["train"].batches += 1
         for key, part in batches.items():
             noise = generator(*address, "augment", key, device=self.device)
             batches[key] = self.augment[key.split("+")[-1]](part, noise)
@@ -256,6 +268,8 @@ class TransferModule(LightningModule):
         """Return a role's loss on a batch with its features; zero, tied to them, where nothing is to be learned."""
         head, merged = self.head(role), "role" in batch
         found = targets_of(batch, self.tasks[role], head.key)
+        if merged or role in self.stage.learn:
+            self.supervised["train"].note(role, batch, found is not None)
         if found is None or not (merged or role in self.stage.learn):
             return features.pooled.float().sum() * 0  # tied to the features: DDP refuses None
         targets, rows = found
@@ -270,18 +284,27 @@ class TransferModule(LightningModule):
             return head.loss(outputs, targets)
 
     def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
-        loaders = getattr(self.trainer, f"{split}_dataloaders")
-        key = list(loaders)[dataloader_idx] if isinstance(loaders, Mapping) else "target"
-        batches = by_roles(batch, key, self.tasks[key.split("+")[-1]])
-        self._score(self.val_scores if split == "val" else self.test_scores, batches)
+        batches = self._by_roles(split, batch, dataloader_idx)
+        self._score(split, self.val_scores if split == "val" else self.test_scores, batches)
         if split == "test":  # a joint model can lose to the better single input
             for name, alone in each_alone(self.parts, batches):
-                self._score(self.alone_scores[name], alone)
+                self._score(split, self.alone_scores[name], alone)
 
-    def _score(self, scores: Any, batches: dict[str, Batch]) -> None:
+    def _by_roles(self, split: str, batch: Any, index: int) -> dict[str, Batch]:
+        """Return a batch by the roles it serves; one that does not say so is its loader's."""
+        if says_roles(batch):
+            return by_roles(batch, "target", self.tasks["target"])
+        loaders = self.trainer.train_dataloader if split == "train" else getattr(self.trainer, f"{split}_dataloaders")
+        merged = split == "train" and isinstance(batch, Mapping) and "role" in batch
+        stage = None if split == "test" else self.stage
+        key = "target" if merged else role_of(loaders, index, split, type(self).__name__, self.tasks, stage)
+        return by_roles(batch, key, self.tasks[key.split("+")[-1]])
+
+    def _score(self, split: str, scores: Any, batches: dict[str, Batch]) -> None:
         for units in by_trunk(self.parts, batches):
             for (name, role), features in features_of(self.parts, batches, units).items():
                 found = targets_of(batches[name], self.tasks[role], self.head(role).key)
+                self.supervised[split].note(role, batches[name], found is not None)
                 if found is not None:
                     targets, rows = found
                     outputs = self.outputs(features if rows is None else features.take(rows), role)
@@ -299,10 +322,12 @@ class TransferModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/<role>/<metric>`."""
+        self.supervised["val"].begin() if self.trainer.sanity_checking else self.supervised["val"].check("val")
         self.log_dict({f"val/{name}": value for name, value in self.val_scores.compute().items()}, batch_size=1)
 
     def on_test_epoch_end(self) -> None:
         """Log `test/<role>/<metric>`, and of samples with several inputs `test/<role>/<input>_alone/<metric>`."""
+        self.supervised["test"].check("test")
         values = {f"test/{name}": value for name, value in self.test_scores.compute().items()}
         for name, scores in self.alone_scores.items():
             for key, value in cast(Scores, scores).compute().items():
@@ -310,10 +335,24 @@ class TransferModule(LightningModule):
         self.log_dict(values, batch_size=1)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[dict[str, Any]]:
-        """Return the target's predictions with label names, a dict a sample."""
-        batch = next(iter(by_roles(batch, "target", self.tasks["target"]).values()))
-        head, labels = self.head("target"), self.tasks["target"].labels
-        outputs = self.outputs(self.features(batch))
+        """Return a role's predictions with label names, one dict per sample.
+
+        A batch is the target's, or the role's whose name it or its loader bears; one that serves both is predicted by
+        the target's head.
+
+        Raises:
+            ValueError: If it holds the batches of two roles.
+        """
+        loaders = getattr(self._trainer, "predict_dataloaders", None) if self._trainer else None
+        key = role_of(loaders, dataloader_idx, "predict", type(self).__name__, self.tasks, None)
+        (name, part), *more = by_roles(batch, key, self.tasks[key.split("+")[-1]]).items()
+        if more:
+            raise ValueError(
+                f"a batch to predict must be of one role, not of {', '.join([name, *(k for k, _ in more)])}"
+            )
+        role = name.split("+")[-1]
+        head, labels = self.head(role), self.tasks[role].labels
+        outputs = self.outputs(self.features(part, role), role)
         with full_precision(self.device):
             return head.named(head.predict(outputs), labels)
 
@@ -333,6 +372,8 @@ class TransferModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return AdamW over named groups (part and decay) and the schedule over the stage's steps."""
+        if not self.entered:  # a checkpoint that is resumed has entered its stage by now
+            raise ValueError(not_entered(type(self).__name__, self.plan))
         lr, decay = self.rates["lr"], self.rates["weight_decay"]
         optimizer = torch.optim.AdamW(named_groups(self.parts.named(), lr, decay, self.stage.lr))
         steps = self.trainer.max_steps if self.trainer.max_steps > 0 else int(self.trainer.estimated_stepping_batches)
@@ -355,6 +396,14 @@ class TransferModule(LightningModule):
             raise ValueError(
                 "backbone: this checkpoint was trained with a module of one's own; "
                 f"pass it again: {type(self).__name__}.load_from_checkpoint(path, backbone=module)"
+            )
+        stage, fitting = carried.get("stage"), self._trainer is not None and self.trainer.state.fn == "fit"
+        if not self.entered and (fitting or stage in [s.name for s in self.plan]):
+            self.enter(stage or self.plan[-1].name)
+        elif fitting and stage not in (None, self.stage.name):
+            raise ValueError(
+                f"this checkpoint is of stage {stage!r}, but {self.stage.name!r} was entered; "
+                f"call module.enter({stage!r}) before it is resumed"
             )
         self.parts.normalisation.complete(checkpoint.get("state_dict", {}), "parts.")
         for name, labels in carried.get("labels", {}).items():

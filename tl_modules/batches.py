@@ -31,6 +31,11 @@ def by_roles(batch: Any, key: str, task: Task) -> dict[str, Batch]:
     return made
 
 
+def says_roles(batch: Any) -> bool:
+    """Tell whether a batch is a dict whose keys name the roles that its parts serve."""
+    return isinstance(batch, Mapping) and bool(batch) and all(set(str(k).split("+")) <= set(ROLES) for k in batch)
+
+
 def check_range(batch: Batch) -> None:
     """Refuse images that are floats outside of 0..1: they would be normalised twice. uint8 ones cost nothing.
 
@@ -51,7 +56,7 @@ def check_range(batch: Batch) -> None:
 
 def _by_roles(batch: Any, key: str, task: Task) -> dict[str, Batch]:
     if isinstance(batch, Mapping):
-        if batch and all(set(str(name).split("+")) <= set(ROLES) for name in batch):
+        if says_roles(batch):
             return {name: _by_roles(part, name, task)[name] for name, part in batch.items()}
         return {key: dict(batch)}
     if isinstance(batch, Sequence) and len(batch) == 2 and isinstance(batch[0], Tensor):

@@ -53,6 +53,7 @@ class OwnTrunk(Trunk):
         if not isinstance(out, Features):
             raise ValueError(f"backbone={type(net).__name__} must return a tensor (B, D) or Features")
         self.dim = out.pooled.shape[1]
+        _check_features(net, self.dim)
         self.strides = sorted(out.maps)
         self.channels = [out.maps[stride].shape[1] for stride in self.strides]
 
@@ -60,6 +61,27 @@ class OwnTrunk(Trunk):
         """Return the module's output as features."""
         out = self.net(stemmed.values)
         return out if isinstance(out, Features) else Features(out, {}, stemmed.size)
+
+
+def _check_features(net: nn.Module, dim: int) -> None:
+    """Refuse a classifier of torchvision, timm or the like, which would give its classes' scores as features.
+
+    Args:
+        net: The module.
+        dim: Width of what it gives.
+
+    Raises:
+        ValueError: If its last layer is a classifier's.
+    """
+    library = type(net).__module__.split(".")[0]
+    name, last = next(
+        ((name, m) for name, m in reversed(list(net.named_modules())) if not list(m.children())), ("", net)
+    )
+    if library in ("torchvision", "timm") and isinstance(last, nn.Linear) and last.out_features == dim:
+        raise ValueError(
+            f"backbone={type(net).__name__} gives the scores of {dim} classes, not features: "
+            f"replace its layer {name!r} by torch.nn.Identity(), or give the network by its name"
+        )
 
 
 def own(net: nn.Module, channels: int = 3) -> Backbone:

@@ -1,0 +1,164 @@
+"""Wrong use from Python is an error that says what was expected and what was found, never a silent other training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision.models import resnet18, vit_b_16
+
+from tests.conftest import digest
+from tests.conftest import trainer_for as quiet_trainer
+from tl_modules import DatasetMerging, MultiTask, TaskFineTuning, TransferModule
+from tl_modules.backbones.own import OwnTrunk
+
+DIGITS = {"name": "digits", "kind": "classification", "labels": ["even", "odd"], "domain": "mail"}
+LETTERS = {"name": "letters", "kind": "classification", "labels": ["a", "b"], "domain": "mail"}
+
+
+def trainer_for(steps: int) -> Any:
+    return quiet_trainer(steps, limit_val_batches=1.0)
+
+
+def rows(count: int = 8, field: str = "label", **more: Any) -> list[dict[str, Any]]:
+    images = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    return [{"id": str(i), "image": images[i], field: i % 2, **more} for i in range(count)]
+
+
+def loader(field: str = "label", count: int = 8) -> Any:
+    return DataLoader(rows(count, field), batch_size=4)  # type: ignore[arg-type]
+
+
+def module(cell: type[TransferModule], **given: Any) -> TransferModule:
+    return cell(**{"target": DIGITS, "schedule": "constant", **given})
+
+
+def refuses(text: str) -> Any:
+    return pytest.raises(ValueError, match=re.escape(text))
+
+
+def test_a_fit_without_enter_does_not_leave_out_the_source() -> None:
+    cell = module(TaskFineTuning, source=DIGITS)
+    with refuses("TaskFineTuning trains in the stages source, target, and none was entered"):
+        trainer_for(2).fit(cell, {"source": loader(), "target": loader()})
+
+
+@pytest.fixture
+def at_source(tmp_path: Path) -> Iterator[tuple[TransferModule, Path]]:
+    cell = module(TaskFineTuning, source=DIGITS)
+    cell.enter("source")
+    trainer = trainer_for(2)
+    trainer.fit(cell, {"source": loader()})
+    trainer.save_checkpoint(tmp_path / "source.ckpt")
+    yield cell, tmp_path / "source.ckpt"
+
+
+def test_a_checkpoint_of_the_source_goes_on_with_the_source(at_source: tuple[TransferModule, Path]) -> None:
+    resumed = module(TaskFineTuning, source=DIGITS)
+    trainer_for(4).fit(resumed, {"source": loader()}, ckpt_path=at_source[1])
+    assert resumed.stage.name == "source"
+    entered = module(TaskFineTuning, source=DIGITS)
+    entered.enter("source")
+    trainer_for(4).fit(entered, {"source": loader()}, ckpt_path=at_source[1])
+    assert digest(resumed.parts) == digest(entered.parts) != digest(at_source[0].parts)
+
+
+def test_a_checkpoint_of_another_stage_than_the_entered_one_is_refused(at_source: tuple[TransferModule, Path]) -> None:
+    other = module(TaskFineTuning, source=DIGITS)
+    other.enter("target")
+    with refuses("this checkpoint is of stage 'source', but 'target' was entered"):
+        trainer_for(4).fit(other, {"target": loader()}, ckpt_path=at_source[1])
+
+
+def test_a_loaded_module_hands_its_source_on(at_source: tuple[TransferModule, Path]) -> None:
+    different = {**DIGITS, "labels": ["odd", "even", "none"]}
+    cell = module(TaskFineTuning, source=DIGITS, target=different)
+    cell.enter("source")
+    trainer = trainer_for(2)
+    trainer.fit(cell, {"source": loader()})
+    path = at_source[1].with_name("rows.ckpt")
+    trainer.save_checkpoint(path)
+    report, loaded = cell.enter("target"), TaskFineTuning.load_from_checkpoint(path)
+    assert report.by_name and loaded.enter("target") == report
+    assert digest(loaded.head("target")) == digest(cell.head("target"))
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_target_under_another_name_is_an_error(split: str) -> None:
+    cell, wrong, trainer = module(TransferModule), loader("labels"), trainer_for(2)
+    with refuses(
+        f"{split}: no batch of the target has the field 'label', which task 'digits' (classification) learns from; "
+        "it has image, labels; rename"
+    ):
+        if split == "test":
+            trainer.test(cell, wrong)
+        else:
+            trainer.fit(cell, wrong if split == "train" else loader(), wrong if split == "val" else None)
+
+
+def test_samples_without_a_target_are_in_order_while_others_have_one() -> None:
+    some = [{k: v for k, v in row.items() if k != "label" or i >= 4} for i, row in enumerate(rows())]
+    trainer_for(2).fit(module(TransferModule), DataLoader(some, batch_size=4))  # type: ignore[arg-type]
+
+
+def test_loaders_in_a_list_are_nobodys() -> None:
+    cell, loaders = module(MultiTask, source=LETTERS), {"source": loader(), "target": loader()}
+    with refuses("val_dataloaders: stage joint of MultiTask learns source and target, and a list does not say whose"):
+        trainer_for(2).fit(cell, loaders, [loader(), loader()])
+    with refuses('test_dataloaders: a list does not say whose they are; name them: {"source": ..., "target": ...}'):
+        trainer_for(2).test(cell, [loader(), loader()])
+
+
+def test_a_plain_loader_cannot_serve_a_role_that_it_is_not_for() -> None:
+    with refuses("train_dataloaders: stage joint of MultiTask learns source and target, and a plain loader"):
+        trainer_for(2).fit(module(MultiTask, source=LETTERS), loader())
+    cell = module(TaskFineTuning, source=DIGITS)
+    cell.enter("source")
+    with refuses("train_dataloaders: stage source of TaskFineTuning learns source, and a plain loader"):
+        trainer_for(2).fit(cell, loader())
+    with refuses("val_dataloaders: stage source of TaskFineTuning learns source, and a plain loader"):
+        trainer_for(2).fit(cell, {"source": loader()}, loader())
+
+
+def test_cells_check_the_relation_of_their_tasks() -> None:
+    with refuses("the cell that fits is dataset_merging"):
+        module(MultiTask, source=DIGITS)
+    with refuses("the cell that fits is multitask"):
+        module(DatasetMerging, source=LETTERS)
+    unnamed = [{k: v for k, v in task.items() if k != "domain"} for task in (DIGITS, LETTERS)]
+    module(MultiTask, target=unnamed[0], source=unnamed[1])  # no domain is named, so none can be wrong
+    with refuses("the cell that fits is dataset_merging"):
+        module(MultiTask, target=unnamed[0], source=unnamed[0])
+
+
+def test_a_prediction_is_by_the_head_of_its_own_role() -> None:
+    cell = module(MultiTask, source=LETTERS).eval()
+    images = torch.rand(2, 3, 32, 32)
+    names = {row["label"] for row in cell.predict_step({"source": {"image": images}}, 0)}
+    assert names <= {"a", "b"}
+    assert {row["label"] for row in cell.predict_step({"target": {"image": images}}, 0)} <= {"even", "odd"}
+    with refuses("a batch to predict must be of one role, not of source, target"):
+        cell.predict_step({"source": {"image": images}, "target": {"image": images}}, 0)
+    found = trainer_for(1).predict(cell, {"source": loader(), "target": loader()})
+    assert found is not None
+    assert {row["label"] for batch in found[0] for row in batch} <= {"a", "b"}
+    assert {row["label"] for batch in found[1] for row in batch} <= {"even", "odd"}
+
+
+@pytest.mark.parametrize("build", [resnet18, vit_b_16], ids=lambda build: build.__name__)
+def test_a_classifier_is_no_backbone(build: Any) -> None:
+    net = build(image_size=64) if build is vit_b_16 else build()
+    with refuses("gives the scores of 1000 classes, not features"):
+        OwnTrunk(net)
+
+
+def test_a_network_without_its_classifier_is_one() -> None:
+    net = resnet18()
+    net.fc = torch.nn.Identity()
+    assert OwnTrunk(net).dim == 512
+    assert OwnTrunk(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 7))).dim == 7

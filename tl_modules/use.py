@@ -1,0 +1,128 @@
+"""Whether a module is used as it is meant: what would train or score something else without a word is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tl_modules.batches import Batch
+from tl_modules.cube import BY_NAME, cell_for, check_pair
+from tl_modules.stages import Stage
+from tl_modules.tasks import Task
+
+
+def check_relation(cell: type, tasks: Mapping[str, Task]) -> None:
+    """Check that source and target have the relation that a cell is for, as `train.py` does.
+
+    A domain that neither task names is taken as fitting: what counts as the same is the user's judgement.
+
+    Args:
+        cell: The module's class; a subclass of a cell is that cell.
+        tasks: Task by role.
+
+    Raises:
+        ValueError: If they have another one; the text names it and the cell that fits.
+    """
+    names = {one.path.rsplit(".", 1)[1]: one for one in BY_NAME.values()}
+    found = next((names[base.__name__] for base in cell.__mro__ if base.__name__ in names), None)
+    if found is None or "source" not in tasks:
+        return
+    source, target = tasks["source"], tasks["target"]
+    if not source.domain and not target.domain:
+        fits = cell_for(source.same_task(target), found.same_domain, found.sequential)
+        if fits != found.name:
+            kind = "the same task" if source.same_task(target) else "different tasks"
+            raise ValueError(f"cell={found.name}: source and target have {kind}; the cell that fits is {fits}")
+        return
+    check_pair(found.name, source, target)
+
+
+def not_entered(cell: str, plan: Sequence[Stage]) -> str:
+    """Return what to call where a module of several stages is fitted as it is: the earlier ones would be left out.
+
+    Args:
+        cell: The module's class.
+        plan: Its stages.
+    """
+    calls = " and then ".join(f"module.enter({stage.name!r})" for stage in plan)
+    return (
+        f"{cell} trains in the stages {', '.join(stage.name for stage in plan)}, and none was entered: call "
+        f"{calls}, each before a fit with a Trainer of its own (only the last where the source is weights)"
+    )
+
+
+def role_of(loaders: Any, index: int, split: str, cell: str, tasks: Mapping[str, Task], stage: Stage | None) -> str:
+    """Return whose batches a loader gives: the one it is named for, and the target's where it is the only one.
+
+    Args:
+        loaders: The loaders as the Trainer has them.
+        index: Which of them.
+        split: `train`, `val`, `test` or `predict`.
+        cell: The module's class, for the error.
+        tasks: Task by role.
+        stage: The stage whose roles must be among them; None where any will do.
+
+    Raises:
+        ValueError: If loaders in a list could be either role's, or a plain one is not of the role that is needed.
+    """
+    if isinstance(loaders, Mapping):
+        return str(list(loaders)[index])
+    several = isinstance(loaders, Sequence) and len(loaders) > 1
+    need = tuple(stage.learn) if stage is not None else ("target",)
+    if len(tasks) > 1 and (several or "target" not in need or (split == "train" and len(need) > 1)):
+        what = "a list does not say whose they are" if several else "a plain loader is the target's"
+        at = f"stage {stage.name} of {cell} learns {' and '.join(need)}, and " if stage is not None else ""
+        named = ", ".join(f'"{role}": ...' for role in (need if stage is not None else tasks))
+        raise ValueError(f"{split}_dataloaders: {at}{what}; name them: {{{named}}}")
+    return "target"
+
+
+class Supervision:
+    """Whether the roles whose batches come to be learned or scored bring their targets.
+
+    Args:
+        tasks: Task by role.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        self.tasks = tasks
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what came."""
+        self.fields: dict[str, set[str]] = {}
+        self.found: set[str] = set()
+        self.batches = 0
+
+    def note(self, role: str, batch: Batch, found: bool) -> None:
+        """Keep which fields a role's batch has.
+
+        Args:
+            role: The role.
+            batch: The batch.
+            found: Whether its targets are among them.
+        """
+        self.fields.setdefault(role, set()).update(batch)
+        if found:
+            self.found.add(role)
+
+    def check(self, where: str, anywhere: Callable[[bool], bool] = bool) -> None:
+        """Refuse roles that came without a single target, and begin anew.
+
+        Args:
+            where: What came, for the error.
+            anywhere: Tells whether something is true in any of the processes.
+
+        Raises:
+            ValueError: If there is one; the text names the field that was expected and those that were there.
+        """
+        fields, found = self.fields, self.found
+        self.begin()
+        for role in self.tasks:
+            if role in fields and not anywhere(role in found):
+                task = self.tasks[role]
+                there = ", ".join(sorted(name for name in fields[role] if name not in ("id", "role")))
+                raise ValueError(
+                    f"{where}: no batch of the {role} has the field {task.key!r}, which task {task.name!r} "
+                    f"({task.kind}) learns from; it has {there}; rename the field or set key= of the task"
+                )
