@@ -147,6 +147,7 @@ def test_parallel_training_equals_scratch(options: dict[str, Any]) -> None:
         if nan and cell != "scratch":
             target, source = data.data["target"], pair_for("dataset_merging", "count").data["source"]
             data = type(data)(target, source, batch_size=8, accumulate=accumulate)  # type: ignore[arg-type]
+            data.tasks["source"] = Task.of({**data.tasks["source"].to_dict(), "name": "other-count"})
         own = augment if cell != "scratch" else {"target": augment["target"]}
         module = module_for(cell, data, backbone=backbone, augment=own, clip=0.1)
         callbacks = [Broken()] if nan and cell != "scratch" else []

@@ -28,7 +28,7 @@ from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
 from tl_modules.targets import fit_heads
 from tl_modules.tasks import Task
 from tl_modules.transplant import Report, transplant
-from tl_modules.use import Supervision, not_entered, check_relation, role_of
+from tl_modules.use import Supervision, check_tasks, not_entered, role_of
 from tl_modules.weights import unweighted
 
 
@@ -97,7 +97,7 @@ class TransferModule(LightningModule):
             raise ValueError(f"source=None: {type(self).__name__} learns two datasets at once and needs a source task")
         given = {"source": source, "target": target}
         self.tasks = {role: Task.of(task) for role, task in given.items() if task is not None}
-        check_relation(type(self), self.tasks)
+        check_tasks(type(self), self.tasks)
         self.supervised = {split: Supervision(self.tasks) for split in ("train", "val", "test")}
         self.finetuning, self.clip, self.seed = finetuning, clip, seed
         self.weights, self.source_share = dict(weights or {}), source_share
@@ -213,7 +213,7 @@ class TransferModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Refuse an epoch in which a role that learns brought no targets; one that was resumed was seen in part."""
         seen = self.supervised["train"]
-        if seen.batches == self.trainer.fit_loop.epoch_loop.batch_progress.current.processed:
+        if seen.batches == self.trainer.fit_loop.epoch_loop.batch_progress.current.ready:
             seen.check("train", lambda one: self.trainer.strategy.reduce_boolean_decision(one, all=False))
         seen.begin()
 

@@ -6,35 +6,37 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tl_modules.batches import Batch
-from tl_modules.cube import BY_NAME, cell_for, check_pair
+from tl_modules.cube import BY_NAME, CELLS, Cell, cell_for
 from tl_modules.stages import Stage
 from tl_modules.tasks import Task
 
 
-def check_relation(cell: type, tasks: Mapping[str, Task]) -> None:
-    """Check that source and target have the relation that a cell is for, as `train.py` does.
+def check_tasks(cell: type, tasks: Mapping[str, Task]) -> None:
+    """Check that source and target have the same task where a cell is for one, and different ones elsewhere.
 
-    A domain that neither task names is taken as fitting: what counts as the same is the user's judgement.
+    Whether they have the same domain is the user's judgement, and the wiring can run either way.
 
     Args:
         cell: The module's class; a subclass of a cell is that cell.
         tasks: Task by role.
 
     Raises:
-        ValueError: If they have another one; the text names it and the cell that fits.
+        ValueError: If they do not; the text names the tasks and the cell that fits.
     """
-    names = {one.path.rsplit(".", 1)[1]: one for one in BY_NAME.values()}
+    names = {_class_of(one): one for one in CELLS}
     found = next((names[base.__name__] for base in cell.__mro__ if base.__name__ in names), None)
     if found is None or "source" not in tasks:
         return
-    source, target = tasks["source"], tasks["target"]
-    if not source.domain and not target.domain:
-        fits = cell_for(source.same_task(target), found.same_domain, found.sequential)
-        if fits != found.name:
-            kind = "the same task" if source.same_task(target) else "different tasks"
-            raise ValueError(f"cell={found.name}: source and target have {kind}; the cell that fits is {fits}")
-        return
-    check_pair(found.name, source, target)
+    same = tasks["source"].same_task(tasks["target"])
+    if same != found.same_task:
+        said = [f"{task.name} ({task.kind})" for task in (tasks["source"], tasks["target"])]
+        relation = f"the same task {said[0]}" if same else f"different tasks {said[0]} and {said[1]}"
+        fits = _class_of(BY_NAME[cell_for(same, found.same_domain, found.sequential)])
+        raise ValueError(f"{cell.__name__}: source and target have {relation}; the class that fits is {fits}")
+
+
+def _class_of(cell: Cell) -> str:
+    return cell.path.rsplit(".", 1)[1]
 
 
 def not_entered(cell: str, plan: Sequence[Stage]) -> str:
