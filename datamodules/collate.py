@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
+from tl_modules.batches import targets_of_pair
 from tl_modules.tasks import Task
 
 Sample = dict[str, Any]
@@ -68,21 +71,32 @@ def _flagged(samples: Sequence[Sample]) -> Sequence[Sample]:
     return samples
 
 
+def gives_batches(dataset: type) -> bool:
+    """Tell whether a dataset has our `batch(indices)`; other libraries mean other things by that name.
+
+    Args:
+        dataset: Its class.
+    """
+    return "indices" in signature(dataset.batch).parameters if hasattr(dataset, "batch") else False
+
+
 def as_sample(item: Any, task: Task, name: str) -> Sample:
     """Return a dataset's item as a sample dict.
 
     Args:
-        item: A sample dict, or a pair `(image, target)` as torchvision's datasets give it.
+        item: A sample dict, or a pair `(image, target)` as torchvision's datasets give it; its images may be PIL's.
+            The target of a detection pair is `{"boxes": xyxy (N, 4), "labels": (N,)}` with labels from 0.
         task: Names the pair's target.
         name: The sample's id where it has none.
 
     Raises:
-        ValueError: If the item is neither.
+        ValueError: If the item is neither, or its boxes' labels are not the task's.
     """
     if isinstance(item, Mapping):
-        return {"id": name, **item}
+        drawn = {key: as_image(value) for key, value in item.items() if isinstance(value, Image)}
+        return {"id": name, **item, **drawn}
     if isinstance(item, Sequence) and len(item) == 2:
-        return {"id": name, "image": as_image(item[0]), task.key: item[1]}
+        return {"id": name, "image": as_image(item[0]), **targets_of_pair(item[1], task, name)}
     raise ValueError(f"a sample must be a dict or a pair (image, target), not {type(item).__name__}")
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.aligned import same_samples
 from datamodules.base import count_labelled
-from datamodules.collate import as_sample, collate
+from datamodules.collate import as_sample, collate, gives_batches
 from datamodules.merging import MergedDataset, union_labels
 from datamodules.naming import check_mask, naming
 from datamodules.overlap import RULES, without_overlap
@@ -40,7 +40,8 @@ def fetch(dataset: Any, indices: Sequence[int], task: Task, seeds: Sequence[int]
     """
     if isinstance(dataset, MergedDataset):
         return dataset.batch(list(indices), seeds)
-    batch = dataset.batch(list(indices)) if hasattr(dataset, "batch") else _collated(dataset, indices, task, seeds)
+    at_once = gives_batches(type(dataset))
+    batch = dataset.batch(list(indices)) if at_once else _collated(dataset, indices, task, seeds)
     if task.kind == "segmentation" and task.key in batch:
         rows = batch.get(f"{task.key}_rows", range(len(batch["id"])))
         check_mask(batch[task.key], [batch["id"][row] for row in rows], task)

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.models import resnet18, vit_b_16
 
+from datamodules.collate import as_sample
+from datamodules.paired import fetch
 from tests.conftest import digest
 from tests.conftest import trainer_for as quiet_trainer
-from tl_modules import DatasetMerging, MultiTask, TaskFineTuning, TransferModule
+from tl_modules import DatasetMerging, MultiTask, Task, TaskFineTuning, TransferModule
 from tl_modules.backbones.own import OwnTrunk
 
 DIGITS = {"name": "digits", "kind": "classification", "labels": ["even", "odd"], "domain": "mail"}
@@ -159,3 +162,58 @@ def test_a_network_without_its_classifier_is_one() -> None:
     net.fc = torch.nn.Identity()
     assert OwnTrunk(net).dim == 512
     assert OwnTrunk(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 7))).dim == 7
+
+
+RACCOONS = {"name": "animals", "kind": "detection", "labels": ["raccoon", "fox"]}
+
+
+def pairs(first: int) -> list[Any]:
+    boxes = torch.tensor([[4.0, 4.0, 20.0, 20.0], [8.0, 10.0, 30.0, 28.0]])
+    return [(row["image"], {"boxes": boxes, "labels": torch.tensor([first, first + 1])}) for row in rows()]
+
+
+def test_detection_pairs_of_torchvision_train_as_they_are() -> None:
+    loader = DataLoader(pairs(0), batch_size=4, collate_fn=lambda batch: tuple(zip(*batch, strict=True)))  # type: ignore
+    cell, trainer = module(TransferModule, target=RACCOONS), trainer_for(2)
+    before = digest(cell.parts)
+    trainer.fit(cell, loader, loader)
+    assert digest(cell.parts) != before
+    assert "test/target/map50" in trainer.test(cell, loader, verbose=False)[0]
+
+
+def test_box_labels_that_count_from_one_are_an_error() -> None:
+    loader = DataLoader(pairs(1), batch_size=4, collate_fn=lambda batch: tuple(zip(*batch, strict=True)))  # type: ignore
+    with refuses("sample 0: box labels 1 to 2 must be 0 to 1; they count from 1"):
+        trainer_for(2).fit(module(TransferModule, target=RACCOONS), loader)
+    with refuses("photo: box labels 1 to 2 must be 0 to 1"):
+        as_sample(pairs(1)[0], Task.of(RACCOONS), "photo")
+
+
+def test_images_alone_are_predicted() -> None:
+    cell, images = module(TransferModule).eval(), torch.rand(4, 3, 32, 32)
+    expected = cell.predict_step({"image": images}, 0)
+    assert cell.predict_step(images, 0) == cell.predict_step([images], 0) == expected
+    assert trainer_for(1).predict(cell, DataLoader(images, batch_size=4)) == [expected]  # type: ignore[arg-type]
+
+
+class Rows:
+    """Rows with PIL images, and a `batch` of another library's meaning."""
+
+    def __init__(self) -> None:
+        self.rows = [{"image": Image.new("RGB", (32, 32), (30 * i, 0, 0)), "label": i % 2} for i in range(8)]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[index]
+
+    def batch(self, batch_size: int) -> Any:
+        raise AssertionError("this is not asked for indices")
+
+
+def test_rows_with_pil_images_of_another_library_are_read() -> None:
+    found = fetch(Rows(), [0, 3], Task.of(DIGITS))
+    assert found["image"].shape == (2, 3, 32, 32)
+    assert found["image"].dtype == torch.uint8
+    assert found["label"].tolist() == [0, 1]

@@ -18,7 +18,8 @@ def by_roles(batch: Any, key: str, task: Task) -> dict[str, Batch]:
     """Return a batch as `{roles: batch dict}`, where `roles` is one role or `source+target`.
 
     Args:
-        batch: Such a dict, a plain batch dict, or a pair `(images, targets)`.
+        batch: Such a dict, a plain batch dict, images alone, or a pair `(images, targets)`; torchvision's detection
+            pairs `(images, [{"boxes", "labels"}, ...])` with labels from 0 too.
         key: Whose batch it is if it does not say so itself.
         task: That role's task, to name the second of a pair.
 
@@ -59,9 +60,48 @@ def _by_roles(batch: Any, key: str, task: Task) -> dict[str, Batch]:
         if says_roles(batch):
             return {name: _by_roles(part, name, task)[name] for name, part in batch.items()}
         return {key: dict(batch)}
-    if isinstance(batch, Sequence) and len(batch) == 2 and isinstance(batch[0], Tensor):
-        return {key: {"image": batch[0], task.key: batch[1]}}
-    raise ValueError(f"a batch must be a dict or a pair (images, targets), not {type(batch).__name__}")
+    if isinstance(batch, Tensor):
+        return {key: {"image": batch}}
+    if isinstance(batch, Sequence) and len(batch) == 2 and not isinstance(batch[0], str):
+        images, targets = batch
+        if not isinstance(images, Tensor):
+            shapes = sorted({tuple(image.shape) for image in images})
+            if len(shapes) > 1:
+                raise ValueError(f"images differ in shape within a batch: {', '.join(map(str, shapes[:3]))}")
+            images = torch.stack(list(images))
+        if isinstance(targets, Sequence) and targets and isinstance(targets[0], Mapping):
+            each = [targets_of_pair(target, task, f"sample {place}") for place, target in enumerate(targets)]
+            return {key: {"image": images, **{name: [one[name] for one in each] for name in each[0]}}}
+        return {key: {"image": images, task.key: targets}}
+    if isinstance(batch, Sequence) and len(batch) == 1 and isinstance(batch[0], Tensor):
+        return {key: {"image": batch[0]}}
+    raise ValueError(f"a batch must be a dict, images or a pair (images, targets), not {type(batch).__name__}")
+
+
+def targets_of_pair(target: Any, task: Task, where: str) -> Batch:
+    """Return the second of a pair `(image, target)` under the task's names.
+
+    Args:
+        target: A target, or torchvision's `{"boxes": xyxy (N, 4), "labels": (N,)}` of a detection task.
+        task: The task.
+        where: The sample, for the error.
+
+    Raises:
+        ValueError: If boxes have no labels, or labels that are none of the task's.
+    """
+    if task.kind != "detection":
+        return {task.key: target}
+    if not isinstance(target, Mapping) or not {"boxes", "labels"} <= set(target):
+        found = f"a dict with {', '.join(map(str, target))}" if isinstance(target, Mapping) else type(target).__name__
+        raise ValueError(f"{where}: the target of a detection pair must be a dict with boxes and labels, not {found}")
+    boxes = torch.as_tensor(target["boxes"], dtype=torch.float32).reshape(-1, 4)
+    labels = torch.as_tensor(target["labels"], dtype=torch.int64)
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(task.labels):
+        hint = "; they count from 1, as those of Faster R-CNN do: subtract 1" if int(labels.min()) > 0 else ""
+        raise ValueError(
+            f"{where}: box labels {int(labels.min())} to {int(labels.max())} must be 0 to {len(task.labels) - 1}{hint}"
+        )
+    return {task.key: boxes, box_fields(task.key)[0]: labels}
 
 
 def size_of(batch: Batch) -> int:
