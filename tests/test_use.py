@@ -15,7 +15,7 @@ from torchvision.models import resnet18, vit_b_16
 
 from datamodules.collate import as_sample
 from datamodules.paired import fetch
-from tests.conftest import digest
+from tests.conftest import digest, pair_for
 from tests.conftest import trainer_for as quiet_trainer
 from tl_modules import DatasetMerging, MultiTask, Task, TaskFineTuning, TransferModule
 from tl_modules.backbones.own import OwnTrunk
@@ -217,3 +217,14 @@ def test_rows_with_pil_images_of_another_library_are_read() -> None:
     assert found["image"].shape == (2, 3, 32, 32)
     assert found["image"].dtype == torch.uint8
     assert found["label"].tolist() == [0, 1]
+
+
+def test_data_whose_labels_stand_in_another_order_are_refused() -> None:
+    data = pair_for("multitask")
+    swapped = {"target": data.tasks["source"], "source": data.tasks["target"]}
+    with refuses("the module's kind"):
+        trainer_for(1).fit(MultiTask(**swapped), datamodule=data)
+    data = pair_for("scratch", "classify")
+    turned = {**data.tasks["target"].to_dict(), "labels": data.tasks["target"].labels[::-1]}
+    with refuses("differ in another order; build the module with the data's task"):
+        trainer_for(1).test(module(TransferModule, target=turned), datamodule=data)

@@ -28,7 +28,7 @@ from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
 from tl_modules.targets import fit_heads
 from tl_modules.tasks import Task
 from tl_modules.transplant import Report, transplant
-from tl_modules.use import Supervision, check_tasks, not_entered, role_of
+from tl_modules.use import Supervision, check_data, check_tasks, not_entered, role_of
 from tl_modules.weights import unweighted
 
 
@@ -202,6 +202,7 @@ class TransferModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Enter the only stage if it was not entered before `fit`; a checkpoint that is resumed says its own."""
+        check_data(self.tasks, getattr(self.trainer, "datamodule", None))
         if stage == "fit" and not self.entered and len(self.plan) == 1:
             self.enter(self.plan[0].name)
 

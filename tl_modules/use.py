@@ -39,6 +39,35 @@ def _class_of(cell: Cell) -> str:
     return cell.path.rsplit(".", 1)[1]
 
 
+def check_data(tasks: Mapping[str, Task], data: Any) -> None:
+    """Check that a DataModule's targets mean what the module's do.
+
+    Args:
+        tasks: The module's task by role.
+        data: The DataModule: one with `tasks` by role, or with the target's `task`; others are not checked.
+
+    Raises:
+        ValueError: If kind, field or labels differ, or the labels' order.
+    """
+    theirs = getattr(data, "tasks", None) or {"target": getattr(data, "task", None)}
+    for role, task in tasks.items():
+        their = theirs.get(role)
+        if not isinstance(their, Task):
+            continue
+        for what in ("kind", "key", "labels"):
+            mine, found = getattr(task, what), getattr(their, what)
+            if mine != found:
+                how = " in another order" if what == "labels" and sorted(mine) == sorted(found) else ""
+                raise ValueError(
+                    f"{role}: the module's {what} {_said(mine)} and the data's {_said(found)} differ{how}; "
+                    f"build the module with the data's task ({type(data).__name__})"
+                )
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else ", ".join(value) or "(none)"
+
+
 def not_entered(cell: str, plan: Sequence[Stage]) -> str:
     """Return what to call where a module of several stages is fitted as it is: the earlier ones would be left out.
 
