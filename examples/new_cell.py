@@ -26,7 +26,7 @@ if __name__ == "__main__":
     source = Scenes("textured", "segment", "source", train_size=64, image_size=32)
     target = Scenes("textured", "classify", "target", train_size=64, image_size=32)
     data = SequentialData(target, source, batch_size=32)
-    module = Rehearsal(target.task, source.task)
+    module = Rehearsal(target.task, source=source.task)
     for stage in module.plan:
         data.enter(stage)
         module.enter(stage.name)

@@ -28,7 +28,7 @@ class Digits(LightningDataModule):
 task = {"name": "digit", "kind": "classification", "labels": list("0123456789")}
 tasks = {"source_task": {**task, "domain": "white on black"}, "target_task": {**task, "domain": "black on white"}}
 data = CombinedData(target=Digits(negative=True), source=Digits(), mode="cycle", batch_size=32, **tasks)
-module = WeightSharing(tasks["target_task"], tasks["source_task"], backbone="small")
+module = WeightSharing(tasks["target_task"], source=tasks["source_task"], backbone="small")
 trainer = Trainer(
     max_steps=60, logger=False, enable_checkpointing=False, accelerator="cpu", use_distributed_sampler=False
 )

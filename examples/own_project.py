@@ -33,7 +33,7 @@ source = {"name": "even", "kind": "classification", "labels": ["even", "odd"], "
 target = {"name": "digit", "kind": "classification", "labels": list("0123456789"), "domain": "digits", "channels": 1}
 train = {"source": TensorDataset(images[:1000], labels[:1000] % 2), "target": TensorDataset(images[:200], labels[:200])}
 loaders = {role: DataLoader(dataset, 32, shuffle=True) for role, dataset in train.items()}  # batches (images, labels)
-module = MyMultiTask(target, source, backbone=backbone)
+module = MyMultiTask(target, source=source, backbone=backbone)
 trainer = Trainer(max_steps=200, logger=False, enable_checkpointing=False, accelerator="cpu")
 trainer.fit(module, loaders)
 trainer.test(module, {"target": DataLoader(TensorDataset(images[1000:], labels[1000:]), 256)})

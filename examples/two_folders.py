@@ -10,7 +10,7 @@ from tl_modules import DomainAdaptation
 
 source, target = (ImageFolder(root, domain=root, image_size=64, batch_size=32) for root in sys.argv[1:3])
 data = SequentialData(target, source, batch_size=32)
-module = DomainAdaptation(target.task, source.task, backbone="resnet18")
+module = DomainAdaptation(target.task, source=source.task, backbone="resnet18")
 for stage in module.plan:  # the source's, then the target's
     data.enter(stage)
     print(stage.name, module.enter(stage.name))

@@ -463,7 +463,7 @@ def test_bare_loaders_and_pairs_of_tensors() -> None:
     trainer.fit(TransferModule(task), loader, loader)
     assert "val/target/accuracy" in trainer.callback_metrics
     both = {"source": loader, "target": loader}
-    pair = MultiTask(task, {**task, "name": "other"})
+    pair = MultiTask(task, source={**task, "name": "other"})
     trainer = trainer_for(2, limit_val_batches=1.0)
     trainer.fit(pair, both, both)
     assert {"val/source/accuracy", "val/target/accuracy"} <= set(trainer.callback_metrics)

@@ -76,7 +76,7 @@ def test_a_frozen_backbone_costs_its_forward_passes_and_a_cached_one_a_single_on
     target = Scenes("plain", "classify", "target", image_size=32, train_size=24, val_size=8)
     data = SequentialData(target, source, batch_size=8)
     data.setup()
-    module = TaskAdaptation(data.tasks["target"], data.tasks["source"], finetuning="linear_probe")
+    module = TaskAdaptation(data.tasks["target"], source=data.tasks["source"], finetuning="linear_probe")
     data.enter(module.plan[1])
     module.enter("target")
     per_sample = conv_flops(module, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), {})

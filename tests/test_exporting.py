@@ -72,7 +72,7 @@ def test_detections_are_those_of_the_exported_places():
 def test_a_role_is_exported_in_its_own_label_space_and_apart_from_the_module():
     source = {"name": "t", "kind": "classification", "labels": ["b", "a"], "domain": "d"}
     target = {"name": "u", "kind": "classification", "labels": ["x", "y", "z"], "domain": "d"}
-    module = MultiTask(target, source).eval()
+    module = MultiTask(target, source=source).eval()
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         plain = module.export("source")
@@ -102,3 +102,20 @@ def test_onnx_gives_the_same(channels, tmp_path):
 def test_a_text_encoder_is_refused_in_one_line():
     with pytest.raises(ValueError, match="export: BagStem does not take images"):
         module_for("classification", "bag").export()
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_onnx_takes_batches_of_any_size_from_a_module_in_training_mode(kind, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    module = module_for(kind).train()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module.to_onnx(tmp_path / "model.onnx", torch.rand(1, 3, 32, 32), verbose=False)
+    assert module.training
+    session, plain = runtime.InferenceSession(tmp_path / "model.onnx"), module.export()
+    for count in (1, 5):
+        images = torch.rand(count, 3, 32, 32)
+        found = session.run(None, {"image": images.numpy()})
+        for one, other in zip(found, as_tuple(plain(images)), strict=True):
+            assert torch.allclose(torch.from_numpy(one).float(), other.float(), atol=1e-4)

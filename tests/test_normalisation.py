@@ -46,7 +46,7 @@ def images(role: str, size: int = 32, count: int = 8, seed: int = 0) -> dict[str
 
 
 def pair(**options: Any) -> MultiTask:
-    module = MultiTask(TASK, OTHER, lr=1e-2, **options)
+    module = MultiTask(TASK, source=OTHER, lr=1e-2, **options)
     module.enter("joint")
     return module
 
@@ -287,7 +287,7 @@ class Rehearsal(MultiTask):
 
 
 def test_each_stage_follows_the_rule_by_its_roles() -> None:
-    module = Rehearsal(TASK, OTHER)
+    module = Rehearsal(TASK, source=OTHER)
     module.enter("source")
     train(module, [{"source": images("source")}])
     both = [held(module, role) for role in ROLES]
@@ -334,7 +334,7 @@ def checkpoint_of(module: TransferModule, path: Path) -> dict[str, Any]:
 def test_a_planted_role_brings_its_own(order: tuple[str, str], tmp_path: Path) -> None:
     module = apart()
     checkpoint = checkpoint_of(module, tmp_path / "x.ckpt")
-    later = DomainAdaptation(TASK, {**TASK, "domain": "y"})
+    later = DomainAdaptation(TASK, source={**TASK, "domain": "y"})
     later.plant(checkpoint, of="source", into="source")  # what the target's stage starts from, entered or not
     assert all(equal(held(later, role), held(module, "source")) for role in ROLES)
     same = pair(seed=3)
@@ -461,7 +461,7 @@ def test_what_cannot_be_is_said() -> None:
     with pytest.raises(ValueError, match="normalisation='role' is unknown; allowed: auto, shared, per_role"):
         TransferModule(TASK, normalisation="role")
     with pytest.raises(ValueError, match="normalisation='per_role': in DatasetMerging one batch holds both roles"):
-        DatasetMerging(TASK, TASK, normalisation="per_role")
+        DatasetMerging(TASK, source=TASK, normalisation="per_role")
     module = pair(normalisation="per_role")
     merged = {**images("source"), "role": torch.zeros(8, dtype=torch.long)}
     with pytest.raises(ValueError, match="a merged batch holds both roles; allowed with it: auto, shared"):
@@ -472,9 +472,9 @@ def test_what_cannot_be_is_said() -> None:
 def test_an_option_for_shared_parts_is_refused_where_there_are_none(option: str) -> None:
     said = f"^normalisation='{option}': has no effect in "
     with pytest.raises(ValueError, match=f"{said}ParallelTraining, where no part is shared$"):
-        ParallelTraining(TASK, OTHER, normalisation=option)
+        ParallelTraining(TASK, source=OTHER, normalisation=option)
     with pytest.raises(ValueError, match=f"{said}TransferModule without a source, where no part is shared$"):
         TransferModule(TASK, normalisation=option)
     with pytest.raises(ValueError, match=f"{said}DomainAdaptation without a source, where no part is shared$"):
         DomainAdaptation(TASK, normalisation=option)
-    assert DomainAdaptation(TASK).parts and ParallelTraining(TASK, OTHER).parts
+    assert DomainAdaptation(TASK).parts and ParallelTraining(TASK, source=OTHER).parts

@@ -282,7 +282,7 @@ def test_aligned_pictures_train_both_tasks_in_one_pass(street):
     data.setup()
     assert list(data.whole("val", ["source", "target"])) == ["source+target"]
     assert list(data.whole("val", ["target"])) == ["target"]
-    module = MultiTask(target.task, source.task)
+    module = MultiTask(target.task, source=source.task)
     tested = []
     for loaders in (data.whole("test", ["source", "target"]), {r: data.whole("test", [r])[r] for r in data.data}):
         tested.append({k: v for part in trainer_for(1).test(module, loaders, verbose=False) for k, v in part.items()})

@@ -38,7 +38,7 @@ def rows(head):
 @pytest.mark.parametrize("cell", [TaskFineTuning, DomainAdaptation])
 def test_between_stages_rows_move_by_name_and_the_rest_is_as_initialised(cell, kind):
     labels = {"source": ["cat", "dog", "emu", "fox"], "target": ["emu", "gnu", "cat"]}
-    module = cell(task(labels["target"], kind), task(labels["source"], kind), seed=3)
+    module = cell(task(labels["target"], kind), source=task(labels["source"], kind), seed=3)
     module.enter("source")
     new = [value.clone() for value in rows(module.head("target"))[0]]
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_between_stages_rows_move_by_name_and_the_rest_is_as_initialised(cell, k
     ],
 )
 def test_without_a_name_in_common_or_of_another_task_a_head_is_new(cell, source):
-    module = cell(task(["emu", "gnu"]), source, seed=3)
+    module = cell(task(["emu", "gnu"]), source=source, seed=3)
     module.enter("source")
     before = digest(module.head("target"))
     report = module.enter("target")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.tuner import Tuner
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.models import resnet18, vit_b_16
@@ -228,3 +229,47 @@ def test_data_whose_labels_stand_in_another_order_are_refused() -> None:
     turned = {**data.tasks["target"].to_dict(), "labels": data.tasks["target"].labels[::-1]}
     with refuses("differ in another order; build the module with the data's task"):
         trainer_for(1).test(module(TransferModule, target=turned), datamodule=data)
+
+
+def test_a_trainers_clipping_is_refused_and_the_modules_named() -> None:
+    with refuses("Trainer(gradient_clip_val=0.5) has no effect"):
+        quiet_trainer(1, gradient_clip_val=0.5).fit(module(TransferModule), loader())
+
+
+@pytest.mark.parametrize("end", [{"max_epochs": -1}, {"max_time": {"seconds": 1}}], ids=["epochs", "time"])
+def test_a_schedule_needs_an_end_and_a_constant_one_does_not(end: dict[str, Any]) -> None:
+    with refuses("schedule='one_cycle' needs the number of steps"):
+        quiet_trainer(-1, **end).fit(module(TransferModule, schedule="one_cycle"), loader())
+    stop = {"max_time": {"seconds": 1}, "max_epochs": -1}
+    trainer = quiet_trainer(-1, **stop)
+    trainer.fit(module(TransferModule), loader())
+    assert trainer.global_step > 0
+
+
+def test_the_rate_that_lr_find_sets_is_the_one_trained_with() -> None:
+    cell, trainer = module(TransferModule), quiet_trainer(3)
+    found = Tuner(trainer).lr_find(cell, loader(count=16), num_training=5, update_attr=False)
+    assert found is not None
+    cell.lr = 0.0123
+    trainer.fit(cell, loader())
+    assert {group["initial_lr"] for group in trainer.optimizers[0].param_groups} == {0.0123}
+    Tuner(trainer := quiet_trainer(3)).lr_find(other := module(TransferModule), loader(count=16), num_training=30)
+    assert other.lr != 3e-3
+    trainer.fit(other, loader())
+    assert {group["initial_lr"] for group in trainer.optimizers[0].param_groups} == {other.lr}
+
+
+def test_a_checkpoint_of_another_cell_is_refused(at_source: tuple[TransferModule, Path]) -> None:
+    for other in (TransferModule, MultiTask):
+        with refuses(f"this checkpoint is of TaskFineTuning, not of {other.__name__}: TaskFineTuning.load"):
+            other.load_from_checkpoint(at_source[1], **({"source": LETTERS} if other is MultiTask else {}))
+
+    class Mine(TaskFineTuning):
+        """A cell derived from it."""
+
+    assert digest(Mine.load_from_checkpoint(at_source[1]).parts) == digest(at_source[0].parts)
+
+
+def test_roles_cannot_be_swapped_by_their_order() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        MultiTask(LETTERS, DIGITS)  # type: ignore[misc]

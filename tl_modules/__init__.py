@@ -32,7 +32,8 @@ _HOMES = {
     "Task": "tasks",
     "Stage": "stages",
 }
-__all__ = [*_HOMES]
+__version__ = "0.1.0"
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

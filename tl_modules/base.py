@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from tl_modules.arithmetic import as_float32, full_precision
 from tl_modules.augment import Augment
 from tl_modules.batches import Batch, annotated, by_roles, check_range, says_roles, size_of, targets_of
-from tl_modules.exporting import Exported
+from tl_modules.exporting import Exported, to_onnx
 from tl_modules.features import Features
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
 from tl_modules.heads import Head, build_head
 from tl_modules.heads.rows import take_rows
-from tl_modules.optim import SCHEDULES, clip_islands, named_groups
+from tl_modules.optim import SCHEDULES, clip_islands, named_groups, steps_of
 from tl_modules.parts import Parts, Wiring
 from tl_modules.passes import by_trunk, each_alone, features_of, inputs_of
 from tl_modules.planting import carry, plant
@@ -28,7 +28,7 @@ from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
 from tl_modules.targets import fit_heads
 from tl_modules.tasks import Task
 from tl_modules.transplant import Report, transplant
-from tl_modules.use import Supervision, check_data, check_tasks, not_entered, role_of
+from tl_modules.use import Supervision, check_cell, check_clipping, check_data, check_tasks, not_entered, role_of
 from tl_modules.weights import unweighted
 
 
@@ -72,6 +72,7 @@ class TransferModule(LightningModule):
     def __init__(
         self,
         target: Task | dict[str, Any],
+        *,
         source: Task | dict[str, Any] | None = None,
         backbone: nn.Module | dict[str, Any] | str = "small",
         source_backbone: nn.Module | dict[str, Any] | str | None = None,
@@ -101,12 +102,13 @@ class TransferModule(LightningModule):
         self.supervised = {split: Supervision(self.tasks) for split in ("train", "val", "test")}
         self.finetuning, self.clip, self.seed = finetuning, clip, seed
         self.weights, self.source_share = dict(weights or {}), source_share
-        self.rates: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
+        self.lr, self.weight_decay, self.schedule = lr, weight_decay, schedule  # `Tuner.lr_find` sets lr
         backbones = {"backbone": backbone, "source_backbone": source_backbone}
         plain = {name: unweighted(value) for name, value in backbones.items() if not isinstance(value, nn.Module)}
         self.own_backbone = len(plain) < len(backbones)
         plain |= {role: task.to_dict() for role, task in self.tasks.items()}
-        plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed, **self.rates}
+        plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed}
+        plain |= {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
         plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
         plain |= {"weights": weights, "source_share": source_share}
         self.save_hyperparameters(plain)
@@ -203,6 +205,7 @@ class TransferModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Enter the only stage if it was not entered before `fit`; a checkpoint that is resumed says its own."""
         check_data(self.tasks, getattr(self.trainer, "datamodule", None))
+        check_clipping(self.trainer.gradient_clip_val, self.clip)
         if stage == "fit" and not self.entered and len(self.plan) == 1:
             self.enter(self.plan[0].name)
 
@@ -363,6 +366,17 @@ class TransferModule(LightningModule):
         with self.parts.as_role(role):
             return Exported(stem, trunk, self.head(role), self.tasks[role].labels)
 
+    def to_onnx(self, file_path: Any = None, input_sample: Any = None, role: str = "target", **kwargs: Any) -> Any:
+        """Write a role as ONNX, for batches of any size, whatever mode the module is in; see `exporting.to_onnx`.
+
+        Args:
+            file_path: The file; None for none.
+            input_sample: Images `(B, C, H, W)` as they will come.
+            role: The role.
+            **kwargs: Options of `torch.onnx.export`.
+        """
+        return to_onnx(self.export(role), file_path, input_sample, **kwargs)
+
     @property
     def monitor(self) -> tuple[str, str]:
         """The current stage's selection metric, and `max` or `min`: the target's where it learns."""
@@ -375,10 +389,8 @@ class TransferModule(LightningModule):
         """Return AdamW over named groups (part and decay) and the schedule over the stage's steps."""
         if not self.entered:  # a checkpoint that is resumed has entered its stage by now
             raise ValueError(not_entered(type(self).__name__, self.plan))
-        lr, decay = self.rates["lr"], self.rates["weight_decay"]
-        optimizer = torch.optim.AdamW(named_groups(self.parts.named(), lr, decay, self.stage.lr))
-        steps = self.trainer.max_steps if self.trainer.max_steps > 0 else int(self.trainer.estimated_stepping_batches)
-        schedule = SCHEDULES[self.rates["schedule"]](optimizer, steps)
+        optimizer = torch.optim.AdamW(named_groups(self.parts.named(), self.lr, self.weight_decay, self.stage.lr))
+        schedule = SCHEDULES[self.schedule](optimizer, steps_of(self.trainer, self.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
@@ -388,11 +400,13 @@ class TransferModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add wiring, tasks and label names, so that any role can be planted into any other run's."""
-        checkpoint["transfer"] = carry(self.parts, self.tasks, self.stage.name, self.own_backbone)
+        carried = carry(self.parts, self.tasks, self.stage.name, self.own_backbone)
+        checkpoint["transfer"] = {**carried, "cell": type(self).__name__}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the heads' order of names; refuse a checkpoint whose own backbone was not given again."""
         carried = checkpoint.get("transfer", {})
+        check_cell(type(self), carried.get("cell"))
         if carried.get("own_backbone") and not self.own_backbone:
             raise ValueError(
                 "backbone: this checkpoint was trained with a module of one's own; "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tl_modules.backbones import ImageStem, PassStem
@@ -50,3 +52,26 @@ class Exported(nn.Module):
         if self.columns != list(range(len(head.labels))):
             outputs = head.select(outputs, self.columns)
         return head.tensors(outputs)
+
+
+def to_onnx(model: Exported, path: str | Path | None, images: Tensor | None, **options: Any) -> Any:
+    """Write a role as ONNX, for batches of any size.
+
+    Args:
+        model: The role.
+        path: The file; None for none.
+        images: Images `(B, C, H, W)` as they will come; their size stays fixed, their number does not.
+        **options: Options of `torch.onnx.export` beside these.
+
+    Returns:
+        What `torch.onnx.export` returns.
+
+    Raises:
+        ValueError: If there are no images.
+    """
+    if images is None:
+        raise ValueError("input_sample=None: give images (B, C, H, W) as they will come")
+    images = images.detach().cpu()
+    images = images if len(images) > 1 else torch.cat([images, images])  # the tracer takes a single one for a constant
+    given = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch")},), "input_names": ["image"], **options}
+    return torch.onnx.export(model, (images,), path, **given)

@@ -49,6 +49,27 @@ def clip_islands(islands: Iterable[Iterable[nn.Module]], norm: float) -> None:
         torch.nn.utils.clip_grad_norm_([p for part in island for p in part.parameters()], norm)
 
 
+def steps_of(trainer: Any, schedule: str) -> int:
+    """Return the optimiser steps of a fit, over which the learning rate is scheduled.
+
+    Args:
+        trainer: The Trainer.
+        schedule: The schedule's name; a constant one needs no end.
+
+    Raises:
+        ValueError: If the fit has no planned end and the schedule needs one.
+    """
+    steps = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
+    if math.isfinite(steps):
+        return int(steps)
+    if schedule != "constant":
+        raise ValueError(
+            f"schedule={schedule!r} needs the number of steps, and the Trainer has no end (max_epochs=-1 or max_time); "
+            "give it max_steps= or max_epochs=, or the module schedule='constant'"
+        )
+    return 1
+
+
 def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
     """Warm up over a fifth of the steps and anneal to zero, both along half a cosine (Smith and Topin 2019)."""
     warm = max(1, round(WARMUP * steps))

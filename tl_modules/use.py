@@ -64,8 +64,42 @@ def check_data(tasks: Mapping[str, Task], data: Any) -> None:
                 )
 
 
+def check_clipping(trainers: float | None, clip: float | None) -> None:
+    """Refuse a Trainer's clipping, which would do nothing: one norm over all gradients couples roles that share none.
+
+    Args:
+        trainers: The Trainer's `gradient_clip_val`.
+        clip: The module's own.
+
+    Raises:
+        ValueError: If the Trainer has one.
+    """
+    if trainers:
+        raise ValueError(
+            f"Trainer(gradient_clip_val={trainers}) has no effect: gradients are clipped per set of roles that share a "
+            f"part; give the module clip={trainers} instead (it has clip={clip})"
+        )
+
+
 def _said(value: Any) -> str:
     return value if isinstance(value, str) else ", ".join(value) or "(none)"
+
+
+def check_cell(cell: type, carried: str | None) -> None:
+    """Refuse a checkpoint of another cell, whose parts would be wired in another way.
+
+    Args:
+        cell: The class of the module that loads it; one derived from the checkpoint's is in order.
+        carried: The name of the checkpoint's class; None where it does not say.
+
+    Raises:
+        ValueError: If it is another one.
+    """
+    if carried is not None and carried not in [base.__name__ for base in cell.__mro__]:
+        raise ValueError(
+            f"this checkpoint is of {carried}, not of {cell.__name__}: {carried}.load_from_checkpoint(path) loads it, "
+            "and module.plant(checkpoint) takes a role's weights"
+        )
 
 
 def not_entered(cell: str, plan: Sequence[Stage]) -> str:
