@@ -116,8 +116,8 @@ class TransferModule(LightningModule):
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
         if wires.keys() != self.tasks.keys():
             raise ValueError(
-                f"source: {type(self).__name__} has no parts for it and learns the target alone; with a source, also one "
-                "in a checkpoint, take the class of a cell, such as TaskFineTuning"
+                f"source: {type(self).__name__} has no parts for it and learns the target alone; with a source "
+                "(also one in a checkpoint) take the class of a cell, such as TaskFineTuning"
             )
         if source_backbone is not None and len({names[1] for names in wires.values()}) < 2:
             raise ValueError(f"source_backbone: in {type(self).__name__} both roles go through one trunk")
