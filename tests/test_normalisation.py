@@ -394,7 +394,7 @@ class MergedNormedHead(DatasetMerging):
 
 
 def test_stems_and_heads_that_roles_pass_one_by_one_have_statistics_by_role() -> None:
-    module = NormedHead(TASK, {**TASK, "domain": "y"}, backbone=Backbone(Normal(), Pool()))
+    module = NormedHead(TASK, source={**TASK, "domain": "y"}, backbone=Backbone(Normal(), Pool()))
     assert module.parts.wires["source"] == module.parts.wires["target"]
     module.enter("joint")
     pooled: list[Tensor] = []
@@ -413,7 +413,7 @@ def test_stems_and_heads_that_roles_pass_one_by_one_have_statistics_by_role() ->
 
 
 def test_a_head_that_a_merged_batch_goes_through_has_one_set() -> None:
-    module = MergedNormedHead(TASK, TASK)
+    module = MergedNormedHead(TASK, source=TASK)
     module.enter("joint")
     batch = {**images("target"), "role": torch.arange(8) % 2}
     train(module, [{"source+target": batch}])

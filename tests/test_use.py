@@ -262,9 +262,7 @@ def test_the_rate_that_lr_find_sets_is_the_one_trained_with() -> None:
 def test_a_checkpoint_of_another_cell_is_refused(at_source: tuple[TransferModule, Path]) -> None:
     with refuses("this checkpoint is of TaskFineTuning, not of MultiTask: TaskFineTuning.load_from_checkpoint"):
         MultiTask.load_from_checkpoint(at_source[1], source=LETTERS)
-    with refuses(
-        "source: TransferModule has no parts for it and learns the target alone; with a source, also in a check"
-    ):
+    with refuses("source: TransferModule has no parts for it and learns the target alone"):
         TransferModule.load_from_checkpoint(at_source[1])
 
     class Mine(TaskFineTuning):
