@@ -107,7 +107,15 @@ def test_a_target_under_another_name_is_an_error(split: str) -> None:
 
 def test_samples_without_a_target_are_in_order_while_others_have_one() -> None:
     some = [{k: v for k, v in row.items() if k != "label" or i >= 4} for i, row in enumerate(rows())]
-    trainer_for(2).fit(module(TransferModule), DataLoader(some, batch_size=4))  # type: ignore[arg-type]
+    cell = module(TransferModule)
+    before = digest(cell.parts)
+    trainer_for(2).fit(cell, DataLoader(some, batch_size=4))  # type: ignore[arg-type]
+    assert digest(cell.parts) != before
+
+
+def test_a_list_of_samples_is_no_batch() -> None:
+    with refuses("a batch must be a dict, images or a pair (images, targets), not list"):
+        module(TransferModule).eval().predict_step(rows(2), 0)
 
 
 def test_loaders_in_a_list_are_nobodys() -> None:
@@ -234,6 +242,19 @@ def test_data_whose_labels_stand_in_another_order_are_refused() -> None:
 def test_a_trainers_clipping_is_refused_and_the_modules_named() -> None:
     with refuses("Trainer(gradient_clip_val=0.5) has no effect"):
         quiet_trainer(1, gradient_clip_val=0.5).fit(module(TransferModule), loader())
+    with refuses("Trainer(gradient_clip_algorithm='value') has no effect"):
+        quiet_trainer(1, gradient_clip_algorithm="value").fit(module(TransferModule), loader())
+    assert trainer_for(1).test(module(TransferModule), loader(), verbose=False)
+
+
+def test_a_compiled_module_is_fitted_validated_and_tested_as_the_plain_one() -> None:
+    tested = []
+    for wrap in (lambda cell: cell, lambda cell: torch.compile(cell, backend="eager")):
+        trainer, cell = trainer_for(2), wrap(module(MultiTask, source=LETTERS))
+        loaders = {"source": loader(), "target": loader()}
+        trainer.fit(cell, loaders, loaders)
+        tested.append(trainer.test(cell, loaders, verbose=False)[0])
+    assert tested[1] == pytest.approx(tested[0], abs=1e-4)
 
 
 @pytest.mark.parametrize("end", [{"max_epochs": -1}, {"max_time": {"seconds": 1}}], ids=["epochs", "time"])

@@ -210,7 +210,8 @@ class TransferModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Enter the only stage if it was not entered before `fit`; a checkpoint that is resumed says its own."""
         check_data(self.tasks, getattr(self.trainer, "datamodule", None))
-        check_clipping(self.trainer.gradient_clip_val, self.clip)
+        if stage == "fit":
+            check_clipping(self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm, self.clip)
         if stage == "fit" and not self.entered and len(self.plan) == 1:
             self.enter(self.plan[0].name)
 
@@ -376,11 +377,12 @@ class TransferModule(LightningModule):
 
         Args:
             file_path: The file; None for none.
-            input_sample: Images `(B, C, H, W)` as they will come.
+            input_sample: Images `(B, C, H, W)` as they will come; by default the module's `example_input_array`.
             role: The role.
             **kwargs: Options of `torch.onnx.export`.
         """
-        return to_onnx(self.export(role), file_path, input_sample, **kwargs)
+        images: Any = self.example_input_array if input_sample is None else input_sample
+        return to_onnx(self.export(role), file_path, images, **kwargs)
 
     @property
     def monitor(self) -> tuple[str, str]:

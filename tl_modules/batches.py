@@ -62,7 +62,7 @@ def _by_roles(batch: Any, key: str, task: Task) -> dict[str, Batch]:
         return {key: dict(batch)}
     if isinstance(batch, Tensor):
         return {key: {"image": batch}}
-    if isinstance(batch, Sequence) and len(batch) == 2 and not isinstance(batch[0], str):
+    if isinstance(batch, Sequence) and len(batch) == 2 and _are_images(batch[0]):
         images, targets = batch
         if not isinstance(images, Tensor):
             shapes = sorted({tuple(image.shape) for image in images})
@@ -76,6 +76,11 @@ def _by_roles(batch: Any, key: str, task: Task) -> dict[str, Batch]:
     if isinstance(batch, Sequence) and len(batch) == 1 and isinstance(batch[0], Tensor):
         return {key: {"image": batch[0]}}
     raise ValueError(f"a batch must be a dict, images or a pair (images, targets), not {type(batch).__name__}")
+
+
+def _are_images(value: Any) -> bool:
+    listed = isinstance(value, Sequence) and bool(value) and all(isinstance(one, Tensor) for one in value)
+    return isinstance(value, Tensor) or listed
 
 
 def targets_of_pair(target: Any, task: Task, where: str) -> Batch:

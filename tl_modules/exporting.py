@@ -70,7 +70,7 @@ def to_onnx(model: Exported, path: str | Path | None, images: Tensor | None, **o
         ValueError: If there are no images.
     """
     if images is None:
-        raise ValueError("input_sample=None: give images (B, C, H, W) as they will come")
+        raise ValueError("input_sample=None: give images (B, C, H, W), or set the module's example_input_array")
     images = images.detach().cpu()
     images = images if len(images) > 1 else torch.cat([images, images])  # the tracer takes a single one for a constant
     given = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch")},), "input_names": ["image"], **options}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -26,6 +27,8 @@ class Scores(nn.Module):
         self.metrics = nn.ModuleDict({role: head.metrics(tasks[role].labels) for role, head in heads.items()})
         self.losses = nn.ModuleDict({role: MeanMetric(nan_strategy="disable") for role in heads})
 
+    # A compiled module would trace into torchmetrics, which looks for packages as it updates.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def update(self, role: str, head: Head, outputs: Any, targets: Batch, count: int) -> None:
         """Add a batch of a role's outputs and targets with `count` samples."""
         losses: Any = self.losses[role]

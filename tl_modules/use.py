@@ -49,7 +49,8 @@ def check_data(tasks: Mapping[str, Task], data: Any) -> None:
     Raises:
         ValueError: If kind, field or labels differ, or the labels' order.
     """
-    theirs = getattr(data, "tasks", None) or {"target": getattr(data, "task", None)}
+    several = getattr(data, "tasks", None)
+    theirs = several if isinstance(several, Mapping) else {"target": getattr(data, "task", None)}
     for role, task in tasks.items():
         their = theirs.get(role)
         if not isinstance(their, Task):
@@ -64,20 +65,26 @@ def check_data(tasks: Mapping[str, Task], data: Any) -> None:
                 )
 
 
-def check_clipping(trainers: float | None, clip: float | None) -> None:
+def check_clipping(value: float | None, algorithm: str | None, clip: float | None) -> None:
     """Refuse a Trainer's clipping, which would do nothing: one norm over all gradients couples roles that share none.
 
     Args:
-        trainers: The Trainer's `gradient_clip_val`.
+        value: The Trainer's `gradient_clip_val`.
+        algorithm: Its `gradient_clip_algorithm`.
         clip: The module's own.
 
     Raises:
-        ValueError: If the Trainer has one.
+        ValueError: If the Trainer has either.
     """
-    if trainers:
+    if value or algorithm:
+        given = {
+            "gradient_clip_val": value,
+            "gradient_clip_algorithm": algorithm and str(getattr(algorithm, "value", algorithm)),
+        }
+        said = ", ".join(f"{name}={one!r}" for name, one in given.items() if one)
         raise ValueError(
-            f"Trainer(gradient_clip_val={trainers}) has no effect: gradients are clipped per set of roles that share a "
-            f"part; give the module clip={trainers} instead (it has clip={clip})"
+            f"Trainer({said}) has no effect: gradients are clipped per set of roles that share a part, to the module's "
+            f"clip={clip}; leave it out of the Trainer, and set clip= of the module where another norm is wanted"
         )
 
 

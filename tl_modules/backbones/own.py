@@ -80,7 +80,8 @@ def _check_features(net: nn.Module, dim: int) -> None:
     if library in ("torchvision", "timm") and isinstance(last, nn.Linear) and last.out_features == dim:
         raise ValueError(
             f"backbone={type(net).__name__} gives the scores of {dim} classes, not features: "
-            f"replace its layer {name!r} by torch.nn.Identity(), or give the network by its name"
+            f"replace its layer {name!r} by torch.nn.Identity(), or give the network by its name "
+            "(a projection that is meant: wrap the network in torch.nn.Sequential)"
         )
 
 
