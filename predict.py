@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tl_modules.run.predict_cli import main
+from tl_run.predict_cli import main
 
 if __name__ == "__main__":
     main()

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datamodules.paired import fetch
-from datamodules.scenes import TARGETS, Scenes
+from datamodules.pair import fetch
+from datamodules.synthetic.scenes import TARGETS, Scenes
 from tl_modules import TransferModule
 from tl_modules.backbones import build_backbone
-from tl_modules.run.runner import quiet
+from tl_run.runner import quiet
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "backbones.md"
 OURS = ("small", "document")

@@ -13,14 +13,14 @@ import time
 import torch
 from lightning.pytorch import Trainer
 
-from datamodules.paired import SequentialData
-from datamodules.scenes import Scenes
+from datamodules.pair import SequentialData
+from datamodules.synthetic.scenes import Scenes
 from tl_modules import TransferModule
 from tl_modules.augment import Augment
 from tl_modules.optim import clip_islands, named_groups, one_cycle
-from tl_modules.run.precision import resolve
-from tl_modules.run.runner import quiet
 from tl_modules.seeding import generator
+from tl_run.precision import resolve
+from tl_run.runner import quiet
 
 AUGMENT = {"shift": 0.08, "scale": 0.1, "brightness": 0.2}
 BATCH = 32

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.collate import beside_boxes, collate
 from datamodules.splits import LEAST, divided
-from tl_modules.tasks import Task
+from tl_modules.task import Task
 
 Batch = dict[str, Any]
 

@@ -11,8 +11,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from tl_modules.batches import targets_of_pair
-from tl_modules.tasks import Task
+from tl_modules.batch import targets_of_pair
+from tl_modules.task import Task
 
 Sample = dict[str, Any]
 Batch = dict[str, Any]

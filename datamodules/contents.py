@@ -15,9 +15,9 @@ from torch import Tensor
 
 from datamodules.base import InMemory
 from datamodules.collate import as_sample
-from datamodules.fitting import read_picture, size_of_picture
+from datamodules.readers.resize import read_picture, size_of_picture
 from tl_modules.seeding import seed_all, undisturbed
-from tl_modules.tasks import Task
+from tl_modules.task import Task
 
 log = logging.getLogger(__name__)
 MOST_READ = 50_000

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from tl_modules.tasks import Task
+from tl_modules.task import Task
 
 IGNORE = 255
 

@@ -11,8 +11,8 @@ from lightning.pytorch import LightningDataModule
 
 from datamodules.base import taken
 from datamodules.contents import Held, same
-from datamodules.published import PublishedData
-from tl_modules.tasks import Task
+from datamodules.readers.published import PublishedData
+from tl_modules.task import Task
 
 log = logging.getLogger(__name__)
 RULES = ("refuse", "drop", "allow")

@@ -2,7 +2,7 @@
 
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from datamodules.paired import CombinedData
+from datamodules.pair import CombinedData
 from tl_modules import MultiTask
 
 

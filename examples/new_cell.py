@@ -2,8 +2,8 @@
 
 from lightning.pytorch import Trainer
 
-from datamodules.paired import SequentialData
-from datamodules.scenes import Scenes
+from datamodules.pair import SequentialData
+from datamodules.synthetic.scenes import Scenes
 from tl_modules import Stage, TransferModule
 
 

@@ -5,7 +5,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from sklearn.datasets import load_digits
 from torch.utils.data import TensorDataset
 
-from datamodules.paired import CombinedData
+from datamodules.pair import CombinedData
 from tl_modules import WeightSharing
 
 

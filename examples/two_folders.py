@@ -4,8 +4,8 @@ import sys
 
 from lightning.pytorch import Trainer
 
-from datamodules.image_folder import ImageFolder
-from datamodules.paired import SequentialData
+from datamodules.pair import SequentialData
+from datamodules.readers.image_folder import ImageFolder
 from tl_modules import DomainAdaptation
 
 source, target = (ImageFolder(root, domain=root, image_size=64, batch_size=32) for root in sys.argv[1:3])

@@ -9,18 +9,18 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData
-from datamodules.scenes import Scenes, aligned
-from tl_modules.base import TransferModule
-from tl_modules.dataset_merging import DatasetMerging
-from tl_modules.domain_adaptation import DomainAdaptation
-from tl_modules.modality_transfer import ModalityTransfer
-from tl_modules.multitask import MultiTask
-from tl_modules.parallel_training import ParallelTraining
-from tl_modules.run.runner import quiet
-from tl_modules.task_adaptation import TaskAdaptation
-from tl_modules.task_finetuning import TaskFineTuning
-from tl_modules.weight_sharing import WeightSharing
+from datamodules.pair import CombinedData, MergedData, PairedData, SequentialData
+from datamodules.synthetic.scenes import Scenes, aligned
+from tl_modules.cells.dataset_merging import DatasetMerging
+from tl_modules.cells.domain_adaptation import DomainAdaptation
+from tl_modules.cells.modality_transfer import ModalityTransfer
+from tl_modules.cells.multitask import MultiTask
+from tl_modules.cells.parallel_training import ParallelTraining
+from tl_modules.cells.task_adaptation import TaskAdaptation
+from tl_modules.cells.task_finetuning import TaskFineTuning
+from tl_modules.cells.weight_sharing import WeightSharing
+from tl_modules.module import TransferModule
+from tl_run.runner import quiet
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 

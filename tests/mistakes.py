@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from tl_modules.cube import BY_NAME
-from tl_modules.run import options
-from tl_modules.run.cli import group_options
+from tl_run import options
+from tl_run.cli import group_options
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
 ALL_BACKBONES = ", ".join([*group_options("backbone"), *options.NETWORKS])

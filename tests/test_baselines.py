@@ -10,9 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from tl_modules.run.baselines import baseline_key
-from tl_modules.run.cli import CONF, checked
-from tl_modules.run.runner import Run
+from tl_run.baselines import baseline_key
+from tl_run.cli import checked
+from tl_run.paths import CONF
+from tl_run.runner import Run
 
 FOUND = {"labels": ["0", "1"], "sizes": {"train": 10, "val": 5, "test": 5}, "published": None}
 SHAPES = [

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from datamodules.boxes import LazySamples
-from datamodules.kept import WithFeatures
-from datamodules.paired import SequentialData
-from datamodules.scenes import Scenes
+from datamodules.cached import WithFeatures
+from datamodules.pair import SequentialData
+from datamodules.readers.boxes import LazySamples
+from datamodules.synthetic.scenes import Scenes
 from tests.conftest import digest, trainer_for
 from tl_modules import TaskAdaptation
 from tl_modules.features import Features
-from tl_modules.run.caching import CachedFeatures
+from tl_run.callbacks.cache import CachedFeatures
 
 
 def probe(pair, cached, steps=4, **options):

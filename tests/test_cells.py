@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from datamodules.base import InMemory
-from datamodules.paired import MergedData, PairedData
+from datamodules.pair import MergedData, PairedData
 from tests.conftest import CELLS, SAME_TASK, SEQUENTIAL, digest, fit, module_for, pair_for, trainer_for
 from tl_modules import MultiTask, Task, TransferModule, WeightSharing
 from tl_modules.backbones import Backbone, build_backbone

@@ -14,12 +14,12 @@ from lightning.pytorch import Callback, Trainer
 
 from tests.conftest import module_for, pair_for, trainer_for
 from tests.test_runs import config, killed, rows
-from tl_modules.run import runner
-from tl_modules.run.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
-from tl_modules.run.errors import RunError
-from tl_modules.run.folder import write_json
-from tl_modules.run.runner import Run, execute
-from tl_modules.scores import Scores
+from tl_modules.metrics import Scores
+from tl_run import runner
+from tl_run.callbacks.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
+from tl_run.errors import RunError
+from tl_run.folder import write_json
+from tl_run.runner import Run, execute
 
 
 @pytest.fixture(autouse=True)

@@ -15,19 +15,19 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from datamodules.coco import CocoBoxes
-from datamodules.image_folder import ImageFolder
-from datamodules.label_maps import LabelMaps
-from datamodules.npz import NpzImages
-from datamodules.paired import MIXING
-from datamodules.picture_table import PictureTable
-from datamodules.pretrained import Pretrained
-from datamodules.scenes import TARGETS, Scenes
-from datamodules.second_input import SecondInput
-from datamodules.texts import TextTable
+from datamodules.pair import MIXING
+from datamodules.readers.coco import CocoBoxes
+from datamodules.readers.image_folder import ImageFolder
+from datamodules.readers.label_maps import LabelMaps
+from datamodules.readers.npz import NpzImages
+from datamodules.readers.picture_table import PictureTable
+from datamodules.readers.pretrained import Pretrained
+from datamodules.readers.second_input import SecondInput
+from datamodules.readers.texts import TextTable
+from datamodules.readers.torchvision_sets import TorchvisionSet
+from datamodules.readers.voc import VocBoxes
+from datamodules.synthetic.scenes import TARGETS, Scenes
 from datamodules.tokenizing import train_tokenizer
-from datamodules.torchvision_sets import TorchvisionSet
-from datamodules.voc import VocBoxes
 from tests.mistakes import CELL_OPTIONS
 from tl_modules import augment, backbones
 from tl_modules.backbones import build_backbone
@@ -35,15 +35,16 @@ from tl_modules.backbones.bag import bag
 from tl_modules.backbones.document import document
 from tl_modules.backbones.transformer import transformer
 from tl_modules.cube import CELLS, SCRATCH_PATH
-from tl_modules.found import timm_networks, torchvision_networks
+from tl_modules.discovery import timm_networks, torchvision_networks
 from tl_modules.heads import HEADS, build_head
 from tl_modules.normalisation import CHOICES
 from tl_modules.optim import SCHEDULES
-from tl_modules.run import options
-from tl_modules.run.cli import CONF, announced, checked, group_options, lines, with_resumed
-from tl_modules.run.schema import ConfigError, check, model_of
 from tl_modules.stages import FINETUNINGS, PART_KINDS
-from tl_modules.tasks import KINDS, Task
+from tl_modules.task import KINDS, Task
+from tl_run import options
+from tl_run.cli import announced, checked, group_options, lines, with_resumed
+from tl_run.paths import CONF
+from tl_run.schema import ConfigError, check, model_of
 
 ROOT = CONF.parent
 ARTICLE = [name for name in group_options("experiment") if name.startswith("article/")]
@@ -341,7 +342,7 @@ def shown(page: str, language: str, what: str) -> str:
 
 def test_the_pages_examples_are_one_file_and_one_yaml(tmp_path):
     """A new cell, dataset, backbone and head, as the page shows them, in one run."""
-    for name in ("tl_modules", "datamodules", "conf"):
+    for name in ("tl_modules", "datamodules", "tl_run", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "train.py", tmp_path)
     stripes = shown("CONTRIBUTING.md", "python", "class Stripes")

@@ -11,17 +11,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from datamodules.paired import MergedData, SequentialData
-from datamodules.scenes import Scenes
+from datamodules.pair import MergedData, SequentialData
+from datamodules.synthetic.scenes import Scenes
 from tests.conftest import CELLS, digest, module_for, pair_for, trainer_for
 from tests.test_runs import config, killed
 from tl_modules import TaskAdaptation
-from tl_modules.run import runner
-from tl_modules.run.caching import CachedFeatures
-from tl_modules.run.cost import Cost
-from tl_modules.run.errors import RunError
-from tl_modules.run.runner import execute
-from tl_modules.run.table import cost_table
+from tl_run import runner
+from tl_run.callbacks.cache import CachedFeatures
+from tl_run.cost import Cost
+from tl_run.errors import RunError
+from tl_run.report.table import cost_table
+from tl_run.runner import execute
 
 
 @pytest.fixture(autouse=True)

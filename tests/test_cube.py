@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from tl_modules.cube import BY_NAME, CELLS, cell_for, check_pair
-from tl_modules.tasks import Task
+from tl_modules.task import Task
 
 TASKS = {
     (same_task, same_domain): Task(

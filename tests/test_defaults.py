@@ -12,13 +12,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tests.test_baselines import FOUND, pictures
-from tl_modules.found import torchvision_networks, torchvision_sizes
-from tl_modules.run import runner
-from tl_modules.run.baselines import baseline_key
-from tl_modules.run.cli import CONF, announced, checked, group_options
-from tl_modules.run.defaults import ONE_SIZE, RULES, as_scratch, fitting_size, full_size, told
-from tl_modules.run.runner import execute
-from tl_modules.run.schema import ConfigError
+from tl_modules.discovery import torchvision_networks, torchvision_sizes
+from tl_run import runner
+from tl_run.baselines import baseline_key
+from tl_run.cli import announced, checked, group_options
+from tl_run.defaults import ONE_SIZE, RULES, as_scratch, fitting_size, full_size, told
+from tl_run.paths import CONF
+from tl_run.runner import execute
+from tl_run.schema import ConfigError
 
 OFF = {"flip": False, "shift": 0.0, "scale": 0.0, "brightness": 0.0}
 

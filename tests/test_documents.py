@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import page_table
-from datamodules.aligned import aligned
+from datamodules.align import aligned
 from datamodules.base import Rows
-from datamodules.documents import hidden
-from datamodules.page_streams import KINDS, PageStreams, stream
-from datamodules.page_table import PageTable
-from datamodules.paired import CombinedData, SequentialData
+from datamodules.pair import CombinedData, SequentialData
+from datamodules.readers import page_table
+from datamodules.readers.documents import hidden
+from datamodules.readers.page_table import PageTable
+from datamodules.synthetic.pages import KINDS, PageStreams, stream
 from tests.conftest import digest, fit, trainer_for
 from tl_modules import MultiTask, TransferModule, WeightSharing
 from tl_modules.backbones.document import FUSIONS, document

@@ -10,11 +10,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from tl_modules.run import earlier
-from tl_modules.run.build import build_data
-from tl_modules.run.cli import CONF, checked
-from tl_modules.run.errors import RunError
-from tl_modules.run.runner import execute
+from tl_run import lineage as earlier
+from tl_run.build import build_data
+from tl_run.cli import checked
+from tl_run.errors import RunError
+from tl_run.paths import CONF
+from tl_run.runner import execute
 
 TINY = ["steps=2", "trainer.validations=1", "trainer.progress=false", "datamodule.batch_size=4", "precision=32"]
 
@@ -74,7 +75,7 @@ def test_only_this_projects_classes_are_made_from_a_recorded_configuration(first
     folder, options = first
     shutil.copytree(folder / "run", tmp_path / "run")
     path = tmp_path / "run" / "config.yaml"
-    path.write_text(path.read_text().replace("datamodules.image_folder.ImageFolder", "os.system"))
+    path.write_text(path.read_text().replace("datamodules.readers.image_folder.ImageFolder", "os.system"))
     given = config("cell=finetune", f"backbone.weights={tmp_path / 'run'}", *options)
     data = build_data(given)
     data.setup()

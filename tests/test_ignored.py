@@ -11,21 +11,21 @@ from lightning.pytorch import LightningDataModule
 from PIL import Image
 from torch.utils.data import Dataset
 
-from datamodules.aligned import aligned
+from datamodules.align import aligned
 from datamodules.base import InMemory
-from datamodules.coco import CocoBoxes
 from datamodules.collate import collate
-from datamodules.label_maps import LabelMaps
-from datamodules.masks import MaskedPictures
-from datamodules.merging import join
-from datamodules.paired import MergedData, PairedData
-from datamodules.voc import VocBoxes
+from datamodules.merge import join
+from datamodules.pair import MergedData, PairedData
+from datamodules.readers.coco import CocoBoxes
+from datamodules.readers.label_maps import LabelMaps
+from datamodules.readers.masks import MaskedPictures
+from datamodules.readers.voc import VocBoxes
 from tests.conftest import fit, trainer_for
 from tl_modules.augment import Augment
 from tl_modules.backbones import build_backbone
-from tl_modules.base import TransferModule
 from tl_modules.heads import build_head
-from tl_modules.tasks import CROWD, IGNORED, Task, box_fields
+from tl_modules.module import TransferModule
+from tl_modules.task import CROWD, IGNORED, Task, box_fields
 
 PIXELS = Task("pixels", "segmentation", ("sky", "car"), "x")
 

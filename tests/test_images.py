@@ -13,14 +13,14 @@ import torch
 import torchvision
 from PIL import Image
 
-from datamodules import images
-from datamodules.fitting import fitted, read_picture
-from datamodules.folders import list_classes
-from datamodules.image_folder import ImageFolder
-from datamodules.images import LazyPictures, resized
-from datamodules.paired import MergedData, SequentialData
+from datamodules.pair import MergedData, SequentialData
+from datamodules.readers import images
+from datamodules.readers.folders import list_classes
+from datamodules.readers.image_folder import ImageFolder
+from datamodules.readers.images import LazyPictures, resized
+from datamodules.readers.resize import fitted, read_picture
+from datamodules.readers.torchvision_sets import TorchvisionSet
 from datamodules.splits import cut, stratified
-from datamodules.torchvision_sets import TorchvisionSet
 
 MARKS = itertools.count()
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from datamodules.base import DatasetModule, InMemory, count_labelled
-from datamodules.npz import NpzImages
-from datamodules.page_streams import PageStreams
-from datamodules.paired import SequentialData
-from datamodules.scenes import Scenes
+from datamodules.pair import SequentialData
+from datamodules.readers.npz import NpzImages
+from datamodules.readers.texts import TextTable
 from datamodules.splits import divided, stratified
-from datamodules.texts import TextTable
+from datamodules.synthetic.pages import PageStreams
+from datamodules.synthetic.scenes import Scenes
 from tests.test_config import composed
-from tl_modules.run.runner import execute
+from tl_run.runner import execute
 
 
 @pytest.mark.parametrize(

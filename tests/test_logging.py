@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers.logger import Logger
 
 from tests.conftest import module_for, pair_for, trainer_for
-from tl_modules.base import TransferModule
+from tl_modules.module import TransferModule
 
 
 class Kept(Logger):

@@ -17,8 +17,8 @@ from tl_modules.backbones.base import Stemmed, Trunk
 from tl_modules.features import Features
 from tl_modules.heads import build_head
 from tl_modules.normalisation import STATISTICS, layers_of
-from tl_modules.run.caching import CachedFeatures
-from tl_modules.weights import load_weights
+from tl_modules.weights.files import load_weights
+from tl_run.callbacks.cache import CachedFeatures
 
 TASK = {"name": "t", "kind": "classification", "labels": ["a", "b"], "domain": "x"}
 OTHER = {**TASK, "name": "o"}

@@ -12,19 +12,19 @@ from lightning.pytorch import LightningDataModule
 from PIL import Image
 from torch.utils.data import Dataset
 
-from datamodules import images
-from datamodules.coco import CocoBoxes
-from datamodules.coco_masks import CocoMasks
-from datamodules.image_folder import ImageFolder
-from datamodules.npz import NpzImages
-from datamodules.page_streams import PageStreams
-from datamodules.page_table import PageTable
-from datamodules.paired import CombinedData, MergedData, PairedData, SequentialData
-from datamodules.scenes import Scenes
+from datamodules.pair import CombinedData, MergedData, PairedData, SequentialData
+from datamodules.readers import images
+from datamodules.readers.coco import CocoBoxes
+from datamodules.readers.coco_masks import CocoMasks
+from datamodules.readers.image_folder import ImageFolder
+from datamodules.readers.npz import NpzImages
+from datamodules.readers.page_table import PageTable
+from datamodules.readers.texts import TextTable
+from datamodules.readers.voc import VocBoxes
 from datamodules.splits import cut, cut_as
-from datamodules.texts import TextTable
-from datamodules.voc import VocBoxes
-from tl_modules.tasks import Task
+from datamodules.synthetic.pages import PageStreams
+from datamodules.synthetic.scenes import Scenes
+from tl_modules.task import Task
 
 SPLITS = ("train", "val", "test")
 

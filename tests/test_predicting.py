@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tl_modules.run import predict_cli
-from tl_modules.run.predicting import Sample, load, mask_on_picture, on_picture
+from tl_run import predict_cli
+from tl_run.predicting import Sample, load, mask_on_picture, on_picture
 
 LABELS = {
     "classification": ["a", "b", "c"],
@@ -121,7 +121,7 @@ def test_a_run_of_train_is_loaded_by_its_cells_name_not_by_a_path_in_its_folder(
     assert type(loaded).__name__ == "TransferModule"
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in module.state_dict().items())
     with pytest.raises(SystemExit) as left:
-        call(f"run={tmp_path / 'run'}", f"input={pictures}", "cell=datamodules.scenes.Scenes")
+        call(f"run={tmp_path / 'run'}", f"input={pictures}", "cell=datamodules.synthetic.scenes.Scenes")
     assert left.value.code == 1
     with pytest.raises(SystemExit) as left:
         call(f"run={tmp_path / 'run'}", f"input={pictures}", "role=source")

@@ -7,11 +7,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.collate import collate
-from datamodules.paired import PairedData
+from datamodules.pair import PairedData
 from tests.conftest import module_for, pair_for, trainer_for
 from tl_modules import TransferModule
-from tl_modules.batches import by_roles, check_range
-from tl_modules.tasks import Task
+from tl_modules.batch import by_roles, check_range
+from tl_modules.task import Task
 
 TASK = Task("classes", "classification", ("a", "b"))
 SAID = r"images must be uint8, or floats in 0\.\.1; these are in \[-2\.1, 2\.6\]; remove the normalisation:"

@@ -10,17 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import boxes as boxed
-from datamodules.aligned import aligned
-from datamodules.boxes import LazySamples
-from datamodules.coco import CocoBoxes
-from datamodules.coco_masks import CocoMasks
-from datamodules.label_maps import LabelMaps
-from datamodules.npz import NpzImages
-from datamodules.paired import CombinedData
-from datamodules.picture_table import PictureTable
-from datamodules.texts import TextTable
-from datamodules.voc import VocBoxes
+from datamodules.align import aligned
+from datamodules.pair import CombinedData
+from datamodules.readers import boxes as boxed
+from datamodules.readers.boxes import LazySamples
+from datamodules.readers.coco import CocoBoxes
+from datamodules.readers.coco_masks import CocoMasks
+from datamodules.readers.label_maps import LabelMaps
+from datamodules.readers.npz import NpzImages
+from datamodules.readers.picture_table import PictureTable
+from datamodules.readers.texts import TextTable
+from datamodules.readers.voc import VocBoxes
 from tests.conftest import fit, trainer_for
 from tl_modules import MultiTask
 

@@ -15,14 +15,15 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
 from tests.conftest import CELLS
-from tl_modules.run import runner
-from tl_modules.run.cli import CONF, checked
-from tl_modules.run.errors import RunError
-from tl_modules.run.folder import write_whole
-from tl_modules.run.predicting import load
-from tl_modules.run.runner import Run, execute
-from tl_modules.run.schema import ConfigError
-from tl_modules.weights import chosen_checkpoint
+from tl_modules.weights.files import chosen_checkpoint
+from tl_run import runner
+from tl_run.cli import checked
+from tl_run.errors import RunError
+from tl_run.folder import write_whole
+from tl_run.paths import CONF
+from tl_run.predicting import load
+from tl_run.runner import Run, execute
+from tl_run.schema import ConfigError
 
 TINY = [
     "steps=12",

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.merging import MergedDataset, union_labels
-from datamodules.paired import ByKey, CombinedData, PairedData, SequentialData
-from datamodules.sampling import StepSampler
-from datamodules.scenes import Scenes
+from datamodules.merge import MergedDataset, union_labels
+from datamodules.pair import ByKey, CombinedData, PairedData, SequentialData
+from datamodules.sampler import StepSampler
+from datamodules.synthetic.scenes import Scenes
 from tests.conftest import pair_for
 from tl_modules import Stage, Task
 
@@ -173,7 +173,7 @@ def test_merging_maps_labels_by_name(kind: str) -> None:
             }[kind]
             return {"image": image[i], **made}
 
-    from datamodules.paired import fetch
+    from datamodules.pair import fetch
 
     datasets = {role: Plain(values, role) for role, values in fields.items()}
     merged = MergedDataset(datasets, tasks, union_labels(tasks), fetch)

@@ -5,7 +5,7 @@ import torch
 
 from datamodules.base import InMemory
 from datamodules.collate import as_sample, collate
-from datamodules.scenes import SPLIT_ROWS, SPLITS, Scenes, aligned, compose
+from datamodules.synthetic.scenes import SPLIT_ROWS, SPLITS, Scenes, aligned, compose
 from tl_modules import Task
 
 ROLES = ("source", "target")

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules.paired import MergedData
-from datamodules.sampling import ShareSampler, StepSampler
+from datamodules.pair import MergedData
+from datamodules.sampler import ShareSampler, StepSampler
 from tests.conftest import CELLS, SEQUENTIAL, digest, fit, module_for, pair_for, trainer_for
-from tl_modules.base import TransferModule
+from tl_modules.module import TransferModule
 
 SIZES = {"source": 50, "target": 7}
 

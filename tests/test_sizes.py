@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.coco import CocoBoxes
-from datamodules.coco_masks import CocoMasks
-from datamodules.image_folder import ImageFolder
-from datamodules.label_maps import LabelMaps
-from datamodules.npz import NpzImages
-from datamodules.paired import PairedData
-from datamodules.sizes import sides
+from datamodules.pair import PairedData
+from datamodules.readers.coco import CocoBoxes
+from datamodules.readers.coco_masks import CocoMasks
+from datamodules.readers.image_folder import ImageFolder
+from datamodules.readers.label_maps import LabelMaps
+from datamodules.readers.npz import NpzImages
+from datamodules.readers.sizes import sides
 from tests.conftest import fit
 from tests.test_config import says
 from tl_modules import TransferModule

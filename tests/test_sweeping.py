@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 
 from tests.test_config import composed, says
 from tests.test_runs import config
-from tl_modules.run import runner
-from tl_modules.run.cli import lines
-from tl_modules.run.runner import execute
-from tl_modules.run.schema import ConfigError
-from tl_modules.run.sweeping import check_direction, direction_of, with_direction
+from tl_run import runner
+from tl_run.cli import lines
+from tl_run.runner import execute
+from tl_run.schema import ConfigError
+from tl_run.sweeping import check_direction, direction_of, with_direction
 
 SWEEP = ["-m", "hydra/sweeper=optuna", "cell.lr=interval(0.001,0.1)"]
 
@@ -108,7 +108,7 @@ def test_a_sweeper_configured_elsewhere_is_held_to_the_metric(sweeper: dict, fai
 
 
 def test_a_kind_that_is_not_known_here_needs_its_direction_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tl_modules.run.sweeping.selection_metric", lambda cfg: None)
+    monkeypatch.setattr("tl_run.sweeping.selection_metric", lambda cfg: None)
     with pytest.raises(ConfigError, match=r"hydra\.sweeper\.direction= is missing"):
         with_direction([*SWEEP, "cell=scratch"])
     given = [*SWEEP, "cell=scratch", "hydra.sweeper.direction=maximize"]

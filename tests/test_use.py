@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torchvision.models import resnet18, vit_b_16
 
 from datamodules.collate import as_sample
-from datamodules.paired import fetch
+from datamodules.pair import fetch
 from tests.conftest import digest, pair_for
 from tests.conftest import trainer_for as quiet_trainer
 from tl_modules import DatasetMerging, MultiTask, Task, TaskFineTuning, TransferModule

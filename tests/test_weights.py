@@ -14,7 +14,7 @@ from tl_modules import TransferModule
 from tl_modules.backbones import build_backbone
 from tl_modules.backbones.families import statistics_of
 from tl_modules.backbones.network import cut
-from tl_modules.weights import unweighted
+from tl_modules.weights.files import unweighted
 
 TASK = {"name": "t", "kind": "classification", "labels": ["a", "b"], "domain": "d"}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -164,7 +164,7 @@ def test_nothing_is_loaded_by_halves(network):
     fresh = build_backbone({"name": "mobilenet_v3_small", "image_size": 64})
     with pytest.raises(ValueError, match=r"trunk.net.features.12.0.weight is \(3, 3\), not"):
         built(path)
-    from tl_modules.weights import load_weights
+    from tl_modules.weights.files import load_weights
 
     before = {key: value.clone() for key, value in fresh.state_dict().items()}
     with pytest.raises(ValueError):

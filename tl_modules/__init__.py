@@ -6,33 +6,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl_modules.base import TransferModule as TransferModule
-    from tl_modules.dataset_merging import DatasetMerging as DatasetMerging
-    from tl_modules.domain_adaptation import DomainAdaptation as DomainAdaptation
-    from tl_modules.modality_transfer import ModalityTransfer as ModalityTransfer
-    from tl_modules.multitask import MultiTask as MultiTask
-    from tl_modules.parallel_training import ParallelTraining as ParallelTraining
+    from tl_modules.cells.dataset_merging import DatasetMerging as DatasetMerging
+    from tl_modules.cells.domain_adaptation import DomainAdaptation as DomainAdaptation
+    from tl_modules.cells.modality_transfer import ModalityTransfer as ModalityTransfer
+    from tl_modules.cells.multitask import MultiTask as MultiTask
+    from tl_modules.cells.parallel_training import ParallelTraining as ParallelTraining
+    from tl_modules.cells.task_adaptation import TaskAdaptation as TaskAdaptation
+    from tl_modules.cells.task_finetuning import TaskFineTuning as TaskFineTuning
+    from tl_modules.cells.weight_sharing import WeightSharing as WeightSharing
+    from tl_modules.module import TransferModule as TransferModule
     from tl_modules.stages import Stage as Stage
-    from tl_modules.task_adaptation import TaskAdaptation as TaskAdaptation
-    from tl_modules.task_finetuning import TaskFineTuning as TaskFineTuning
-    from tl_modules.tasks import Task as Task
-    from tl_modules.weight_sharing import WeightSharing as WeightSharing
+    from tl_modules.task import Task as Task
 
 # Loaded on first use, so that checking a configuration needs no torch.
 _HOMES = {
-    "TransferModule": "base",
-    "TaskFineTuning": "task_finetuning",
-    "DomainAdaptation": "domain_adaptation",
-    "TaskAdaptation": "task_adaptation",
-    "ModalityTransfer": "modality_transfer",
-    "DatasetMerging": "dataset_merging",
-    "WeightSharing": "weight_sharing",
-    "MultiTask": "multitask",
-    "ParallelTraining": "parallel_training",
-    "Task": "tasks",
+    "TransferModule": "module",
+    "TaskFineTuning": "cells.task_finetuning",
+    "DomainAdaptation": "cells.domain_adaptation",
+    "TaskAdaptation": "cells.task_adaptation",
+    "ModalityTransfer": "cells.modality_transfer",
+    "DatasetMerging": "cells.dataset_merging",
+    "WeightSharing": "cells.weight_sharing",
+    "MultiTask": "cells.multitask",
+    "ParallelTraining": "cells.parallel_training",
+    "Task": "task",
     "Stage": "stages",
 }
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [*_HOMES, "__version__"]
 
 

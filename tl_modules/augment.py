@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tl_modules.arithmetic import as_float32, full_precision
-from tl_modules.tasks import box_fields
+from tl_modules.precision import as_float32, full_precision
+from tl_modules.task import box_fields
 
 Batch = dict[str, Any]
 IGNORE = 255

@@ -15,8 +15,8 @@ from tl_modules.heads.rows import take_rows
 from tl_modules.normalisation import Normalisation
 from tl_modules.seeding import seeded
 from tl_modules.stages import PART_KINDS
-from tl_modules.tasks import Task
-from tl_modules.transplant import Report
+from tl_modules.task import Task
+from tl_modules.weights.transfer import Report
 
 Wiring = dict[str, tuple[str, str, str]]
 

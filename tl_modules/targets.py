@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 from tl_modules.heads import Head
 from tl_modules.parts import Parts
 from tl_modules.stages import Stage
-from tl_modules.tasks import Task
+from tl_modules.task import Task
 
 
 def fit_heads(trainer: Trainer, parts: Parts, tasks: Mapping[str, Task], stage: Stage) -> None:

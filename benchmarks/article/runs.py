@@ -82,7 +82,8 @@ def composed(options: list[str], root: Path) -> Config:
     """
     from hydra import compose, initialize_config_dir
 
-    from tl_modules.run.cli import CONF, CONFIG_NAME, checked
+    from tl_run.cli import checked
+    from tl_run.paths import CONF, CONFIG_NAME
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return checked(compose(CONFIG_NAME, [*options, f"data_root={root}"]))
@@ -104,7 +105,7 @@ def run(job: Job, root: Path, runs: Path) -> Run:
     """
     import torch
 
-    from tl_modules.run.runner import execute
+    from tl_run.runner import execute
 
     torch.set_num_threads(EXAMPLES[job.example].arms[job.arm].threads)
     config = composed(overrides(job, root), root)

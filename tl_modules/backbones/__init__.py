@@ -15,7 +15,7 @@ from tl_modules.backbones.base import Backbone, ImageStem, Stemmed, Trunk
 from tl_modules.backbones.families import family, statistics_of
 from tl_modules.backbones.network import NetworkTrunk
 from tl_modules.backbones.own import OwnTrunk, PassStem, own
-from tl_modules.found import TIMM, names_in, torchvision_networks
+from tl_modules.discovery import TIMM, names_in, torchvision_networks
 
 __all__ = [
     "BACKBONES",
@@ -71,7 +71,7 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
         options["channels"] = channels
     backbone = build(**options)
     if from_file:
-        from tl_modules.weights import load_weights
+        from tl_modules.weights.files import load_weights
 
         path = Path(str(weights))
         backbone.report = load_weights(backbone, path)

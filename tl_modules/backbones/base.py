@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_modules.features import Features
-from tl_modules.transplant import Report, adapt_channels, adapt_statistics
+from tl_modules.weights.transfer import Report, adapt_channels, adapt_statistics
 
 COLOURS = 3
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from tl_modules.backbones.bag import VectorTrunk
 from tl_modules.backbones.base import Backbone, Stemmed
-from tl_modules.batches import size_of
-from tl_modules.tasks import INPUTS
+from tl_modules.batch import size_of
+from tl_modules.task import INPUTS
 
 FUSIONS = ("mean", "concat", "attention")
 QUERY_HEADS = 4

@@ -9,8 +9,8 @@ from torch import nn
 
 from tl_modules.backbones.base import COLOURS, IMAGENET_MEAN, IMAGENET_STD, Backbone, Classifier
 from tl_modules.backbones.network import NetworkTrunk, cut, last_layer
-from tl_modules.found import TIMM, torchvision_networks
-from tl_modules.transplant import Report
+from tl_modules.discovery import TIMM, torchvision_networks
+from tl_modules.weights.transfer import Report
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 Built = tuple[nn.Module, Statistics, Classifier | None]

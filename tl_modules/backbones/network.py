@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tl_modules.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, ImageStem, Stemmed, Trunk
 from tl_modules.features import Features
-from tl_modules.transplant import adapt_channels, repeat_channels
+from tl_modules.weights.transfer import adapt_channels, repeat_channels
 
 FINEST = 4
 LARGER = 64

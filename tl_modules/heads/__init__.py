@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from tl_modules.heads.base import Head
-from tl_modules.tasks import KINDS, Task
+from tl_modules.task import KINDS, Task
 
 __all__ = ["HEADS", "Head", "build_head"]
 

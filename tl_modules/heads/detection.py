@@ -17,7 +17,7 @@ from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal
 from tl_modules.features import Features
 from tl_modules.heads.base import NEVER, Batch, Head
 from tl_modules.heads.pyramid import WIDTH, Pyramid
-from tl_modules.tasks import CROWD, box_fields
+from tl_modules.task import CROWD, box_fields
 
 SCORE, OVERLAP, MOST = 0.05, 0.5, 100
 RADIUS = 1.5

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tl_modules.heads.base import Head
-from tl_modules.transplant import Report
+from tl_modules.weights.transfer import Report
 
 
 def rows_by_name(labels: Sequence[str], given: Sequence[str], folded: bool = False) -> dict[int, int]:

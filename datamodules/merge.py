@@ -1,0 +1,152 @@
+"""Two datasets merged into one over the union of their label names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules.naming import IGNORE, check_mask, naming
+from tl_modules.task import ROLES, Task, box_fields
+
+Batch = dict[str, Any]
+
+
+def union_labels(tasks: Mapping[str, Task]) -> list[str]:
+    """Return the names of all tasks, each once, the source's first.
+
+    Raises:
+        ValueError: If the kinds differ, or two names differ only in case or spaces (map them to one or the other).
+    """
+    kinds = {task.kind for task in tasks.values()}
+    if len(kinds) > 1:
+        raise ValueError(f"datasets of different kinds cannot be merged: {', '.join(sorted(kinds))}")
+    union = list(dict.fromkeys(name for role in ROLES if role in tasks for name in tasks[role].labels))
+    plain: dict[str, str] = {}
+    for name in union:
+        twin = plain.setdefault("".join(name.lower().split()), name)
+        if twin != name:
+            raise ValueError(f"labels {twin!r} and {name!r} clash: they differ only in case or spaces; rename one")
+    return union
+
+
+class MergedDataset(Dataset[Batch]):
+    """Training samples of all roles in one row, targets in the union's label space, with `role` `(B,)` a sample.
+
+    Args:
+        datasets: Dataset by role.
+        tasks: Task by role, of one kind.
+        union: The union's names in order.
+        read: Gives a batch from a dataset, indices, a task and a seed a sample.
+
+    Raises:
+        ValueError: If a dataset's name is not in the union.
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[str, Any],
+        tasks: Mapping[str, Task],
+        union: Sequence[str],
+        read: Callable[[Any, Sequence[int], Task, Sequence[int] | None], Batch],
+    ) -> None:
+        self.datasets, self.tasks, self.union, self.read = dict(datasets), dict(tasks), list(union), read
+        self.key = tasks["target"].key
+        self.columns: dict[str, list[int]] = {}
+        for role, task in tasks.items():
+            unmapped = [name for name in task.labels if name not in self.union]
+            if unmapped:
+                raise ValueError(f"labels {', '.join(unmapped)} of the {role} are not mapped to any merged label")
+            self.columns[role] = [self.union.index(name) for name in task.labels]
+
+    def __len__(self) -> int:
+        """Return the number of samples of all roles."""
+        return sum(len(dataset) for dataset in self.datasets.values())
+
+    def batch(self, indices: Sequence[int], seeds: Sequence[int] | None = None) -> Batch:
+        """Return a batch; a role's samples stand together, the source's first.
+
+        Args:
+            indices: Which samples.
+            seeds: A seed a sample for the datasets' own random transforms.
+        """
+        start, parts = 0, {}
+        for role, dataset in self.datasets.items():
+            rows = [row for row, i in enumerate(indices) if start <= i < start + len(dataset)]
+            if rows:
+                mine = [indices[row] - start for row in rows]
+                given = None if seeds is None else [seeds[row] for row in rows]
+                with naming(role):
+                    parts[role] = self._mapped(role, self.read(dataset, mine, self.tasks[role], given))
+            start += len(dataset)
+        return join(parts, self.key)
+
+    def _mapped(self, role: str, batch: Batch) -> Batch:
+        task, kind = self.tasks[role], self.tasks[role].kind
+        inputs: Batch = {name: batch[name] for name in ("id", "image", "text") if name in batch}
+        if task.key not in batch:
+            return inputs
+        target, lut = batch[task.key], torch.tensor(self.columns[role], dtype=torch.long)
+        if kind == "classification":
+            target = lut[target]
+        elif kind == "multilabel":
+            wide = torch.zeros(len(target), len(self.union))
+            wide[:, lut] = target.float()
+            target = wide
+        elif kind == "segmentation":
+            full = torch.full((256,), IGNORE)
+            full[: len(lut)] = lut
+            check_mask(target, batch["id"], task)
+            target = full[target.long()]
+        out = {**inputs, self.key: target}
+        if kind == "detection":
+            (name, flags), (mine, my_flags) = box_fields(task.key), box_fields(self.key)
+            out[mine] = [lut[labels] for labels in batch[name]]
+            out[my_flags] = batch.get(flags, [torch.zeros_like(labels) for labels in batch[name]])
+        if f"{task.key}_rows" in batch:
+            out[f"{self.key}_rows"] = batch[f"{task.key}_rows"]
+        return out
+
+
+def join(parts: Mapping[str, Batch], key: str) -> Batch:
+    """Join the batches of some roles into one with `role` `(B,)`.
+
+    Args:
+        parts: Batch by role.
+        key: The targets' name.
+
+    Raises:
+        ValueError: If the images' shapes or the inputs differ.
+    """
+    batches = list(parts.values())
+    sizes = [len(batch["id"]) for batch in batches]
+    out: Batch = {"id": [i for batch in batches for i in batch["id"]]}
+    out["role"] = torch.cat([torch.full((n,), ROLES.index(r)) for r, n in zip(parts, sizes, strict=True)])
+    for name in ("image", "text"):
+        have = [batch[name] for batch in batches if name in batch]
+        if have and len(have) != len(batches):
+            raise ValueError(f"merged datasets must have the same inputs, but only one has a {name}")
+        if have and name == "image":
+            shapes = {tuple(images.shape[1:]) for images in have}
+            if len(shapes) > 1:
+                raise ValueError(f"merged datasets must have images of one shape (C, H, W), not {sorted(shapes)}")
+            out[name] = torch.cat(have)
+        elif have:
+            out[name] = [text for texts in have for text in texts]
+    start, rows = 0, []
+    for batch, size in zip(batches, sizes, strict=True):
+        if key in batch:
+            rows.append(batch.get(f"{key}_rows", torch.arange(size)) + start)
+        start += size
+    for name in (key, *box_fields(key)):
+        values = [batch[name] for batch in batches if name in batch]
+        if values and isinstance(values[0], Tensor):
+            out[name] = torch.cat(values)
+        elif values:
+            out[name] = [value for part in values for value in part]
+    if rows and sum(len(r) for r in rows) < start:
+        out[f"{key}_rows"] = torch.cat(rows)
+    return out

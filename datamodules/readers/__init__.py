@@ -1,0 +1,1 @@
+"""Datasets from files: one format per file."""

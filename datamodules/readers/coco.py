@@ -1,0 +1,79 @@
+"""Pictures with labelled boxes in the JSON of COCO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datamodules.readers.boxes import Annotated, BoxedPictures
+from datamodules.readers.coco_json import read_splits
+from datamodules.readers.sizes import Size
+from tl_modules.task import CROWD
+
+
+class CocoBoxes(BoxedPictures):
+    """A JSON file a split, with `images`, `annotations` and `categories`, and the folder of its pictures.
+
+    Boxes are x, y, width and height from 0. Boxes of crowds (`iscrowd`) are neither learned nor counted. See also
+    `BoxedPictures`.
+
+    Args:
+        root: The folder above all.
+        annotations: JSON file by published split, `train` at least, such as `{"train": "annotations/train.json"}`.
+        pictures: Folder of pictures; `{split}` in it stands for the split.
+        labels: Label names; None for those that occur, in alphabetical order.
+        image_size: Pixels of a side, or height and width.
+        channels: 1 for grey, 3 for colour.
+        unusable: The largest share of boxes that is left out, a fraction.
+        task: The task's name; what counts as the same task is the user's judgement.
+        domain: The domain, likewise.
+        role: `source` or `target`; of no effect here.
+        train_size: Training pictures; None for all.
+        val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
+
+    Raises:
+        ValueError: If a file is missing or not of that form, or a picture is missing.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        annotations: Mapping[str, str],
+        pictures: str = "{split}",
+        labels: Sequence[str] | None = None,
+        image_size: Size = 128,
+        channels: int = 3,
+        unusable: float = 0.01,
+        task: str = "boxes",
+        domain: str = "pictures",
+        role: str = "target",
+        train_size: int | None = None,
+        val_size: int | None = None,
+        duplicates: str = "refuse",
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        labelled: int | None = None,
+    ) -> None:
+        read = read_splits(Path(root), annotations, pictures, _box)
+        parts = {split: [_annotated(Path(root), *item) for item in items] for split, items in read.items()}
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
+        super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
+        self.duplicates = duplicates
+
+
+def _box(annotation: Mapping[str, Any]) -> tuple[tuple[float, float, float, float], int]:
+    x, y, width, height = (float(value) for value in annotation["bbox"])
+    return (x, y, x + width, y + height), CROWD if annotation.get("iscrowd") else 0
+
+
+def _annotated(root: Path, path: Path, boxes: list[tuple[str, Any]]) -> tuple[str, Annotated]:
+    names, flags = [name for name, _ in boxes], [flag for _, (_, flag) in boxes]
+    return path.relative_to(root).as_posix(), Annotated(path, [box for _, (box, _) in boxes], names, flags)

@@ -1,0 +1,79 @@
+"""A folder of pictures, a folder a class."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from datamodules.readers.folders import list_classes
+from datamodules.readers.images import ImageClasses
+from datamodules.readers.published import Part
+from datamodules.readers.sizes import Size
+
+log = logging.getLogger(__name__)
+
+
+class ImageFolder(ImageClasses):
+    """Pictures in class folders, `root/<class>/*` or `root/{train,val,test}/<class>/*`.
+
+    Args:
+        root: The folder.
+        task: The task's name; what counts as the same task is the user's judgement.
+        domain: The domain, likewise.
+        splits: Folder by split, such as `{"train": "train", "test": "val"}`; None for the usual names, where there are
+            any.
+        role: `source` or `target`; of no effect here.
+        image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
+        channels: 1 for grey, 3 for colour; None for those of the first picture.
+        train_size: Training samples, each class in proportion; None for all.
+        val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
+
+    Raises:
+        ValueError: If the folder is missing, empty or not laid out so; see `folders.list_classes`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        task: str = "classes",
+        domain: str = "pictures",
+        splits: Mapping[str, str] | None = None,
+        role: str = "target",
+        image_size: Size | None = 64,
+        channels: int | None = 3,
+        train_size: int | None = None,
+        val_size: int | None = None,
+        duplicates: str = "refuse",
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        labelled: int | None = None,
+    ) -> None:
+        self.listing = list_classes(root, splits)
+        self.root = Path(root)
+        labels = self.listing.labels
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
+        super().__init__(task, labels, domain, image_size, channels, *sizes)
+        self.duplicates = duplicates
+
+    def published(self) -> dict[str, Part]:
+        """Return ids (paths below the root), class indices and files by split."""
+        strays = self.listing.strays
+        if strays:
+            log.warning("%s: %d files are no pictures and are left out, such as %s", self.root, len(strays), strays[0])
+        return {
+            split: Part(
+                [path.relative_to(self.root).as_posix() for path, _ in files],
+                [label for _, label in files],
+                [path for path, _ in files],
+                [path for path, _ in files],
+            )
+            for split, files in self.listing.files.items()
+        }

@@ -1,0 +1,143 @@
+"""Pictures with a label a pixel in PNGs beside them; boxes can be had from the same maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from scipy import ndimage
+from torch import Tensor
+
+from datamodules.naming import IGNORE
+from datamodules.readers.folders import PICTURES, SPLIT_NAMES
+from datamodules.readers.masks import MaskedPictures
+from datamodules.readers.sizes import Size
+from tl_modules.task import Task
+
+
+class LabelMaps(MaskedPictures):
+    """A folder of pictures and one of label PNGs of the same names, a pair a split or one for all.
+
+    Args:
+        root: The folder above both.
+        labels: Label names in the order of the values in the maps.
+        boxes: Names whose connected regions are boxes: the task is then detection of these; None for segmentation.
+        pictures: Folder of pictures; `{split}` in it stands for `train`, `val` and `test`.
+        maps: Folder of label maps, likewise.
+        ignore: Values in the maps that are no label, besides 255.
+        smallest: Regions of fewer pixels are no boxes.
+        image_size: Pixels of a side, or height and width: the whole picture is brought to it, with a border that is
+            ignored; None to leave the pictures as they are, if they are of one size.
+        channels: 1 for grey, 3 for colour.
+        task: The task's name; what counts as the same task is the user's judgement.
+        domain: The domain, likewise.
+        role: `source` or `target`; of no effect here.
+        train_size: Training pictures; None for all.
+        val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
+
+    Raises:
+        ValueError: If a folder or a map is missing, or a name of `boxes` is none of `labels`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        labels: Sequence[str],
+        boxes: Sequence[str] | None = None,
+        pictures: str = "{split}",
+        maps: str = "{split}annot",
+        ignore: Sequence[int] = (),
+        smallest: int = 20,
+        image_size: Size | None = None,
+        channels: int = 3,
+        task: str = "pixels",
+        domain: str = "pictures",
+        role: str = "target",
+        train_size: int | None = None,
+        val_size: int | None = None,
+        duplicates: str = "refuse",
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        labelled: int | None = None,
+    ) -> None:
+        unknown = [name for name in boxes or () if name not in labels]
+        if unknown:
+            raise ValueError(f"boxes={list(boxes or ())}: {unknown[0]} is none of labels={list(labels)}")
+        self.root, self.labels, self.ignore = Path(root), list(labels), {*ignore, IGNORE}
+        self.boxes, self.smallest, self.image_size = None if boxes is None else list(boxes), smallest, image_size
+        self.parts = self._pairs(pictures, maps)
+        kind = "segmentation" if boxes is None else "detection"
+        made = Task(task, kind, tuple(labels if boxes is None else boxes), domain, channels=channels)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
+        self.duplicates = duplicates
+
+    def _pairs(self, pictures: str, maps: str) -> dict[str, list[tuple[Path, Any]]]:
+        """Return picture and map by published split."""
+        splits: Sequence[str] = ("train",)
+        if "{split}" in pictures:
+            splits = [s for s in SPLIT_NAMES if (self.root / pictures.replace("{split}", s)).is_dir()]
+        if "train" not in splits:
+            raise ValueError(f"root={self.root}: must hold the folder {pictures.replace('{split}', 'train')}")
+        pairs: dict[str, list[tuple[Path, Any]]] = {}
+        for split in splits:
+            folder, beside = (self.root / place.replace("{split}", split) for place in (pictures, maps))
+            if not folder.is_dir() or not beside.is_dir():
+                raise ValueError(f"root={self.root}: must hold the folders {folder.name} and {beside.name}")
+            found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+            lacking = [path.name for path in found if not (beside / f"{path.stem}.png").is_file()]
+            if lacking or not found:
+                what = f"{beside} has no map for {lacking[0]}" if lacking else f"{folder} has no pictures"
+                raise ValueError(f"root={self.root}: {what}")
+            pairs[split] = [(path, beside / f"{path.stem}.png") for path in found]
+        return pairs
+
+    def values(self, source: Path, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+        """Return the values of a label map's file, 255 for what is ignored.
+
+        Raises:
+            ValueError: If it cannot be read, is of another size than its picture, or has an unknown value.
+        """
+        try:
+            with Image.open(source) as file:
+                values = np.array(file)
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise ValueError(f"{source}: cannot be read as a label map") from error
+        if values.shape != size:
+            raise ValueError(f"{source}: must be (H, W) = {size} as its picture, not {values.shape}")
+        unknown = sorted(set(np.unique(values).tolist()) - set(range(len(self.labels))) - self.ignore)
+        if unknown:
+            ignored = sorted(self.ignore - {IGNORE})
+            raise ValueError(f"ignore={ignored}: {source} has the value {unknown[0]}, which is none of labels= either")
+        values[np.isin(values, list(self.ignore))] = IGNORE
+        return values
+
+    def targets(self, mask: Tensor) -> dict[str, Any]:
+        """Return the label map, or the boxes of its regions."""
+        if self.boxes is None:
+            return {"mask": mask}
+        found = self._regions(mask)
+        boxes = torch.tensor([box for box, _ in found], dtype=torch.float32).view(-1, 4)
+        return {"boxes": boxes, "box_labels": torch.tensor([k for _, k in found], dtype=torch.long)}
+
+    def _regions(self, mask: Tensor) -> list[tuple[tuple[float, float, float, float], int]]:
+        """Return box and label of the connected regions of the names in `boxes`."""
+        found = []
+        for index, name in enumerate(self.boxes or ()):
+            regions, _ = ndimage.label((mask == self.labels.index(name)).numpy())
+            sizes = np.bincount(regions.ravel())
+            for number, place in enumerate(ndimage.find_objects(regions), 1):
+                if sizes[number] >= self.smallest:
+                    rows, columns = place
+                    found.append(((columns.start, rows.start, columns.stop, rows.stop), index))
+        return [((float(a), float(b), float(c), float(d)), index) for (a, b, c, d), index in found]

@@ -1,0 +1,98 @@
+"""Pictures with classes in one `.npz` file, as MedMNIST has them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datamodules.readers.images import ImageClasses
+from datamodules.readers.published import Part
+from datamodules.readers.sizes import Size
+
+SPLITS = ("train", "val", "test")
+
+
+class NpzImages(ImageClasses):
+    """Arrays `<split>_images`, uint8 `(N, H, W[, C])`, and `<split>_labels`, `(N[, 1])`: `train` and, if any, others.
+
+    Args:
+        root: The file.
+        labels: Class names in the order of the indices; None for the indices themselves.
+        task: The task's name; what counts as the same task is the user's judgement.
+        domain: The domain, likewise.
+        role: `source` or `target`; of no effect here.
+        image_size: Pixels of a side, or height and width; None to leave them.
+        channels: 1 for grey, 3 for colour; None as they are.
+        train_size: Training samples, each class in proportion; None for all.
+        val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
+
+    Raises:
+        ValueError: If the file is missing.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        labels: Sequence[str] | None = None,
+        task: str = "classes",
+        domain: str = "pictures",
+        role: str = "target",
+        image_size: Size | None = None,
+        channels: int | None = None,
+        train_size: int | None = None,
+        val_size: int | None = None,
+        duplicates: str = "allow",
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        labelled: int | None = None,
+    ) -> None:
+        if not Path(root).is_file():
+            raise ValueError(f"root={root}: must be an .npz file that exists")
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
+        super().__init__(task, labels, domain, image_size, channels, *sizes)
+        self.duplicates = duplicates
+        self.root = Path(root)
+
+    def published(self) -> dict[str, Part]:
+        """Return ids (split and index), class indices and stacks of pictures by split.
+
+        Raises:
+            ValueError: If the file cannot be read, lacks an array, or holds other shapes or classes.
+        """
+        try:
+            with np.load(self.root, allow_pickle=False) as file:  # without pickles: those could run code
+                arrays = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"root={self.root}: cannot be read as .npz; is the file whole?") from error
+        parts = {}
+        for split in SPLITS:
+            images, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
+            if split != "train" and images is None:
+                continue
+            if images is None or labels is None:
+                missing = f"{split}_images" if images is None else f"{split}_labels"
+                raise ValueError(f"root={self.root}: lacks the array {missing}; it holds {', '.join(arrays)}")
+            labels = labels.reshape(len(labels), -1)
+            if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.shape != (len(images), 1):
+                shapes = f"{images.dtype} {images.shape} and {labels.shape}"
+                raise ValueError(f"root={self.root}: {split} must be uint8 (N, H, W[, C]) and (N,), not {shapes}")
+            stack = torch.from_numpy(images if images.ndim == 4 else images[..., None]).permute(0, 3, 1, 2)
+            indices = labels[:, 0].astype(int).tolist()
+            parts[split] = Part([f"{split}/{i}" for i in range(len(images))], indices, stack)
+        highest = max(max(part.strata) for part in parts.values())
+        if self.labels is None:
+            self.labels = [str(index) for index in range(highest + 1)]
+        if highest >= len(self.labels):
+            raise ValueError(f"labels={self.labels}: the file has a class {highest}")
+        return parts

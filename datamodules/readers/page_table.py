@@ -1,0 +1,168 @@
+"""Scanned pages with their text, as a table of pages with a folder of pictures and one of texts."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from datamodules.base import InMemory, Rows
+from datamodules.readers.documents import check_documents, hidden
+from datamodules.readers.images import IN_MEMORY
+from datamodules.readers.published import Part, PublishedData, check_share
+from datamodules.readers.resize import fitted
+from datamodules.readers.sizes import Size, sides
+from datamodules.readers.tables import named_labels, read_columns
+from tl_modules.task import Task
+
+CORNERS = 8  # numbers before the text in a line of OCR as ICDAR publishes it
+
+
+class PageTable(PublishedData):
+    """Pages with a class each, read as a picture and as a text; a page may lack either.
+
+    A text file with the ending `.csv` has a line of text after the eight corner coordinates of its box, as in ICDAR
+    2019's receipts (SROIE); any other is plain text. A split's pictures are read once into memory while they take less
+    than 1 GiB there, else by the loaders' workers as they are needed.
+
+    Args:
+        root: The folder.
+        table: A CSV file in it with a column of page names and one of labels.
+        page: The column of page names.
+        label: The labels' column.
+        picture: A page's picture, where `{page}` stands for its name.
+        text: A page's text, likewise.
+        encoding: Of table and texts.
+        classes: How many of the most frequent labels are kept; pages with another are left out. None for all.
+        inputs: What is read of a page: `image`, `text` or both.
+        missing: Share of pages, by split, of which one of several inputs is hidden.
+        image_size: Pixels of a side, or height and width: the whole page is brought to it, with a border.
+        channels: 1 for grey, 3 for colour.
+        unusable: The largest share of lines of text that is left out, a fraction.
+        task: The task's name; what counts as the same task is the user's judgement.
+        domain: The domain, likewise.
+        role: `source` or `target`; of no effect here.
+        train_size: Training pages, each class in proportion; None for all.
+        val_size: Validation pages; None for a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
+
+    Raises:
+        ValueError: If the table or a column is missing, a page has neither picture nor text, or a file cannot be read.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        table: str = "index.csv",
+        page: str = "id",
+        label: str = "label",
+        picture: str = "pictures/{page}.png",
+        text: str = "texts/{page}.txt",
+        encoding: str = "utf-8",
+        classes: int | None = None,
+        inputs: Sequence[str] = ("image", "text"),
+        missing: Mapping[str, float] | None = None,
+        image_size: Size = 128,
+        channels: int = 1,
+        unusable: float = 0.01,
+        task: str = "page-classes",
+        domain: str = "pages",
+        role: str = "target",
+        train_size: int | None = None,
+        val_size: int | None = None,
+        duplicates: str = "refuse",
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        labelled: int | None = None,
+    ) -> None:
+        self.inputs, self.missing = list(inputs), dict(missing or {})
+        check_documents(self.inputs, self.missing)
+        self.root, self.image_size, self.encoding = Path(root), image_size, encoding
+        columns = read_columns(self.root / table, (page, label), ",", True, True, encoding)
+        frequent = [name for name, _ in Counter(row[1] for row, _ in columns).most_common(classes)]
+        columns = [(row, place) for row, place in columns if row[1] in frequent]
+        values = [(row[1], place) for row, place in columns]
+        names, self.indices = named_labels(self.root / table, values, None)
+        self.pages = [row[0] for row, _ in columns]
+        self.files = {
+            key: [self.root / pattern.replace("{page}", name) for name in self.pages]
+            for key, pattern in (("image", picture), ("text", text))
+            if key in self.inputs
+        }
+        for row, (name, place) in enumerate(zip(self.pages, (place for _, place in columns), strict=True)):
+            if not any(files[row].is_file() for files in self.files.values()):
+                wanted = " nor ".join(str(files[row]) for files in self.files.values())
+                raise ValueError(f"root={root}: row {place} names the page {name}, but there is no {wanted}")
+        self.texts = self._texts(unusable)
+        made = Task(task, "classification", tuple(names), domain, channels=channels)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
+        self.duplicates = duplicates
+
+    def _texts(self, most: float) -> list[str]:
+        """Return the texts of all pages, empty where there is no file."""
+        texts, wrong, total = [], [], 0
+        for path in self.files.get("text", []):
+            try:
+                lines = path.read_text(encoding=self.encoding).splitlines() if path.is_file() else []
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}: is not in {self.encoding} (byte {error.start}); set encoding=") from error
+            lines = [line for line in lines if line.strip()]
+            total += len(lines)
+            if path.suffix.lower() == ".csv":
+                wrong += [f"{path.name} has {line!r}" for line in lines if line.count(",") < CORNERS]
+                lines = [line.split(",", CORNERS)[CORNERS] for line in lines if line.count(",") >= CORNERS]
+            texts.append("\n".join(lines))
+        check_share(f"root={self.root}", wrong, total, most)
+        return texts
+
+    def published(self) -> dict[str, Part]:
+        """Return all pages as one split."""
+        pictures = [path if path.is_file() else None for path in self.files.get("image", [])]
+        return {"train": Part(self.pages, self.indices, list(range(len(self.pages))), pictures or None)}
+
+    def dataset_of(self, part: Part, rows: Sequence[int]) -> InMemory:
+        """Return the samples of some rows.
+
+        Raises:
+            ValueError: If a picture cannot be read.
+        """
+        assert self.task is not None
+        channels, size = self.task.channels, sides(self.image_size) or (0, 0)
+        fields: dict[str, Any] = {"id": [part.ids[row] for row in rows]}
+        present = {key: [files[row].is_file() for row in rows] for key, files in self.files.items()}
+        if "image" in self.files:
+            blank = torch.zeros(channels, *size, dtype=torch.uint8)
+
+            def read(row: int) -> torch.Tensor:
+                path = self.files["image"][row]
+                return fitted(path, channels, size, whole=True).image if path.is_file() else blank
+
+            if len(rows) * blank.numel() > IN_MEMORY:
+                fields["image"] = Rows(lambda index: read(rows[index]), len(rows))
+            else:
+                with ThreadPoolExecutor(os.cpu_count()) as pool:
+                    fields["image"] = torch.stack(list(pool.map(read, rows)))
+        if "text" in self.files:
+            fields["text"] = [self.texts[row] for row in rows]
+            present["text"] = [bool(self.texts[row].strip()) for row in rows]
+        fields["label"] = torch.tensor([part.strata[row] for row in rows])
+        return InMemory(fields, {key: have for key, have in present.items() if not all(have)})
+
+    def arranged(self, split: str, dataset: Dataset[Any]) -> Dataset[Any]:
+        """Hide inputs of some pages; the test's are the same for every seed."""
+        assert isinstance(dataset, InMemory)
+        seed = () if split == "test" else (self.seed,)
+        share = self.missing.get(split, 0.0)
+        return hidden(dataset, share, (*seed, "missing", split)) if share else dataset

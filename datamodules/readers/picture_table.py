@@ -1,0 +1,82 @@
+"""Pictures whose files and labels stand in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from datamodules.readers.images import ImageClasses
+from datamodules.readers.published import Part
+from datamodules.readers.sizes import Size
+from datamodules.readers.tables import named_labels, read_columns
+
+
+class PictureTable(ImageClasses):
+    """A CSV or TSV file with a column of picture files and one of labels.
+
+    Args:
+        root: The table.
+        picture: The pictures' column: its name, or without a header its number from 0; files are below the table's
+            folder.
+        label: The labels' column.
+        separator: What stands between columns; a backslash and a t stand for a tab.
+        header: Whether the first line names the columns.
+        encoding: Of the file.
+        labels: Label name by what is in the column; None for the values that occur, in alphabetical order.
+        task: The task's name; what counts as the same task is the user's judgement.
+        domain: The domain, likewise.
+        role: `source` or `target`; of no effect here.
+        image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
+        channels: 1 for grey, 3 for colour; None for those of the first picture.
+        train_size: Training samples, each class in proportion; None for all.
+        val_size: Validation samples; None for a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
+
+    Raises:
+        ValueError: If the table is missing or is no such table, or a picture is missing or named twice.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        picture: str | int = "picture",
+        label: str | int = "label",
+        separator: str = ",",
+        header: bool = True,
+        encoding: str = "utf-8",
+        labels: Mapping[str, str] | None = None,
+        task: str = "classes",
+        domain: str = "pictures",
+        role: str = "target",
+        image_size: Size | None = 64,
+        channels: int | None = 3,
+        train_size: int | None = None,
+        val_size: int | None = None,
+        duplicates: str = "refuse",
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        labelled: int | None = None,
+    ) -> None:
+        path = Path(root)
+        columns = read_columns(path, (picture, label), separator, header, True, encoding)
+        names, self.indices = named_labels(path, [(row[1], place) for row, place in columns], labels)
+        self.paths, self.files = [row[0] for row, _ in columns], [path.parent / row[0] for row, _ in columns]
+        seen: dict[str, int] = {}
+        for file, (row, place) in zip(self.files, columns, strict=True):
+            if not file.is_file():
+                raise ValueError(f"root={root}: row {place} names {row[0]}, which is no file in {path.parent}")
+            if seen.setdefault(row[0], place) != place:
+                raise ValueError(f"root={root}: rows {seen[row[0]]} and {place} both name {row[0]}")
+        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
+        super().__init__(task, names, domain, image_size, channels, *sizes)
+        self.duplicates = duplicates
+
+    def published(self) -> dict[str, Part]:
+        """Return all rows as one split."""
+        return {"train": Part(self.paths, self.indices, self.files, self.files)}

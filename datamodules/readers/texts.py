@@ -1,0 +1,94 @@
+"""Texts with a label each, in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from datamodules.base import InMemory
+from datamodules.readers.published import Part, PublishedData, check_share
+from datamodules.readers.tables import named_labels, read_columns
+from tl_modules.task import Task
+
+
+class TextTable(PublishedData):
+    """A CSV or TSV file with a column of texts and one of labels.
+
+    Args:
+        root: The file.
+        text: The texts' column: its name, or without a header its number from 0.
+        label: The labels' column.
+        separator: What stands between columns; a backslash and a t stand for a tab.
+        header: Whether the first line names the columns.
+        quotes: Whether quotes hold a field together.
+        encoding: Of the file.
+        labels: What is in the labels' column by label name, such as `{"ham": "ham", "spam": "spam"}`; None for the
+            values that occur, in alphabetical order.
+        positive: Of two labels, the name whose F1 is reported too.
+        unusable: The largest share of rows that is left out for an empty text, a fraction.
+        task: The task's name; what counts as the same task is the user's judgement.
+        domain: The domain, likewise.
+        role: `source` or `target`; of no effect here.
+        train_size: Training samples, each class in proportion; None for all.
+        val_size: Validation samples; None for a fifth, at most 1,000 and at most `train_size`.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
+        seed: Root of the splits.
+        batch_size: Of its own loaders.
+        num_workers: Of its own loaders.
+        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
+            `val_size`; see `splits.divided`.
+
+    Raises:
+        ValueError: If the file is missing or is no such table.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        text: str | int = "text",
+        label: str | int = "label",
+        separator: str = ",",
+        header: bool = True,
+        quotes: bool = True,
+        encoding: str = "utf-8",
+        labels: Mapping[str, str] | None = None,
+        positive: str | None = None,
+        unusable: float = 0.01,
+        task: str = "texts",
+        domain: str = "texts",
+        role: str = "target",
+        train_size: int | None = None,
+        val_size: int | None = None,
+        duplicates: str = "refuse",
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        labelled: int | None = None,
+    ) -> None:
+        self.root = Path(root)
+        columns = read_columns(self.root, (text, label), separator, header, quotes, encoding)
+        names, indices = named_labels(self.root, [(row[1], place) for row, place in columns], labels)
+        self.rows: list[tuple[str, str, int]] = []
+        wrong = []
+        for ((content, _), place), index in zip(columns, indices, strict=True):
+            if content.strip():
+                self.rows.append((f"{self.root.name}:{place}", content, index))
+            else:
+                wrong.append(f"row {place} has no text")
+        check_share(f"root={root}", wrong, len(columns), unusable)
+        made = Task(task, "classification", tuple(names), domain, positive=positive)
+        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
+        self.duplicates = duplicates
+
+    def published(self) -> dict[str, Part]:
+        """Return all rows as one split."""
+        ids, texts, labels = ([row[i] for row in self.rows] for i in range(3))
+        return {"train": Part(ids, labels, texts)}  # type: ignore[arg-type]
+
+    def dataset_of(self, part: Part, rows: Sequence[int]) -> InMemory:
+        """Return the samples of some rows."""
+        labels = torch.tensor([part.strata[row] for row in rows])
+        ids, texts = ([values[row] for row in rows] for values in (part.ids, part.content))
+        return InMemory({"id": ids, "text": texts, "label": labels})

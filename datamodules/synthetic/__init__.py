@@ -1,0 +1,1 @@
+"""Datasets that are made: scenes and pages, from embedded data."""

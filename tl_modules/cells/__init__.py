@@ -1,0 +1,1 @@
+"""The eight cells: a wiring and stages each."""

@@ -1,0 +1,200 @@
+"""Whether a module is used as it is meant: what would train or score something else without a word is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tl_modules.batch import Batch
+from tl_modules.cube import BY_NAME, CELLS, Cell, cell_for
+from tl_modules.stages import Stage
+from tl_modules.task import Task
+
+
+def check_tasks(cell: type, tasks: Mapping[str, Task]) -> None:
+    """Check that source and target have the same task where a cell is for one, and different ones elsewhere.
+
+    Whether they have the same domain is the user's judgement, and the wiring can run either way.
+
+    Args:
+        cell: The module's class; a subclass of a cell is that cell.
+        tasks: Task by role.
+
+    Raises:
+        ValueError: If they do not; the text names the tasks and the cell that fits.
+    """
+    names = {_class_of(one): one for one in CELLS}
+    found = next((names[base.__name__] for base in cell.__mro__ if base.__name__ in names), None)
+    if found is None or "source" not in tasks:
+        return
+    same = tasks["source"].same_task(tasks["target"])
+    if same != found.same_task:
+        said = [f"{task.name} ({task.kind})" for task in (tasks["source"], tasks["target"])]
+        relation = f"the same task {said[0]}" if same else f"different tasks {said[0]} and {said[1]}"
+        fits = _class_of(BY_NAME[cell_for(same, found.same_domain, found.sequential)])
+        raise ValueError(f"{cell.__name__}: source and target have {relation}; the class that fits is {fits}")
+
+
+def _class_of(cell: Cell) -> str:
+    return cell.path.rsplit(".", 1)[1]
+
+
+def check_data(tasks: Mapping[str, Task], data: Any) -> None:
+    """Check that a DataModule's targets mean what the module's do.
+
+    Args:
+        tasks: The module's task by role.
+        data: The DataModule: one with `tasks` by role, or with the target's `task`; others are not checked.
+
+    Raises:
+        ValueError: If kind, field or labels differ, or the labels' order.
+    """
+    several = getattr(data, "tasks", None)
+    theirs = several if isinstance(several, Mapping) else {"target": getattr(data, "task", None)}
+    for role, task in tasks.items():
+        their = theirs.get(role)
+        if not isinstance(their, Task):
+            continue
+        for what in ("kind", "key", "labels"):
+            mine, found = getattr(task, what), getattr(their, what)
+            if mine != found:
+                how = " in another order" if what == "labels" and sorted(mine) == sorted(found) else ""
+                raise ValueError(
+                    f"{role}: the module's {what} {_said(mine)} and the data's {_said(found)} differ{how}; "
+                    f"build the module with the data's task ({type(data).__name__})"
+                )
+
+
+def check_clipping(value: float | None, algorithm: str | None, clip: float | None) -> None:
+    """Refuse a Trainer's clipping, which would do nothing: one norm over all gradients couples roles that share none.
+
+    Args:
+        value: The Trainer's `gradient_clip_val`.
+        algorithm: Its `gradient_clip_algorithm`.
+        clip: The module's own.
+
+    Raises:
+        ValueError: If the Trainer has either.
+    """
+    if value or algorithm:
+        given = {
+            "gradient_clip_val": value,
+            "gradient_clip_algorithm": algorithm and str(getattr(algorithm, "value", algorithm)),
+        }
+        said = ", ".join(f"{name}={one!r}" for name, one in given.items() if one)
+        raise ValueError(
+            f"Trainer({said}) has no effect: gradients are clipped per set of roles that share a part, to the module's "
+            f"clip={clip}; leave it out of the Trainer, and set clip= of the module where another norm is wanted"
+        )
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else ", ".join(value) or "(none)"
+
+
+def check_cell(cell: type, carried: str | None) -> None:
+    """Refuse a checkpoint of another cell, whose parts would be wired in another way.
+
+    Args:
+        cell: The class of the module that loads it; one derived from the checkpoint's is in order.
+        carried: The name of the checkpoint's class; None where it does not say.
+
+    Raises:
+        ValueError: If it is another one.
+    """
+    if carried is not None and carried not in [base.__name__ for base in cell.__mro__]:
+        raise ValueError(
+            f"this checkpoint is of {carried}, not of {cell.__name__}: {carried}.load_from_checkpoint(path) loads it, "
+            "and module.plant(checkpoint) takes a role's weights"
+        )
+
+
+def not_entered(cell: str, plan: Sequence[Stage]) -> str:
+    """Return what to call where a module of several stages is fitted as it is: the earlier ones would be left out.
+
+    Args:
+        cell: The module's class.
+        plan: Its stages.
+    """
+    calls = " and then ".join(f"module.enter({stage.name!r})" for stage in plan)
+    return (
+        f"{cell} trains in the stages {', '.join(stage.name for stage in plan)}, and none was entered: call "
+        f"{calls}, each before a fit with a Trainer of its own (only the last where the source is weights)"
+    )
+
+
+def role_of(loaders: Any, index: int, split: str, cell: str, tasks: Mapping[str, Task], stage: Stage | None) -> str:
+    """Return whose batches a loader gives: the one it is named for, and the target's where it is the only one.
+
+    Args:
+        loaders: The loaders as the Trainer has them.
+        index: Which of them.
+        split: `train`, `val`, `test` or `predict`.
+        cell: The module's class, for the error.
+        tasks: Task by role.
+        stage: The stage whose roles must be among them; None where any will do.
+
+    Raises:
+        ValueError: If loaders in a list could be either role's, or a plain one is not of the role that is needed.
+    """
+    if isinstance(loaders, Mapping):
+        return str(list(loaders)[index])
+    several = isinstance(loaders, Sequence) and len(loaders) > 1
+    need = tuple(stage.learn) if stage is not None else ("target",)
+    if len(tasks) > 1 and (several or "target" not in need or (split == "train" and len(need) > 1)):
+        what = "a list does not say whose they are" if several else "a plain loader is the target's"
+        at = f"stage {stage.name} of {cell} learns {' and '.join(need)}, and " if stage is not None else ""
+        named = ", ".join(f'"{role}": ...' for role in (need if stage is not None else tasks))
+        raise ValueError(f"{split}_dataloaders: {at}{what}; name them: {{{named}}}")
+    return "target"
+
+
+class Supervision:
+    """Whether the roles whose batches come to be learned or scored bring their targets.
+
+    Args:
+        tasks: Task by role.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        self.tasks = tasks
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what came."""
+        self.fields: dict[str, set[str]] = {}
+        self.found: set[str] = set()
+        self.batches = 0
+
+    def note(self, role: str, batch: Batch, found: bool) -> None:
+        """Keep which fields a role's batch has.
+
+        Args:
+            role: The role.
+            batch: The batch.
+            found: Whether its targets are among them.
+        """
+        self.fields.setdefault(role, set()).update(batch)
+        if found:
+            self.found.add(role)
+
+    def check(self, where: str, anywhere: Callable[[bool], bool] = bool) -> None:
+        """Refuse roles that came without a single target, and begin anew.
+
+        Args:
+            where: What came, for the error.
+            anywhere: Tells whether something is true in any of the processes.
+
+        Raises:
+            ValueError: If there is one; the text names the field that was expected and those that were there.
+        """
+        fields, found = self.fields, self.found
+        self.begin()
+        for role in self.tasks:
+            if role in fields and not anywhere(role in found):
+                task = self.tasks[role]
+                there = ", ".join(sorted(name for name in fields[role] if name not in ("id", "role")))
+                raise ValueError(
+                    f"{where}: no batch of the {role} has the field {task.key!r}, which task {task.name!r} "
+                    f"({task.kind}) learns from; it has {there}; rename the field or set key= of the task"
+                )

@@ -1,0 +1,50 @@
+"""Metrics and mean loss, kept apart by role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from tl_modules.batch import Batch
+from tl_modules.heads import Head
+from tl_modules.task import Task
+
+
+class Scores(nn.Module):
+    """One split's metrics and loss a role.
+
+    Args:
+        heads: Head by role.
+        tasks: Task by role; metrics are in the role's own label space.
+    """
+
+    def __init__(self, heads: Mapping[str, Head], tasks: Mapping[str, Task]) -> None:
+        super().__init__()
+        self.metrics = nn.ModuleDict({role: head.metrics(tasks[role].labels) for role, head in heads.items()})
+        self.losses = nn.ModuleDict({role: MeanMetric(nan_strategy="disable") for role in heads})
+
+    # A compiled module would trace into torchmetrics, which looks for packages as it updates.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def update(self, role: str, head: Head, outputs: Any, targets: Batch, count: int) -> None:
+        """Add a batch of a role's outputs and targets with `count` samples."""
+        losses: Any = self.losses[role]
+        metrics: Any = self.metrics[role]
+        losses.update(head.loss(outputs, targets), weight=count)
+        metrics.update(head.predict(outputs), head.targets(targets))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return `<role>/<metric>` of the roles that were updated, and start anew."""
+        values: dict[str, Tensor] = {}
+        for role in self.losses:
+            loss: Any = self.losses[role]
+            metrics: Any = self.metrics[role]
+            if loss.update_called:
+                own = {"loss": loss.compute(), **metrics.compute()}
+                values.update({f"{role}/{name}": value for name, value in own.items()})
+            loss.reset()
+            metrics.reset()
+        return values

@@ -1,0 +1,442 @@
+"""The base of all cells: parts, stages, one shared step, metrics a role and split, one optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, ClassVar, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from tl_modules.augment import Augment
+from tl_modules.batch import Batch, annotated, by_roles, check_range, says_roles, size_of, targets_of
+from tl_modules.checks import Supervision, check_cell, check_clipping, check_data, check_tasks, not_entered, role_of
+from tl_modules.features import Features
+from tl_modules.forward import by_trunk, each_alone, features_of, inputs_of
+from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
+from tl_modules.heads import Head, build_head
+from tl_modules.heads.rows import take_rows
+from tl_modules.metrics import Scores
+from tl_modules.optim import SCHEDULES, clip_islands, named_groups, steps_of
+from tl_modules.parts import Parts, Wiring
+from tl_modules.precision import as_float32, full_precision
+from tl_modules.seeding import generator, seed_of
+from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
+from tl_modules.targets import fit_heads
+from tl_modules.task import Task
+from tl_modules.weights.checkpoint import carry, plant
+from tl_modules.weights.export import Exported, to_onnx
+from tl_modules.weights.files import unweighted
+from tl_modules.weights.transfer import Report, transplant
+
+
+class TransferModule(LightningModule):
+    """Train a target, with or without a source; by itself this class is a baseline, the target alone.
+
+    From random weights that is `scratch`, from pretrained ones `finetune`, and with a `linear_probe` of these `probe`.
+
+    A cell says its wiring (which parts each role goes through) and its stages; the rest is here. `enter(stage)` comes
+    before each `fit`; only a module of one stage, or one that is resumed from a checkpoint, does without it.
+
+    Args:
+        target: The target's task: a `Task` or a dict with `name`, `kind`, `labels`, `domain`, ...
+        source: The source's task; None where there is none.
+        backbone: A name, a mapping with `name` and options, or a module of one's own (copied for each part).
+        source_backbone: The source's backbone, where the cell shares no trunk; the same as the target's by default.
+        finetuning: What the stages after a source, or a target alone, freeze: `full`, `linear_probe`, or a mapping with
+            `freeze` (kinds of part) and `lr` (factors by kind of part). Simultaneous cells do not read it.
+        lr: Highest learning rate of AdamW.
+        weight_decay: Decay of weights; norms and biases have none (Loshchilov and Hutter 2019).
+        clip: Largest gradient norm of a set of roles that share a part; None for no clipping.
+        schedule: `one_cycle`, `cosine` or `constant`.
+        normalisation: Whose running statistics BatchNorm and its like keep in a part that both roles go through:
+            `shared` (one set), `per_role` (each role's passes, statistics and evaluation are its own: domain-specific
+            batch normalization, Chang et al. 2019), or `auto` (a role's are those of the passes that carried its
+            samples: the mixture's where both share a pass, its own where they do not; one set in stages of one role).
+        augment: By role, the options of `Augment`.
+        weights: Weight of a role's loss in their sum, 1 where absent; for stages that learn both roles.
+        source_share: The source's share of the steps, a fraction; read by sequential cells with a stage of the source.
+        selection_metric: The target's metric that checkpoints are chosen by, one that its head reports; None for the
+            head's own choice. A stage without the target is chosen by the same metric where its head reports it.
+        seed: Root of everything random.
+
+    Raises:
+        ValueError: If an argument is out of range or has no effect, or the tasks do not fit the wiring.
+    """
+
+    needs_source: ClassVar[bool] = False
+    merged: ClassVar[bool] = False  # whether both roles are learned by one loss
+
+    def __init__(
+        self,
+        target: Task | dict[str, Any],
+        *,
+        source: Task | dict[str, Any] | None = None,
+        backbone: nn.Module | dict[str, Any] | str = "small",
+        source_backbone: nn.Module | dict[str, Any] | str | None = None,
+        finetuning: str | dict[str, Any] = "full",
+        lr: float = 3e-3,
+        weight_decay: float = 1e-4,
+        clip: float | None = 1.0,
+        schedule: str = "one_cycle",
+        normalisation: str = "auto",
+        augment: dict[str, dict[str, Any]] | None = None,
+        weights: dict[str, float] | None = None,
+        source_share: float = SOURCE_SHARE,
+        selection_metric: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, number, above in (("lr", lr, True), ("clip", clip, True), ("weight_decay", weight_decay, False)):
+            if number is not None and not (number > 0 if above else number >= 0):
+                raise ValueError(f"{name}={number} must be {'above' if above else 'at least'} 0")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule={schedule!r} is unknown; allowed: {', '.join(SCHEDULES)}")
+        if self.needs_source and source is None:
+            raise ValueError(f"source=None: {type(self).__name__} learns two datasets at once and needs a source task")
+        given = {"source": source, "target": target}
+        self.tasks = {role: Task.of(task) for role, task in given.items() if task is not None}
+        check_tasks(type(self), self.tasks)
+        self.supervised = {split: Supervision(self.tasks) for split in ("train", "val", "test")}
+        self.finetuning, self.clip, self.seed = finetuning, clip, seed
+        self.weights, self.source_share = dict(weights or {}), source_share
+        self.lr, self.weight_decay, self.schedule = lr, weight_decay, schedule  # `Tuner.lr_find` sets lr
+        backbones = {"backbone": backbone, "source_backbone": source_backbone}
+        plain = {name: unweighted(value) for name, value in backbones.items() if not isinstance(value, nn.Module)}
+        self.own_backbone = len(plain) < len(backbones)
+        plain |= {role: task.to_dict() for role, task in self.tasks.items()}
+        plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed}
+        plain |= {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
+        plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
+        plain |= {"weights": weights, "source_share": source_share}
+        self.save_hyperparameters(plain)
+        self.augment = {role: Augment(**(augment or {}).get(role, {})) for role in self.tasks}
+        wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
+        if wires.keys() != self.tasks.keys():
+            raise ValueError(
+                f"source: {type(self).__name__} has no parts for it and learns the target alone; with a source "
+                "(also one in a checkpoint) take the class of a cell, such as TaskFineTuning"
+            )
+        if source_backbone is not None and len({names[1] for names in wires.values()}) < 2:
+            raise ValueError(f"source_backbone: in {type(self).__name__} both roles go through one trunk")
+        bodies = {"target": backbone, "source": backbone if source_backbone is None else source_backbone}
+        self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head, normalisation)
+        apart = all(len(set(names)) == len(wires) for names in zip(*wires.values(), strict=True))
+        if normalisation != "auto" and apart:
+            where = f"in {type(self).__name__}" + ("" if "source" in self.tasks else " without a source")
+            raise ValueError(f"normalisation={normalisation!r}: has no effect {where}, where no part is shared")
+        heads = {role: self.head(role) for role in self.tasks}
+        self.selection_metric = selection_metric
+        known = heads["target"].reported(self.tasks["target"].labels)
+        if selection_metric not in (None, *known):
+            raise ValueError(f"selection_metric={selection_metric!r} is unknown; allowed: {', '.join(known)}")
+        self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks)
+        inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
+        self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
+        self.plan = self.stages()
+        check_shares(source_share, self.weights, self.plan, type(self).__name__, self.merged)
+        self.stage, self.entered = self.plan[-1], False
+        self.parts.normalisation.enter(self.stage.roles)
+
+    def wiring(self) -> Wiring:
+        """Return the stem, trunk and head of each role by name; equal names are one part. A cell says its own."""
+        return {"target": ("target", "target", "target")}
+
+    def stages(self) -> list[Stage]:
+        """Return the stages in order. A cell says its own."""
+        return after_source(self.finetuning, has_source=False)
+
+    def head_names(self) -> tuple[str, str]:
+        """Return the source's and the target's head where one is kept: one part if the label names are the same.
+
+        Else the target's head starts with the rows of the names that both have; see `heads.rows`.
+        """
+        same = "source" in self.tasks and self.tasks["target"].same_labels(self.tasks["source"])
+        return ("shared", "shared") if same else ("source", "target")
+
+    def new_head(self, task: Task, dim: int, channels: list[int], strides: list[int], labels: list[str]) -> Head:
+        """Return a new head, by default its kind's; a subclass may give one of its own (see `heads.build_head`)."""
+        return build_head(task, dim, channels, strides, labels)
+
+    def head(self, role: str) -> Head:
+        """Return a role's head."""
+        return cast(Head, self.parts.of(role, "head"))
+
+    def enter(self, stage: str) -> Report:
+        """Make a stage the current one: carry over what it starts from, freeze what it freezes.
+
+        Args:
+            stage: Its name.
+
+        Returns:
+            What became of each tensor that the target takes over from the source without sharing it.
+
+        Raises:
+            ValueError: If the module has no such stage.
+        """
+        names = [s.name for s in self.plan]
+        if stage not in names:
+            raise ValueError(f"stage={stage!r} is unknown; {type(self).__name__} has {', '.join(names)}")
+        report, before = Report(), self.stage if self.entered else None
+        self.stage, self.entered = self.plan[names.index(stage)], True
+        if before is not None and "source" in before.learn and "source" not in self.stage.learn:
+            for kind in ("stem", "trunk"):
+                source, target = self.parts.of("source", kind), self.parts.of("target", kind)
+                if source is not target:
+                    with self.parts.as_role("source"):
+                        state = source.state_dict()
+                    report.add(transplant(target, state), f"{kind}.")
+            known, new = self.head("source"), self.head("target")
+            if known is not new and self.tasks["source"].same_task(self.tasks["target"]):
+                report.add(take_rows(new, known.state_dict(), known.labels), "head.")
+        met = [role for s in [*self.plan[: names.index(stage)], *([before] if before else [])] for role in s.roles]
+        if "source" in met and "target" in self.stage.roles and "target" not in met:
+            self.parts.start("target", "source")
+        self.parts.normalisation.enter(self.stage.roles)
+        used = self.parts.through(self.stage.roles)
+        for kind, name, part in self.parts.named():
+            set_frozen(part, kind in self.stage.freeze or (kind, name) not in used)
+        self.train(self.training)
+        return report
+
+    def train(self, mode: bool = True) -> TransferModule:
+        """Set training mode; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        hold_frozen(part for _, _, part in self.parts.named() if self.entered and is_frozen(part))
+        return self
+
+    def setup(self, stage: str) -> None:
+        """Enter the only stage if it was not entered before `fit`; a checkpoint that is resumed says its own."""
+        check_data(self.tasks, getattr(self.trainer, "datamodule", None))
+        if stage == "fit":
+            check_clipping(self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm, self.clip)
+        if stage == "fit" and not self.entered and len(self.plan) == 1:
+            self.enter(self.plan[0].name)
+
+    def on_train_start(self) -> None:
+        """Show heads their training targets where they learn for the first time; see `targets.fit_heads`."""
+        fit_heads(self.trainer, self.parts, self.tasks, self.stage)
+        self.supervised["train"].begin()
+
+    def on_train_epoch_end(self) -> None:
+        """Refuse an epoch in which a role that learns brought no targets; one that was resumed was seen in part."""
+        seen = self.supervised["train"]
+        if seen.batches == self.trainer.fit_loop.epoch_loop.batch_progress.current.ready:
+            seen.check("train", lambda one: self.trainer.strategy.reduce_boolean_decision(one, all=False))
+        seen.begin()
+
+    def features(self, batch: Batch, role: str = "target") -> Features:
+        """Return a role's features of a batch dict; its images are uint8 or floats in 0..1."""
+        check_range(batch)
+        stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
+        with self.parts.passing("stem", role):
+            stemmed = stem(batch)
+        with self.parts.passing("trunk", role):
+            return cast(Features, trunk(stemmed))
+
+    def outputs(self, features: Features, role: str = "target", labels: list[str] | None = None) -> Any:
+        """Return a role's raw outputs in a label space, the role's own by default: names are matched, never indices."""
+        head = self.head(role)
+        have, want = list(head.labels), list(self.tasks[role].labels) if labels is None else labels
+        with self.parts.passing("head", role):
+            outputs = as_float32(head(features))
+        return outputs if have == want else head.select(outputs, [have.index(name) for name in want])
+
+    def forward(self, batch: Any, role: str = "target") -> Any:
+        """Return a role's raw outputs for a batch dict, or for images `(B, C, H, W)`."""
+        batch = {"image": batch} if isinstance(batch, Tensor) else batch
+        return self.outputs(self.features(batch, role), role)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the weighted sum of the roles' losses; what is random is a function of seed, step and roles alone."""
+        address = (self.seed, self.trainer.fit_loop.epoch_loop.total_batch_idx, self.global_rank)
+        batches = self._by_roles("train", batch, 0)
+        self.supervised["train"].batches += 1
+        for key, part in batches.items():
+            noise = generator(*address, "augment", key, device=self.device)
+            batches[key] = self.augment[key.split("+")[-1]](part, noise)
+        losses: dict[str, Tensor] = {}
+        for units in by_trunk(self.parts, batches):
+            torch.manual_seed(seed_of(*address, [key for key, _ in units]))
+            for (key, role), features in features_of(self.parts, batches, units).items():
+                losses[role] = self.loss(role, features, batches[key])
+        self._log_losses(losses)
+        weighted = [loss * self.weights.get(role, 1.0) for role, loss in losses.items()]
+        return torch.stack(weighted).sum()
+
+    def _log_losses(self, losses: Mapping[str, Tensor]) -> None:
+        """Log a step's losses; Lightning thins, and would go on writing the old loss of a role that is not there."""
+        for role in self.tasks.keys() - losses.keys():
+            old = getattr(self.trainer, "_results", None) or {}
+            if f"training_step.train/{role}/loss" in old:
+                old[f"training_step.train/{role}/loss"].reset()
+        self.log_dict({f"train/{role}/loss": loss.detach() for role, loss in losses.items()}, batch_size=1)
+
+    def loss(self, role: str, features: Features, batch: Batch) -> Tensor:
+        """Return a role's loss on a batch with its features; zero, tied to them, where nothing is to be learned."""
+        head, merged = self.head(role), "role" in batch
+        found = targets_of(batch, self.tasks[role], head.key)
+        if merged or role in self.stage.learn:
+            self.supervised["train"].note(role, batch, found is not None)
+        if found is None or not (merged or role in self.stage.learn):
+            return features.pooled.float().sum() * 0  # tied to the features: DDP refuses None
+        targets, rows = found
+        features = features if rows is None else features.take(rows)
+        union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels)) if merged else None
+        with self.parts.passing("head", role, *self.tasks) if merged else nullcontext():
+            outputs = self.outputs(features, role, labels=union)
+        if union:
+            targets["annotated"] = annotated(batch, rows, self.tasks, union, features.pooled.device)
+            outputs = head.restrict(outputs, targets["annotated"])
+        with full_precision(features.pooled.device):
+            return head.loss(outputs, targets)
+
+    def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
+        batches = self._by_roles(split, batch, dataloader_idx)
+        self._score(split, self.val_scores if split == "val" else self.test_scores, batches)
+        if split == "test":  # a joint model can lose to the better single input
+            for name, alone in each_alone(self.parts, batches):
+                self._score(split, self.alone_scores[name], alone)
+
+    def _by_roles(self, split: str, batch: Any, index: int) -> dict[str, Batch]:
+        """Return a batch by the roles it serves; one that does not say so is its loader's."""
+        if says_roles(batch):
+            return by_roles(batch, "target", self.tasks["target"])
+        loaders = self.trainer.train_dataloader if split == "train" else getattr(self.trainer, f"{split}_dataloaders")
+        merged = split == "train" and isinstance(batch, Mapping) and "role" in batch
+        stage = None if split == "test" else self.stage
+        key = "target" if merged else role_of(loaders, index, split, type(self).__name__, self.tasks, stage)
+        return by_roles(batch, key, self.tasks[key.split("+")[-1]])
+
+    def _score(self, split: str, scores: Any, batches: dict[str, Batch]) -> None:
+        for units in by_trunk(self.parts, batches):
+            for (name, role), features in features_of(self.parts, batches, units).items():
+                found = targets_of(batches[name], self.tasks[role], self.head(role).key)
+                self.supervised[split].note(role, batches[name], found is not None)
+                if found is not None:
+                    targets, rows = found
+                    outputs = self.outputs(features if rows is None else features.take(rows), role)
+                    count = size_of(batches[name]) if rows is None else len(rows)
+                    with full_precision(features.pooled.device):
+                        scores.update(role, self.head(role), outputs, targets, count)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Update the validation scores of the batch's roles."""
+        self._evaluate("val", batch, dataloader_idx)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Update the test scores of the batch's roles."""
+        self._evaluate("test", batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/<role>/<metric>`."""
+        self.supervised["val"].begin() if self.trainer.sanity_checking else self.supervised["val"].check("val")
+        self.log_dict({f"val/{name}": value for name, value in self.val_scores.compute().items()}, batch_size=1)
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/<role>/<metric>`, and of samples with several inputs `test/<role>/<input>_alone/<metric>`."""
+        self.supervised["test"].check("test")
+        values = {f"test/{name}": value for name, value in self.test_scores.compute().items()}
+        for name, scores in self.alone_scores.items():
+            for key, value in cast(Scores, scores).compute().items():
+                values[f"test/{key.replace('/', f'/{name}_alone/', 1)}"] = value
+        self.log_dict(values, batch_size=1)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[dict[str, Any]]:
+        """Return a role's predictions with label names, one dict per sample.
+
+        A batch is the target's, or the role's whose name it or its loader bears; one that serves both is predicted by
+        the target's head.
+
+        Raises:
+            ValueError: If it holds the batches of two roles.
+        """
+        loaders = getattr(self._trainer, "predict_dataloaders", None) if self._trainer else None
+        key = role_of(loaders, dataloader_idx, "predict", type(self).__name__, self.tasks, None)
+        (name, part), *more = by_roles(batch, key, self.tasks[key.split("+")[-1]]).items()
+        if more:
+            raise ValueError(
+                f"a batch to predict must be of one role, not of {', '.join([name, *(k for k, _ in more)])}"
+            )
+        role = name.split("+")[-1]
+        head, labels = self.head(role), self.tasks[role].labels
+        outputs = self.outputs(self.features(part, role), role)
+        with full_precision(self.device):
+            return head.named(head.predict(outputs), labels)
+
+    def export(self, role: str = "target") -> Exported:
+        """Return a role as a plain module from images to predictions; see `exporting.Exported`."""
+        stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
+        with self.parts.as_role(role):
+            return Exported(stem, trunk, self.head(role), self.tasks[role].labels)
+
+    def to_onnx(self, file_path: Any = None, input_sample: Any = None, role: str = "target", **kwargs: Any) -> Any:
+        """Write a role as ONNX, for batches of any size, whatever mode the module is in; see `exporting.to_onnx`.
+
+        Args:
+            file_path: The file; None for none.
+            input_sample: Images `(B, C, H, W)` as they will come; by default the module's `example_input_array`.
+            role: The role.
+            **kwargs: Options of `torch.onnx.export`.
+        """
+        images: Any = self.example_input_array if input_sample is None else input_sample
+        return to_onnx(self.export(role), file_path, images, **kwargs)
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The current stage's selection metric, and `max` or `min`: the target's where it learns."""
+        role = "target" if "target" in self.stage.learn else self.stage.learn[0]
+        known = self.head(role).reported(self.tasks[role].labels)
+        metric = self.selection_metric if self.selection_metric in known else self.head(role).monitor
+        return f"val/{role}/{metric}", known[metric]
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW over named groups (part and decay) and the schedule over the stage's steps."""
+        if not self.entered:  # a checkpoint that is resumed has entered its stage by now
+            raise ValueError(not_entered(type(self).__name__, self.plan))
+        optimizer = torch.optim.AdamW(named_groups(self.parts.named(), self.lr, self.weight_decay, self.stage.lr))
+        schedule = SCHEDULES[self.schedule](optimizer, steps_of(self.trainer, self.schedule))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip the gradients of each set of roles that share a part, so that no other set has a say in it."""
+        if self.clip is not None:
+            clip_islands(self.parts.islands(), self.clip)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add wiring, tasks and label names, so that any role can be planted into any other run's."""
+        carried = carry(self.parts, self.tasks, self.stage.name, self.own_backbone)
+        checkpoint["transfer"] = {**carried, "cell": type(self).__name__}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the heads' order of names; refuse a checkpoint whose own backbone was not given again."""
+        carried = checkpoint.get("transfer", {})
+        check_cell(type(self), carried.get("cell"))
+        if carried.get("own_backbone") and not self.own_backbone:
+            raise ValueError(
+                "backbone: this checkpoint was trained with a module of one's own; "
+                f"pass it again: {type(self).__name__}.load_from_checkpoint(path, backbone=module)"
+            )
+        stage, fitting = carried.get("stage"), self._trainer is not None and self.trainer.state.fn == "fit"
+        if not self.entered and (fitting or stage in [s.name for s in self.plan]):
+            self.enter(stage or self.plan[-1].name)
+        elif fitting and stage not in (None, self.stage.name):
+            raise ValueError(
+                f"this checkpoint is of stage {stage!r}, but {self.stage.name!r} was entered; "
+                f"call module.enter({stage!r}) before it is resumed"
+            )
+        self.parts.normalisation.complete(checkpoint.get("state_dict", {}), "parts.")
+        for name, labels in carried.get("labels", {}).items():
+            cast(Head, self.parts.head[name]).labels = list(labels)
+
+    def plant(self, checkpoint: Mapping[str, Any], of: str = "target", into: str | None = None) -> Report:
+        """Take the weights of a checkpoint's role for a role of this module; see `planting.plant`.
+
+        Args:
+            checkpoint: A checkpoint of a TransferModule, as loaded.
+            of: The checkpoint's role.
+            into: This module's role; by default its source, or its target where it has no source.
+        """
+        return plant(self.parts, checkpoint, of, into or next(iter(self.parts.wires)))

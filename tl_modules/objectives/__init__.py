@@ -1,0 +1,1 @@
+"""Objectives: from the roles' losses and features to one loss."""

@@ -1,0 +1,1 @@
+"""Weights: from files, between parts and checkpoints, and out of a module."""

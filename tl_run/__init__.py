@@ -1,0 +1,11 @@
+"""What `train.py` is made of: the configuration's check, the run's folder, its stages and its pictures."""
+
+from omegaconf import OmegaConf
+
+from tl_run.defaults import by_rule
+
+# `conf/` uses it to leave `steps` unset where `epochs` is given; here, so that whoever composes it can read it.
+OmegaConf.register_new_resolver(
+    "default_unless", lambda default, other: default if other is None else None, replace=True
+)
+OmegaConf.register_new_resolver("by_rule", by_rule, replace=True)

@@ -1,0 +1,332 @@
+"""The command line around Hydra: everything is checked before the first run starts, and errors are short."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tl_modules.cube import cell_for
+from tl_modules.discovery import torchvision_networks
+from tl_run import networks
+from tl_run.defaults import chosen
+from tl_run.errors import RunError
+from tl_run.messages import near, plain
+from tl_run.options import NETWORKS, Root
+from tl_run.paths import CONFIG_NAME, composing, config_dir, folders, import_from_here, searched
+from tl_run.schema import ConfigError, check, options_of
+
+ORDERS = ("sequential", "simultaneous")
+MULTIRUN = ("-m", "--multirun")
+HELP = ("-h", "--help")
+SLURM = "hydra/launcher=submitit"
+BAD_CONFIG, FAILED = 2, 1
+
+
+def run(main: Callable[[], Any], prepared: Callable[[Sequence[str]], list[str]] = list) -> None:
+    """Call a function decorated by `hydra.main`; on bad input print a line a problem and exit with status 2.
+
+    A sweep's configurations are all checked before its first run starts. A run that fails exits with status 1 and its
+    one line.
+
+    Args:
+        main: The decorated function; it reads the command line.
+        prepared: What else is done to the arguments.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # documented: Hydra then raises instead of printing and exiting
+    if any(flag in sys.argv[1:] for flag in HELP) and not any(a.startswith("cell=") for a in sys.argv[1:]):
+        print(usage())
+        return
+    import_from_here()
+    try:
+        sys.argv[1:] = prepared(with_resumed(sys.argv[1:]))
+        check_ahead(sys.argv[1:])
+        main()
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ValueError):
+            raise
+        _leave(str(error.__cause__).splitlines()[:1], BAD_CONFIG)
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        _leave(lines(error), BAD_CONFIG)
+    except RunError as error:
+        _leave(str(error).splitlines(), FAILED)
+    except OSError as error:
+        given = [argument for argument in sys.argv[1:] if argument.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+        where = given[-1] if given else f"the folder {Path.cwd()}"
+        _leave([f"{where}: cannot be written ({error.strerror or error})"], FAILED)
+
+
+def checked(cfg: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration as plain values that were checked.
+
+    Args:
+        cfg: As Hydra composed it.
+
+    Raises:
+        ConfigError: If it cannot run.
+    """
+    values: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    values.pop("hydra", None)
+    check(values)
+    return {**values, "precision": str(values["precision"]), "by_rule": chosen(cfg)}
+
+
+def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return a composed configuration in which `cell=auto` is settled: composed anew with the cell that fits.
+
+    The cell's default source does not count then: the pair that was asked for stays.
+
+    Args:
+        cfg: As Hydra composed it.
+        overrides: What it was composed from.
+
+    Raises:
+        ConfigError: If `order` is missing, or given with a cell of its own name.
+    """
+    order = cfg.get("order")
+    if cfg.cell.name != networks.AUTO:
+        if order is not None:
+            raise ConfigError(f"order={plain(order)}: is for cell=auto; cell={cfg.cell.name} has its own order")
+        return cfg
+    if order not in ORDERS:
+        raise ConfigError(f"order={plain(order)}: cell=auto needs one of {', '.join(ORDERS)}")
+    source, target = cfg.source, cfg.target
+    same = (source.task, source.kind) == (target.task, target.kind), source.domain == target.domain
+    cell = cell_for(*same, sequential=order == "sequential")
+    kept = [line for line in overrides if line.partition("=")[0] not in ("cell", "order", "dataset@source")]
+    return compose(CONFIG_NAME, [f"cell={cell}", f"dataset@source={source.name}", *kept, *searched()])
+
+
+def announced(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return what `settled` does, and say which cell `cell=auto` became."""
+    made = settled(cfg, overrides)
+    if made is not cfg:
+        source, target = made.source, made.target
+        tasks = "same task" if source.task == target.task and source.kind == target.kind else "different tasks"
+        domains = "same domain" if source.domain == target.domain else "different domains"
+        print(
+            f"cell=auto: {tasks} ({source.task}, {target.task}), {domains} ({source.domain}, {target.domain}), ", end=""
+        )
+        print(f"{cfg.order}: this is cell={made.cell.name}")
+    return made
+
+
+def with_resumed(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with, for `resume=<run folder>`, those of the run to go on with, and its folder.
+
+    Args:
+        arguments: The command line after the program's name.
+
+    Raises:
+        ConfigError: If the folder is not a run's, or other options are given that the run did not have.
+    """
+    given = [argument for argument in arguments if argument.startswith("resume=")]
+    value = given[-1].partition("=")[2].strip("'\"") if given else "null"
+    if value == "null":
+        return list(arguments)
+    if any(flag in arguments for flag in MULTIRUN):
+        raise ConfigError(f"resume={value}: goes on with one run; leave out -m")
+    recorded = Path(value) / ".hydra" / "overrides.yaml"
+    if not recorded.is_file():
+        raise ConfigError(f"resume={value}: must be the folder of a run, but {recorded} is missing")
+    before = [str(line) for line in OmegaConf.load(recorded)]
+    before = [line for line in before if not line.startswith(("resume=", "hydra."))]
+    others = [a for a in arguments if a not in before and not a.startswith(("resume=", "hydra.", "trainer.progress="))]
+    if others:
+        raise ConfigError(f"resume={value}: goes on with the run's own options; leave out {' '.join(others)}")
+    folder = str(Path(value)).replace("'", "\\'")
+    return [*before, *arguments, f"hydra.run.dir='{folder}'"]
+
+
+def check_ahead(arguments: Sequence[str]) -> None:
+    """Compose and check what a command line asks for, a sweep's every run included, before anything is written.
+
+    Left to the runs themselves where Hydra is asked for something else (`--help`, another config), or where a sweeper
+    other than the basic one chooses the values.
+
+    Args:
+        arguments: The command line after the program's name.
+
+    Raises:
+        ConfigError: If a configuration cannot run.
+    """
+    sweep = any(flag in arguments for flag in MULTIRUN)
+    own, rest = config_dir([argument for argument in arguments if argument not in MULTIRUN])
+    if own is not None and not own.is_dir():
+        raise ConfigError(f"--config-dir {own}: must be a folder that exists")
+    if any(argument.startswith("-") for argument in rest) or any("hydra/sweeper" in argument for argument in rest):
+        return
+    with composing(arguments) as more:
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(rest)
+        swept = [override for override in parsed if override.is_sweep_override()]
+        if swept and not sweep:
+            raise ConfigError(f"{swept[0].input_line}: several values need a sweep; add -m")
+        if not all(override.is_discrete_sweep() for override in swept):
+            return
+        jobs = BasicSweeper.split_arguments(parsed, None)[0] if sweep else [rest]
+        for job in jobs:
+            asked = [line for line in job if not line.startswith("hydra.")]
+            config = checked(settled(compose(CONFIG_NAME, [*asked, *more]), asked))
+            if sweep and config["trainer"]["devices"] > 1 and not any(SLURM in line for line in rest):
+                given = f"trainer.devices={config['trainer']['devices']}"
+                raise ConfigError(f"{given}: a run of a sweep has one device; start it by itself, or on SLURM")
+
+
+def usage() -> str:
+    """Return what `--help` shows: what can be chosen, and how to see every option of a choice."""
+    program = Path(sys.argv[0]).name
+    program = f"python {program}" if program.endswith(".py") else program
+    cells = ", ".join([*group_options("cell"), *networks.UNLISTED_CELLS])
+    shown = {group: ", ".join(group_options(group)) for group in _groups() if group not in ("cell", "dataset")}
+    datasets = ", ".join(group_options("dataset"))
+    choices = "\n".join(f"  {group}=  {options}" for group, options in shown.items())
+    return f"""\
+{program} cell=<cell> [option=value ...]
+
+  cell=  {cells}
+  dataset@source=, dataset@target=  {datasets}
+{choices}
+  backbone= also takes {" and ".join(NETWORKS)}
+
+Beside these: {", ".join(key for key in Root.model_fields)}
+
+  {program} cell=<cell> --help      every option of that cell's run with its value
+  {program} -m cell=a,b seed=0,1,2  a sweep
+  {program} --config-dir <folder>   configuration files of one's own, in folders named as above
+  {program} resume=<run folder>     go on with a run that was stopped"""
+
+
+def lines(error: Exception) -> list[str]:
+    """Return an error of the configuration as lines to show, one for each of Hydra's and OmegaConf's errors.
+
+    Args:
+        error: What was raised.
+    """
+    if isinstance(error, ConfigError):
+        return str(error).splitlines()
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return [f"{error.override}: cannot be read; expected option=value"]
+    for pattern, says in PATTERNS:
+        found = re.search(pattern, f"{text} {error.__cause__ or ''}")
+        if found:
+            return [says(*found.groups())]
+    return [" ".join(text.split()) or type(error).__name__]
+
+
+def group_options(group: str) -> list[str]:
+    """Return all options of a config group, those in folders below it with their path.
+
+    Args:
+        group: Such as `cell` or `dataset`.
+    """
+    places = [folder / group for folder in folders()]
+    return sorted({path.relative_to(at).with_suffix("").as_posix() for at in places for path in at.rglob("*.yaml")})
+
+
+def _missing_option(file: str) -> str:
+    group = next((name for name in _groups() if file.startswith(f"{name}/")), file.rpartition("/")[0])
+    given, allowed = file[len(group) + 1 :], group_options(group)
+    known = [*allowed, *({networks.GROUP: torchvision_networks(), "cell": networks.UNLISTED_CELLS}.get(group, ()))]
+    allowed = [*allowed, *({networks.GROUP: NETWORKS, "cell": networks.UNLISTED_CELLS}.get(group, ()))]
+    asked = f"{group}={given}"
+    for argument in sys.argv[1:]:
+        name = argument.partition("=")[0]
+        if name.partition("@")[0] == group and given in argument:
+            asked = f"{name}={given}"
+    if not allowed:
+        return f"{file}: no such option; groups: {', '.join(_groups())}"
+    return f"{asked}: {near(given, known)}allowed: {', '.join(allowed)}"
+
+
+def _no_choice(group: str) -> str:
+    more = networks.UNLISTED_CELLS if group == "cell" else ()
+    return f"{group}= is missing; choose one of {', '.join([*group_options(group), *more])}"
+
+
+def _no_group(group: str) -> str:
+    roles = [f"dataset@{role}" for role in ("source", "target")]
+    allowed = [name for name in _groups() if name != "dataset"] + roles
+    hint = f"did you mean {' or '.join(roles)}? " if group.startswith("dataset") else near(group, allowed)
+    return f"{group}=: no such group of options; {hint}allowed: {', '.join(allowed)}"
+
+
+def _no_key(key: str) -> str:
+    allowed = options_of(key, _dataset_class(key.partition(".")[0]))
+    given = next((a for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key), key)
+    shown = f"; {near(key.split('.')[-1], allowed)}allowed: {', '.join(allowed)}" if allowed else ""
+    return f"{given}: unknown option{shown}"
+
+
+def _dataset_class(role: str) -> str | None:
+    """Return the class that the dataset chosen for a role is made by, as far as the command line tells."""
+    chosen = [a.partition("=")[2] for a in sys.argv[1:] if a.startswith(f"dataset@{role}=")] or [
+        "scenes/textured_classify"
+    ]
+    name: str | None = chosen[-1]
+    while name is not None:
+        paths = [folder / "dataset" / f"{name}.yaml" for folder in folders()]
+        node: Any = next((OmegaConf.load(path) for path in paths if path.is_file()), {})
+        if "_target_" in node:
+            return str(node["_target_"])
+        name = str(node["defaults"][0]).partition("@")[0] if "defaults" in node else None
+    return None
+
+
+def _groups() -> list[str]:
+    return sorted({path.name for folder in folders() for path in folder.iterdir() if path.is_dir()})
+
+
+def _no_value(key: str, where: str) -> str:
+    path = key if "." in key else where
+    group = "dataset" if path.partition(".")[0] in ("source", "target") else path.partition(".")[0]
+    return f"{path}= is missing; the {group}'s file in conf/ says what it is"
+
+
+def _refers_to_itself(key: str) -> str:
+    if "dataset@target=second_input" in sys.argv:
+        return "dataset@target=second_input: has no data to learn; it is for dataset@source="
+    return f"{key}: its value refers to itself"
+
+
+PATTERNS: tuple[tuple[str, Callable[..., str]], ...] = (
+    (r"Missing mandatory value: (\S+)\s+full_key: (\S+)", _no_value),
+    (r"Recursive interpolation detected\s+full_key: (\S+)", _refers_to_itself),
+    (r"Could not find '([^']+)'", _missing_option),
+    (r"You must specify '([^']+)'", _no_choice),
+    (r"Could not override '([^'@]+)'\.\s*(?:No match in the defaults list|Did you mean)", _no_group),
+    (r"(?s)Could not override .*full_key: (\S+)", _no_key),
+    (r"Could not override '([^']+)'", _no_key),
+)
+
+
+def one_line(error: RunError) -> RunError | SystemExit:
+    """Return what to raise for a run that failed, so that one line is all that is shown.
+
+    In a sweep that is the error itself: Hydra says which run it was and goes on with the others.
+
+    Args:
+        error: What ended the run.
+    """
+    if any(flag in sys.argv[1:] for flag in MULTIRUN):
+        return error
+    print(error, file=sys.stderr)
+    return SystemExit(FAILED)
+
+
+def _leave(said: Sequence[str], status: int) -> None:
+    for line in said:
+        print(line, file=sys.stderr)
+    sys.exit(status)

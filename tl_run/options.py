@@ -1,0 +1,483 @@
+"""The configuration's options as models, one a group: names, types and ranges; no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from datamodules.readers.sizes import ALLOWED, sides
+from tl_modules.discovery import TIMM, names_in, torchvision_networks
+from tl_modules.stages import SOURCE_SHARE
+from tl_modules.task import INPUTS, KINDS
+
+PartKind = Literal["stem", "trunk", "head"]
+MIXING = ("cycle", "proportional", "temperature", "aligned")
+NEED_MAPS = ("segmentation", "detection")
+# By kind, the selection metric first.
+METRICS = {
+    "classification": ("accuracy", "macro_f1", "auroc", "f1"),
+    "multilabel": ("map", "f1"),
+    "regression": ("mae", "r2"),
+    "segmentation": ("miou", "miou_foreground"),
+    "detection": ("map50", "map"),
+}
+LOWER_IS_BETTER = ("mae",)
+
+
+class Group(BaseModel):
+    """A group of options; unknown ones are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Made(Group):
+    """A group that an object is made from.
+
+    Attributes:
+        target_: The path of its class.
+        convert_: Always `all`: only plain values survive in a checkpoint.
+    """
+
+    target_: str = Field(alias="_target_", min_length=1)
+    convert_: Literal["all"] = Field(alias="_convert_")
+
+
+class Cell(Made):
+    """`cell`, for the eight cells and `scratch`."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    clip: float | None = Field(gt=0)
+    schedule: Literal["one_cycle", "cosine", "constant"]
+    normalisation: Literal["auto", "shared", "per_role"] = "auto"
+    source_share: float = Field(SOURCE_SHARE, gt=0, lt=1)
+
+
+class OwnCell(Cell):
+    """`cell`, for a class from elsewhere; its own options are for its constructor to check."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class Small(Group):
+    """`backbone=small`."""
+
+    name: Literal["small"]
+    weights: str | None = None
+
+
+class Network(Group):
+    """`backbone=resnet18` and every other network of torchvision and timm."""
+
+    name: str
+    weights: str | None = None
+    image_size: int | None = Field(None, ge=1)
+
+
+class Bag(Group):
+    """`backbone=bag`."""
+
+    name: Literal["bag"]
+    weights: str | None = None
+    buckets: int = Field(8192, ge=2)
+    width: int = Field(64, ge=1)
+    dim: int = Field(128, ge=1)
+
+
+class Transformer(Group):
+    """`backbone=transformer`."""
+
+    name: Literal["transformer"]
+    weights: str | None = None
+    tokenizer: str | None = None
+    width: int = Field(128, ge=1)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    length: int = Field(128, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class HuggingFace(Group):
+    """`backbone=huggingface`."""
+
+    name: Literal["huggingface"]
+    model: str = Field(min_length=1)
+    weights: str | None = None
+    config: str | None = None
+    tokenizer: str | None = None
+    length: int = Field(128, ge=1)
+
+
+class Document(Group):
+    """`backbone=document`; `encoders` are checked as backbones of their own."""
+
+    name: Literal["document"]
+    weights: str | None = None
+    encoders: dict[Literal[INPUTS], Any] = Field(  # type: ignore[valid-type]
+        {"image": "small", "text": "bag"}, min_length=1
+    )
+    fusion: Literal["mean", "concat", "attention"] = "concat"
+    modality_dropout: float = Field(0.3, ge=0, lt=1)
+    width: int = Field(128, ge=1)
+    dim: int = Field(128, ge=1)
+
+
+class OwnBackbone(Group):
+    """A backbone that a new file of `tl_modules/backbones/` builds; its options are for its function to check."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    name: str
+
+
+KNOWN: dict[str, type[Group]] = {
+    "small": Small,
+    "bag": Bag,
+    "transformer": Transformer,
+    "huggingface": HuggingFace,
+    "document": Document,
+}
+BACKBONES: dict[str, type[Group]] = {
+    **KNOWN,
+    **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
+}
+READ_IMAGES = ("small",)
+READ_TEXTS = ("bag", "transformer", "huggingface")
+WITHOUT_MAPS = (*READ_TEXTS, "document")
+SEPARATOR = r"^(.|\\t|\t)$"
+FROM_FILES = "a file of weights or the folder of a run that exists"
+NETWORKS = ("any classification network of torchvision, such as resnet18", "timm/<name>")
+
+
+def backbone_model(name: object) -> type[Group] | None:
+    """Return the model of a backbone's options, or None if there is no such backbone."""
+    if name in BACKBONES:
+        return BACKBONES[str(name)]
+    return Network if name in torchvision_networks() or str(name).startswith(TIMM) else None
+
+
+class AugmentOptions(Group):
+    """`source.augment` and `target.augment`."""
+
+    flip: bool = False
+    shift: float = Field(0.0, ge=0, lt=1)
+    scale: float = Field(0.0, ge=0, lt=1)
+    brightness: float = Field(0.0, ge=0, lt=1)
+
+
+class Dataset(Made):
+    """What `source` and `target` have in common, whatever the dataset."""
+
+    FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone", "weight")
+
+    name: str = Field(min_length=1)
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    task: str = Field(min_length=1)
+    domain: str = Field(min_length=1)
+    train_size: int | None = Field(ge=1)
+    val_size: int | None = Field(ge=1)
+    labelled: int | None = Field(None, ge=2)
+    augment: AugmentOptions | None
+    backbone: Any = None
+    weight: float = Field(1.0, gt=0)
+
+
+class OwnDataset(Dataset):
+    """`source` or `target`, for a class from elsewhere; its own options are for its constructor to check."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class Scenes(Dataset):
+    """`dataset=scenes/...`."""
+
+    ground: Literal["plain", "textured"]
+    target: Literal["classify", "count", "segment", "detect"]
+    image_size: int = Field(ge=32, le=112)
+
+
+class PageStreams(Dataset):
+    """`dataset=pages/...`."""
+
+    kind: Literal["classification"]
+    target: Literal["content", "starts"]
+    inputs: list[Literal[INPUTS]] = Field(min_length=1)  # type: ignore[valid-type]
+    missing: dict[Literal["train", "val", "test"], Annotated[float, Field(ge=0, le=1)]] | None
+    image_size: int = Field(ge=64, multiple_of=4)
+
+
+def _sides(value: Any) -> Any:
+    """Check a size of pictures."""
+    try:
+        sides(value)
+    except ValueError as error:
+        raise PydanticCustomError("sides", ALLOWED) from error  # type: ignore[arg-type]
+    return value
+
+
+def _given_sides(value: Any) -> Any:
+    """Check a size of pictures that cannot be left open."""
+    return _sides("null" if value is None else value)
+
+
+GivenSides = Annotated[Any, PlainValidator(_given_sides)]
+
+
+class Pictures(Dataset):
+    """What the datasets that are read from files have in common."""
+
+    root: str | None
+    image_size: Annotated[Any, PlainValidator(_sides)]
+    channels: Literal[1, 3] | None
+    duplicates: Literal["refuse", "allow"]
+
+
+def _classes(value: list[str]) -> list[str]:
+    """Check names of classes of which some are read."""
+    if len(set(value)) < max(2, len(value)):
+        raise PydanticCustomError("classes", "must name at least two classes, each once")
+    return value
+
+
+class TorchvisionSet(Pictures):
+    """`dataset=mnist` and the others that torchvision reads."""
+
+    kind: Literal["classification"]
+    dataset: str = Field(min_length=1)
+    labels: list[str] | None
+    only: Annotated[list[str], AfterValidator(_classes)] | None = None
+    published: dict[Literal["train", "val", "test"], dict[str, Any]] | None
+    download: bool
+
+
+class NpzImages(Pictures):
+    """`dataset=npz`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    labels: list[str] | None
+
+
+class VocBoxes(Pictures):
+    """`dataset=voc`."""
+
+    kind: Literal["detection"]
+    image_size: GivenSides
+    channels: Literal[1, 3]
+    pictures: str = Field(min_length=1)
+    annotations: str = Field(min_length=1)
+    labels: list[str] | None
+    unusable: float = Field(ge=0, le=1)
+
+
+class PictureTable(Pictures):
+    """`dataset=picture_table`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    picture: str | int
+    label: str | int
+    separator: str = Field(pattern=SEPARATOR)
+    header: bool
+    encoding: str = Field(min_length=1)
+    labels: dict[str, str] | None
+
+
+class CocoBoxes(Pictures):
+    """`dataset=coco`."""
+
+    kind: Literal["detection"]
+    image_size: GivenSides
+    channels: Literal[1, 3]
+    annotations: dict[Literal["train", "val", "test"], str]
+    pictures: str = Field(min_length=1)
+    labels: list[str] | None
+    unusable: float = Field(ge=0, le=1)
+
+
+class CocoMasks(Pictures):
+    """`dataset=coco_masks`."""
+
+    kind: Literal["segmentation"]
+    channels: Literal[1, 3]
+    annotations: dict[Literal["train", "val", "test"], str]
+    pictures: str = Field(min_length=1)
+    labels: list[str] | None
+    unusable: float = Field(ge=0, le=1)
+
+
+class LabelMaps(Pictures):
+    """`dataset=label_maps` and `label_map_boxes`."""
+
+    kind: Literal["segmentation", "detection"]
+    channels: Literal[1, 3]
+    labels: list[str] = Field(min_length=1)
+    boxes: list[str] | None
+    pictures: str = Field(min_length=1)
+    maps: str = Field(min_length=1)
+    ignore: list[int]
+    smallest: int = Field(ge=1)
+
+
+class TextTable(Dataset):
+    """`dataset=texts`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    text: str | int
+    label: str | int
+    separator: str = Field(pattern=SEPARATOR)
+    header: bool
+    quotes: bool
+    encoding: str = Field(min_length=1)
+    labels: dict[str, str] | None
+    positive: str | None
+    duplicates: Literal["refuse", "allow"]
+    unusable: float = Field(ge=0, le=1)
+
+
+class PageTable(Pictures):
+    """`dataset=page_table` and `sroie`."""
+
+    kind: Literal["classification"]
+    root: str = Field(min_length=1)
+    image_size: GivenSides
+    channels: Literal[1, 3]
+    table: str = Field(min_length=1)
+    page: str = Field(min_length=1)
+    label: str = Field(min_length=1)
+    picture: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    encoding: str = Field(min_length=1)
+    classes: int | None = Field(ge=2)
+    inputs: list[Literal[INPUTS]] = Field(min_length=1)  # type: ignore[valid-type]
+    missing: dict[Literal["train", "val", "test"], Annotated[float, Field(ge=0, le=1)]] | None
+    unusable: float = Field(ge=0, le=1)
+
+
+class ImageFolder(Pictures):
+    """`dataset=image_folder`."""
+
+    kind: Literal["classification"]
+    splits: dict[Literal["train", "val", "test"], str] | None
+
+
+class Pretrained(Made):
+    """`dataset@source=pretrained`."""
+
+    name: str = Field(min_length=1)
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    task: str = Field(min_length=1)
+    domain: str = Field(min_length=1)
+    weights: str = Field(min_length=1)
+    weight: float = Field(1.0, gt=0)
+
+
+class SecondInput(Made):
+    """`dataset@source=second_input`."""
+
+    name: str = Field(min_length=1)
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    task: str = Field(min_length=1)
+    domain: str = Field(min_length=1)
+    weight: float = Field(1.0, gt=0)
+
+
+PRETRAINED = "datamodules.readers.pretrained.Pretrained"
+SECOND_INPUT = "datamodules.readers.second_input.SecondInput"
+DATASETS: dict[str, type[Made]] = {
+    PRETRAINED: Pretrained,
+    SECOND_INPUT: SecondInput,
+    "datamodules.synthetic.scenes.Scenes": Scenes,
+    "datamodules.synthetic.pages.PageStreams": PageStreams,
+    "datamodules.readers.torchvision_sets.TorchvisionSet": TorchvisionSet,
+    "datamodules.readers.image_folder.ImageFolder": ImageFolder,
+    "datamodules.readers.npz.NpzImages": NpzImages,
+    "datamodules.readers.voc.VocBoxes": VocBoxes,
+    "datamodules.readers.coco.CocoBoxes": CocoBoxes,
+    "datamodules.readers.coco_masks.CocoMasks": CocoMasks,
+    "datamodules.readers.picture_table.PictureTable": PictureTable,
+    "datamodules.readers.texts.TextTable": TextTable,
+    "datamodules.readers.label_maps.LabelMaps": LabelMaps,
+    "datamodules.readers.page_table.PageTable": PageTable,
+}
+SCENES_KINDS = {
+    "classify": "classification",
+    "count": "regression",
+    "segment": "segmentation",
+    "detect": "detection",
+}
+
+
+class Finetuning(Group):
+    """`finetuning`."""
+
+    name: str = Field(min_length=1)
+    freeze: list[PartKind]
+    lr: dict[PartKind, float]
+
+
+class DataModule(Group):
+    """`datamodule`."""
+
+    mode: Literal["cycle", "proportional", "temperature", "aligned", "merged", "sequential"]
+    temperature: float = Field(2.0, ge=1)
+    source_share: float | None = Field(None, gt=0, lt=1)
+    batch_size: int = Field(ge=1)
+    num_workers: int = Field(ge=0)
+    cache: bool
+    overlap: Literal["refuse", "drop", "allow"]
+
+
+class TrainerOptions(Group):
+    """`trainer`."""
+
+    devices: int = Field(ge=1)
+    accelerator: Literal["auto", "cpu", "gpu"]
+    accumulate: int = Field(ge=1)
+    validations: int = Field(ge=1)
+    patience: int | None = Field(ge=1)
+    progress: bool
+
+
+class Selection(Group):
+    """`selection`."""
+
+    rule: Literal["best", "last"]
+    metric: str | None
+
+
+class Root(Group):
+    """The options outside of any group."""
+
+    order: Literal["sequential", "simultaneous"] | None
+    steps: int | None = Field(ge=1)
+    epochs: int | None = Field(ge=1)
+    precision: Literal["auto", "bf16", "32", 32]
+    logger: Literal["csv", "tensorboard"]
+    seed: int = Field(ge=0)
+    data_root: str | None
+    resume: str | None
+    source_checkpoint: str | None
+    optimized_metric: str | None
+    optimize_on_test: bool
+
+
+GROUPS: dict[str, type[Group]] = {
+    "cell": Cell,
+    "backbone": Small,
+    "source": Dataset,
+    "target": Dataset,
+    "finetuning": Finetuning,
+    "datamodule": DataModule,
+    "trainer": TrainerOptions,
+    "selection": Selection,
+}
+
+
+def names(model: type[Group]) -> list[str]:
+    """Return a group's options by name."""
+    return [key for key, field in model.model_fields.items() if field.alias is None]

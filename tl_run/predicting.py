@@ -1,0 +1,224 @@
+"""Predictions of a trained run on files: as a table, as JSON, and drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+
+from datamodules.collate import collate
+from datamodules.readers.folders import PICTURES
+from datamodules.readers.resize import MODES, fitted
+from tl_modules.cube import BY_NAME, SCRATCH_PATH
+from tl_modules.forward import inputs_of
+from tl_modules.module import TransferModule
+from tl_modules.task import Task
+from tl_modules.weights.files import chosen_checkpoint
+from tl_run.folder import write_whole
+from tl_run.report import pictures
+from tl_run.runner import quiet
+
+PLACED = ("segmentation", "detection")
+
+
+class Sample(NamedTuple):
+    """An input: its name, what the module reads, and for pictures the file and how it was fitted."""
+
+    name: str
+    inputs: dict[str, Any]
+    path: Path | None = None
+    scale: float = 1.0
+    offset: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (0, 0)
+
+
+def predict(run: Path, input: list[Path], out: Path, role: str, cell: str | None, draw: int, batch: int) -> None:
+    """Write `predictions.csv`, `predictions.json` and the drawn pictures.
+
+    Boxes and masks are given in the pixels of the pictures as they are in their files.
+
+    Args:
+        run: Folder of a finished run.
+        input: Pictures, or one text file. A run that reads documents takes either, and a picture's text from a file of
+            the same name with the ending `.txt`.
+        out: Folder to write to.
+        role: `target` or `source`.
+        cell: For a cell of one's own, its class.
+        draw: How many pictures are drawn.
+        batch: Inputs at a time.
+
+    Raises:
+        ValueError: If an input cannot be read, or the run takes other inputs.
+    """
+    quiet()
+    module = load(run, cell)
+    task, head = module.tasks[role], module.head(role)
+    results = json.loads((run / "results.json").read_text())
+    shape = results[role].get("image")
+    texts = input[0].suffix.lower() not in PICTURES
+    documents = "text" in inputs_of(module.parts.of(role, "stem"))
+    if texts != (shape is None) and not (texts and documents):
+        wants = "pictures" if shape else "a text file, one text a line"
+        raise ValueError(f"input={input[0]}: this run takes {wants}")
+    samples = read_texts(input[0]) if texts else read_pictures(input, shape, task, documents)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module.to(device)
+    rows: list[dict[str, Any]] = []
+    out.mkdir(parents=True, exist_ok=True)
+    count = len(input) if not texts else None
+    with torch.inference_mode():
+        for part in batches(track(samples, "predicting", total=count, transient=True), batch):
+            batch_of = collate([{"id": sample.name, **sample.inputs} for sample in part])
+            given = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch_of.items()}
+            found = head.predict(module.outputs(module.features(given, role), role))
+            for index, (sample, named) in enumerate(zip(part, head.named(found, task.labels), strict=True)):
+                drawn = len(rows) < draw
+                rows.append({"input": sample.name, **finish(sample, named, found, index, task, out, drawn)})
+    write_whole(out / "predictions.json", (json.dumps(rows, indent=1) + "\n").encode())
+    write_whole(out / "predictions.csv", table(rows, task).encode())
+    print(f"{len(rows)} predictions of {task.name} are in {out}")
+
+
+def load(run: Path, cell: str | None) -> TransferModule:
+    """Return a run's module with the weights that its last stage chose.
+
+    Args:
+        run: Its folder.
+        cell: The class of a cell of one's own; others are found by the cell's name, never by a path in the folder.
+    """
+    config: Any = OmegaConf.load(run / "config.yaml")
+    name = config.cell.name
+    path = cell or (BY_NAME[name].path if name in BY_NAME else SCRATCH_PATH)
+    try:
+        made = get_class(path)
+    except Exception as error:
+        raise ValueError(f"cell={cell}: cannot be imported ({' '.join(str(error).split())})") from error
+    if not issubclass(made, TransferModule):
+        raise ValueError(f"cell={cell}: must be a TransferModule")
+    module = made.load_from_checkpoint(chosen_checkpoint(run), map_location="cpu", weights_only=True)
+    return module.eval()
+
+
+def read_texts(path: Path) -> Iterator[Sample]:
+    """Yield the lines of a text file that are not empty."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"input={path}: is neither a picture nor a text file in UTF-8") from error
+    found = [Sample(f"{path.name}:{i}", {"text": line}) for i, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise ValueError(f"input={path}: has no text")
+    yield from found
+
+
+def read_pictures(paths: Sequence[Path], shape: Sequence[int], task: Task, documents: bool) -> Iterator[Sample]:
+    """Yield pictures at the run's size: whole with a border where places count or pages are read, else their middle.
+
+    Args:
+        paths: The files.
+        shape: Channels, height and width of the run's images.
+        task: The task.
+        documents: Whether they are pages, whose text stands in a file of the same name with the ending `.txt`, if any.
+    """
+    channels, height, width = shape
+    for path in paths:
+        image, scale, offset, size = fitted(path, channels, (height, width), whole=documents or task.kind in PLACED)
+        inputs: dict[str, Any] = {"image": image}
+        beside = path.with_suffix(".txt")
+        if documents and beside.is_file():
+            try:
+                inputs["text"] = beside.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"input={beside}: is no text file in UTF-8") from error
+        yield Sample(str(path), inputs, path, scale, offset, size)
+
+
+def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """Yield samples in lists."""
+    part: list[Sample] = []
+    for sample in samples:
+        part.append(sample)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def finish(
+    sample: Sample, named: dict[str, Any], found: Any, index: int, task: Task, out: Path, drawn: bool
+) -> dict[str, Any]:
+    """Return a sample's prediction in its own picture's pixels; write its mask and draw it."""
+    shown: Any = None
+    if task.kind == "detection":
+        for one in named["boxes"]:
+            one["box"] = [round(v, 1) for v in on_picture(one["box"], sample)]
+        shown = named["boxes"]
+    elif task.kind == "segmentation":
+        shown = mask_on_picture(found[index].cpu(), sample)
+        counts = torch.bincount(shown.flatten(), minlength=len(task.labels)).tolist()
+        named = {"pixels": {name: count for name, count in zip(task.labels, counts, strict=True) if count}}
+        assert sample.path is not None
+        named["mask"] = f"masks/{unique(sample)}.png"
+        (out / "masks").mkdir(exist_ok=True)
+        Image.fromarray(shown.to(torch.uint8).numpy()).save(out / named["mask"])
+    else:
+        shown = named
+    if drawn and sample.path is not None:
+        with Image.open(sample.path) as image:
+            pictures.prediction(image.convert(MODES[3]), shown, task, out / "drawn" / f"{unique(sample)}.png")
+    return named
+
+
+def unique(sample: Sample) -> str:
+    """Return a file name for a picture's results: its own with its folder, so that two do not meet."""
+    assert sample.path is not None
+    return f"{sample.path.parent.name}_{sample.path.stem}_{sample.path.suffix[1:]}"
+
+
+def on_picture(box: Sequence[float], sample: Sample) -> list[float]:
+    """Return a box in the pixels of the picture's file."""
+    (left, top), (height, width) = sample.offset, sample.size
+    limits = (width, height, width, height)
+    moved = [(v - (left, top)[i % 2]) / sample.scale for i, v in enumerate(box)]
+    return [min(max(v, 0.0), float(limit)) for v, limit in zip(moved, limits, strict=True)]
+
+
+def mask_on_picture(mask: Tensor, sample: Sample) -> Tensor:
+    """Return a label map `(H, W)` at the size of the picture's file, nearest neighbours."""
+    height, width = sample.size
+    left, top = sample.offset
+    rows = ((torch.arange(height) + 0.5) * sample.scale + top).long().clamp(0, mask.shape[0] - 1)
+    columns = ((torch.arange(width) + 0.5) * sample.scale + left).long().clamp(0, mask.shape[1] - 1)
+    return mask[rows][:, columns]
+
+
+def table(rows: Sequence[dict[str, Any]], task: Task) -> str:
+    """Return predictions as CSV: a line an input, for detection a line a box."""
+    if task.kind == "detection":
+        header = ["input", "label", "score", "left", "top", "right", "bottom"]
+        lines = [[r["input"], b["label"], f"{b['score']:.4f}", *b["box"]] for r in rows for b in r["boxes"]]
+    elif task.kind == "segmentation":
+        header = ["input", "mask", *task.labels]
+        lines = [[r["input"], r["mask"], *(r["pixels"].get(name, 0) for name in task.labels)] for r in rows]
+    elif task.kind == "multilabel":
+        header = ["input", "labels", *task.labels]
+        lines = [[r["input"], ";".join(r["labels"]), *r["probabilities"].values()] for r in rows]
+    else:
+        header = list(rows[0])
+        lines = [list(r.values()) for r in rows]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return text.getvalue()

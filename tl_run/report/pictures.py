@@ -1,0 +1,274 @@
+"""A run's pictures: the datasets with their targets, predictions beside the truth, and the curves."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from datamodules.pair import PairedData, fetch
+from tl_modules.module import TransferModule
+from tl_modules.precision import full_precision
+from tl_modules.task import Task
+from tl_run.folder import read_metrics
+
+COLUMNS = 8
+IGNORE = 255
+MOST_NAMED = 6  # with more boxes than these, colours and the legend have to do
+SHOWN = 0.4  # boxes with a lower score are not drawn
+RIGHT, WRONG = "#1a7f37", "#c0392b"
+
+
+def samples(data: PairedData, path: Path) -> None:
+    """Draw training samples of each role, from first to last, with their targets.
+
+    Args:
+        data: The run's data, set up.
+        path: The PNG.
+    """
+    figure, axes = _grid(len(data.tasks))
+    for row, (role, task) in enumerate(data.tasks.items()):
+        dataset = data.split(role, "train")
+        batch = fetch(dataset, _spread(COLUMNS, len(dataset)), task)
+        truths = _truths(batch, task)
+        for column, axis in enumerate(axes[row]):
+            if column < len(truths):
+                _sample(axis, batch, column)
+                _draw(axis, truths[column], task)
+        _name(axes[row], f"{role}\n{task.name}\n{task.domain}")
+        _legend(figure, axes[row], task)
+    _save(figure, path)
+
+
+@torch.no_grad()
+def predictions(module: TransferModule, data: PairedData, role: str, path: Path) -> None:
+    """Draw test samples of a role, from first to last: the truth above, what the module predicts below.
+
+    Args:
+        module: The trained module.
+        data: The run's data.
+        role: Whose samples.
+        path: The PNG.
+    """
+    task, dataset = data.tasks[role], data.split(role, "test")
+    batch = fetch(dataset, _spread(2 * COLUMNS, len(dataset)), task)
+    module.eval()
+    head = module.head(role)
+    on_device = {k: v.to(module.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    outputs = module.outputs(module.features(on_device, role), role)
+    with full_precision(module.device):
+        found = head.predict(outputs)
+    made = _predicted(found, task)
+    truths = _truths(batch, task)
+    figure, axes = _grid(4)
+    for index in range(min(2 * COLUMNS, len(truths))):
+        row, column = 2 * (index // COLUMNS), index % COLUMNS
+        for offset, target in ((0, truths[index]), (1, made[index])):
+            axis = axes[row + offset][column]
+            _sample(axis, batch, index)
+            _draw(axis, target, task, compare=truths[index] if offset else None)
+    for row, line in enumerate(axes):
+        _name(line, ("truth", "prediction")[row % 2])
+    _legend(figure, axes[0], task)
+    _save(figure, path)
+
+
+def prediction(image: Image.Image, found: Any, task: Task, path: Path) -> None:
+    """Draw a prediction on its picture.
+
+    Args:
+        image: The picture.
+        found: For detection a list of `box`, `label` and `score`; for segmentation a label map `(H, W)`; else the
+            prediction by name.
+        task: The task.
+        path: The PNG.
+    """
+    figure = Figure(figsize=(5, 5 * image.height / image.width + 0.4), layout="constrained")
+    axis = figure.subplots()
+    axis.set_axis_off()
+    axis.imshow(image, interpolation="nearest" if image.width < 200 else "antialiased")
+    if task.kind == "detection":
+        kept = [one for one in found if one["score"] > SHOWN]
+        boxes = [one["box"] for one in kept]
+        _draw(axis, (boxes, [task.labels.index(one["label"]) for one in kept]), task)
+        axis.set_title(f"{len(kept)} boxes with a score above {SHOWN}", fontsize=9)
+        _legend(figure, [axis], task)
+    elif task.kind == "segmentation":
+        _draw(axis, found, task)
+        _legend(figure, [axis], task)
+    else:
+        words = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in found.items() if not isinstance(v, dict)}
+        shown = [", ".join(value) or "none" if isinstance(value, list) else str(value) for value in words.values()]
+        axis.set_title("  ".join(shown), fontsize=10)
+    _save(figure, path)
+
+
+def curves(metrics: Path, path: Path) -> None:
+    """Draw the losses and the validation metrics of all stages over the optimiser steps.
+
+    Args:
+        metrics: The run's `metrics.csv`.
+        path: The PNG.
+    """
+    rows = read_metrics(metrics)
+    stages = list(dict.fromkeys(row["stage"] for row in rows))
+    series: dict[tuple[str, str], dict[str, list[tuple[int, float]]]] = {}
+    for row in rows:
+        split, rest = row["metric"].split("/", 1)
+        panel = "loss" if rest.endswith("loss") else rest.split("/")[-1]
+        own = series.setdefault((panel, row["stage"]), {})
+        own.setdefault(f"{split} {rest.split('/')[0]}", []).append((int(row["step"]) + 1, float(row["value"])))
+    panels = list(dict.fromkeys(panel for panel, _ in series)) or ["loss"]
+    figure = Figure(figsize=(3.4 * len(panels), 2.6 * max(1, len(stages))), layout="constrained")
+    axes = figure.subplots(max(1, len(stages)), len(panels), squeeze=False)
+    for row_index, stage in enumerate(stages):
+        for column, panel in enumerate(panels):
+            axis = axes[row_index][column]
+            if (panel, stage) not in series:
+                axis.set_axis_off()
+                continue
+            for name, points in series[panel, stage].items():
+                axis.plot(*zip(*points, strict=True), marker="." if len(points) < 15 else None, label=name)
+            axis.set_title(f"{stage}: {panel}", fontsize=9)
+            axis.set_xlabel("optimiser steps", fontsize=8)
+            axis.tick_params(labelsize=7)
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=7)
+    _save(figure, path)
+
+
+def _spread(count: int, length: int) -> list[int]:
+    """Return evenly spaced positions: files are often sorted by class."""
+    count = min(count, length)
+    return [i * (length - 1) // max(1, count - 1) for i in range(count)]
+
+
+def _grid(rows: int) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(1.45 * COLUMNS + 1.6, 1.75 * rows), layout="constrained")
+    axes = figure.subplots(rows, COLUMNS, squeeze=False)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.set_frame_on(False)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    FigureCanvasAgg(figure).print_png(str(temporary))
+    temporary.replace(path)
+
+
+def _name(axes: Sequence[Axes], text: str) -> None:
+    axes[0].set_ylabel(text, fontsize=8, rotation=0, ha="right", va="center")
+
+
+def _sample(axis: Axes, batch: Mapping[str, Any], index: int) -> None:
+    """Draw a sample's input: its picture with the first words of its text below, or its text."""
+    image, text = _of(batch, "image", index), _of(batch, "text", index)
+    if image is not None:
+        array = image.permute(1, 2, 0).numpy()
+        axis.imshow(array if array.shape[2] != 1 else array[..., 0], cmap="gray", interpolation="nearest")
+    if text is None:
+        return
+    words = textwrap.wrap(text, 24)
+    if image is None:
+        axis.text(0.02, 0.95, "\n".join(words[:7]), fontsize=6, va="top", transform=axis.transAxes, parse_math=False)
+    else:
+        axis.set_xlabel("\n".join(words[:3]), fontsize=5, parse_math=False)
+
+
+def _of(batch: Mapping[str, Any], key: str, index: int) -> Any:
+    """Return a sample's field, or None where it has none."""
+    rows = batch[f"{key}_rows"].tolist() if f"{key}_rows" in batch else range(len(batch.get(key, [])))
+    place = {row: place for place, row in enumerate(rows)}.get(index)
+    return None if place is None else batch[key][place]
+
+
+def _truths(batch: Mapping[str, Any], task: Task) -> list[Any]:
+    """Return a batch's targets as `_draw` takes them, None where a sample has none."""
+    values = batch.get(task.key, [])
+    if task.kind == "detection":
+        values = list(zip(values, batch["box_labels" if task.key == "boxes" else f"{task.key}_labels"], strict=True))
+    rows = batch[f"{task.key}_rows"].tolist() if f"{task.key}_rows" in batch else range(len(values))
+    by_row = dict(zip(rows, values, strict=True))
+    return [by_row.get(row) for row in range(len(batch["id"]))]
+
+
+def _predicted(found: Any, task: Task) -> list[Any]:
+    """Return a head's predictions as `_draw` takes them."""
+    if task.kind == "detection":
+        kept = [(one["scores"] > SHOWN, one) for one in found]
+        return [(one["boxes"][good].cpu(), one["labels"][good].cpu()) for good, one in kept]
+    if task.kind == "classification":
+        return list(found.argmax(1).cpu())
+    return list((found > 0.5).cpu() if task.kind == "multilabel" else found.cpu())
+
+
+def _draw(axis: Axes, target: Any, task: Task, compare: Any = None) -> None:
+    """Draw a target on a sample; a prediction's colour tells whether it agrees with the truth."""
+    if target is None:
+        axis.set_title("no label", fontsize=8, color="gray")
+    elif task.kind == "segmentation":
+        colours = _colours(len(task.labels), background="background" in task.labels)
+        shown = np.zeros((*target.shape, 4))
+        for index in torch.unique(target).tolist():
+            shown[(target == index).numpy()] = (0.5, 0.5, 0.5, 0.6) if index == IGNORE else colours[index]
+        axis.imshow(shown, interpolation="nearest")
+    elif task.kind == "detection":
+        colours = _colours(len(task.labels))
+        for box, label in zip(*target, strict=True):
+            left, top, right, bottom = (float(v) for v in box)
+            colour = colours[int(label)][:3]
+            xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
+            axis.plot([x - 0.5 for x in xs], [y - 0.5 for y in ys], color=colour, linewidth=1.4)
+            if len(target[0]) > MOST_NAMED:
+                continue
+            name = task.labels[int(label)]
+            style: dict[str, Any] = {"color": "white", "fontsize": 6, "va": "bottom", "clip_on": True}
+            axis.text(left, top, name, bbox={"color": colour, "pad": 0.6, "linewidth": 0}, **style)
+    else:
+        text, agrees = _words(target, task), None
+        if compare is not None:
+            agrees = abs(float(target - compare)) < 0.5 if task.kind == "regression" else text == _words(compare, task)
+        lines = textwrap.wrap(text, 20)
+        title = "\n".join(lines[:2]) + ("..." if len(lines) > 2 else "")
+        shade = "black" if agrees is None else RIGHT if agrees else WRONG
+        axis.set_title(title, fontsize=8 if len(lines) < 2 else 7, color=shade, parse_math=False)
+
+
+def _words(target: Any, task: Task) -> str:
+    if task.kind == "classification":
+        return task.labels[int(target)]
+    if task.kind == "multilabel":
+        names = [name for name, on in zip(task.labels, target.tolist(), strict=True) if on]
+        return ", ".join(names) or "none"
+    return f"{float(target):.2f}".rstrip("0").rstrip(".")
+
+
+def _colours(count: int, background: bool = False) -> list[tuple[float, ...]]:
+    start = 1 if background else 0
+    table = matplotlib.colormaps["tab10" if count - start <= 10 else "tab20"]
+    colours: list[tuple[float, ...]] = [(*table((i - start) % table.N)[:3], 0.75) for i in range(count)]
+    return [(0.0, 0.0, 0.0, 0.0), *colours[1:]] if background else colours
+
+
+def _legend(figure: Figure, axes: Sequence[Axes], task: Task) -> None:
+    """Name the colours of a segmentation or of boxes."""
+    if task.kind in ("segmentation", "detection"):
+        colours = _colours(len(task.labels), background=task.kind == "segmentation" and "background" in task.labels)
+        for index, (name, colour) in enumerate(zip(task.labels, colours, strict=True)):
+            if colour[3] and index < 21:
+                axes[-1].plot([], [], "s", color=colour, label=name, markersize=5)
+        axes[-1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)

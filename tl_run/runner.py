@@ -1,0 +1,413 @@
+"""Run a cell from a checked configuration: its stages, one test, the results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers.logger import Logger
+from omegaconf import OmegaConf
+
+from datamodules.collate import as_sample
+from tl_modules.cube import BASELINES
+from tl_modules.forward import inputs_of
+from tl_modules.stages import split_steps
+from tl_modules.weights.files import read_weights
+from tl_run import lineage
+from tl_run.baselines import backbone_of, baseline_key, weights_in
+from tl_run.build import build_data, build_module
+from tl_run.callbacks.cache import CachedFeatures
+from tl_run.callbacks.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
+from tl_run.callbacks.plateau import Plateau
+from tl_run.callbacks.progress import StageProgress
+from tl_run.cost import Cost
+from tl_run.defaults import as_scratch, told
+from tl_run.errors import RunError
+from tl_run.folder import (
+    AtomicCheckpointIO,
+    MetricsFile,
+    finite,
+    first_process,
+    last_validation,
+    write_json,
+    write_whole,
+)
+from tl_run.machine import described
+from tl_run.precision import resolve
+from tl_run.report import pictures
+from tl_run.report.table import show_results
+from tl_run.rules import is_pretrained
+
+log = logging.getLogger(__name__)
+MOST_LOOKED_AT = 100
+COMPLETE, DIVERGED = "complete", "diverged"
+Config = dict[str, Any]
+
+
+def execute(config: Config, folder: Path) -> float:
+    """Train, test and write a run's folder.
+
+    Args:
+        config: The composed and checked configuration, plain values.
+        folder: The run's folder; stages that are done in it are skipped, an unfinished one goes on.
+
+    Returns:
+        The value of `optimized_metric`.
+
+    Raises:
+        RunError: If the run fails; the traceback is in the folder's `error.log`.
+    """
+    quiet()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.json").unlink(missing_ok=True)
+        return Run(config, folder).run()
+    except (Exception, KeyboardInterrupt) as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        try:
+            write_whole(folder / "error.log", traceback.format_exc().encode())
+            write_json(folder / "error.json", {"schema": 1, "error": line, "type": type(error).__name__})
+        except OSError:
+            log.debug("the folder %s cannot be written", folder)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        expected = isinstance(error, (ValueError, OSError))
+        line = line if expected else f"{type(error).__name__}: {line}; see {folder / 'error.log'}"
+        raise RunError(line) from error
+
+
+def quiet() -> None:
+    """Silence what Lightning says of things that are meant."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "huggingface_hub", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in scripts that a font has not
+    for text in (".*eval mode.*", ".*does not have many workers.*", ".*`weights_only`.*", ".*Checkpoint directory.*"):
+        warnings.filterwarnings("ignore", message=text)
+    warnings.filterwarnings("ignore", message=".*litlogger.*|.*litmodels.*|.*srun.*|.*lr_scheduler.step.*")
+    warnings.filterwarnings("ignore", category=UserWarning, module="lightning.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+class Run:
+    """One run of one cell in one folder.
+
+    Args:
+        config: The composed configuration.
+        folder: The run's folder.
+    """
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        self.began = time.perf_counter()
+        self.precision, self.channels_last = resolve(config["precision"], config["trainer"]["accelerator"])
+        self.data = build_data(config)
+        self.data.prepare_data()
+        self.data.setup()
+        self.earlier = lineage.compare(config, self.data)
+        self.module = build_module(config, self.data)
+        if self.channels_last:
+            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.steps = config["steps"] or config["epochs"] * self.data.epoch_steps
+
+    def run(self) -> float:
+        """Do what is not yet done and return the value of `optimized_metric`."""
+        self.write_config()
+        for line in told(self.config) if first_process() else ():
+            print(line)
+        loaded = self.module.parts.report
+        if (loaded.loaded or loaded.adapted) and first_process():
+            given = self.config["source"] if is_pretrained(self.config) else self.config["backbone"]
+            print(f"weights {given.get('weights')}: {loaded}")
+        self.plant_source()
+        if first_process():
+            pictures.samples(self.data, self.folder / "samples.png")
+            cut = {role: data.splits() for role, data in self.data.data.items() if hasattr(data, "splits")}
+            if cut:
+                write_whole(self.folder / "splits.json", json.dumps(cut).encode())
+        records = []
+        for stage, steps in zip(self.module.plan, split_steps(self.steps, self.module.plan), strict=True):
+            done = self.folder / "checkpoints" / stage.name / "DONE.json"
+            self.data.enter(stage)
+            report = self.module.enter(stage.name)
+            if done.exists():
+                records.append(json.loads(done.read_text()))
+            else:
+                if report.loaded or report.adapted:
+                    print(f"{stage.name}: taken over from the source: {report}")
+                records.append(self.train(stage.name, steps))
+                if first_process():
+                    write_json(done, records[-1])
+            self.load(self.folder / "checkpoints" / stage.name / records[-1]["checkpoint"])
+        tested = self.test()
+        results = self.results(records, tested)
+        value = self.optimized(results)  # before anything is written: of what the run has not it fails
+        if first_process():
+            with torch.autocast(self.module.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+                for role in self.tested():  # as the test was run
+                    name = "predictions.png" if role == "target" else f"predictions_{role}.png"
+                    pictures.predictions(self.module, self.data, role, self.folder / name)
+            pictures.curves(self.folder / "metrics.csv", self.folder / "curves.png")
+            write_json(self.folder / "results.json", results)
+            show_results(results, self.folder)
+            for line in self.undefined(results):
+                print(line)
+        return value
+
+    def write_config(self) -> None:
+        """Write `config.yaml`, or hold a resumed run to the one it was started with.
+
+        Raises:
+            ValueError: If the folder belongs to a run with other options.
+        """
+        path, mine = self.folder / "config.yaml", {**self.config, "resume": None}
+        if path.exists():
+            before, now = _held(OmegaConf.to_container(OmegaConf.load(path))), _held(mine)
+            changed = sorted(key for key in now if now[key] != before.get(key))
+            if changed:
+                verb = "differ" if len(changed) > 1 else "differs"
+                raise ValueError(f"{', '.join(changed)} {verb} from what the run in {self.folder} was started with")
+        elif first_process():
+            write_whole(path, OmegaConf.to_yaml(OmegaConf.create(mine)).encode())
+
+    def plant_source(self) -> None:
+        """Let an earlier run stand in for the source's stage where `source_checkpoint` names one."""
+        given = self.config["source_checkpoint"]
+        if given is None:
+            return
+        report = self.module.plant(read_weights(Path(given)))
+        print(f"source_checkpoint={given}: {report}")
+        self.module.enter(self.module.plan[0].name)
+        self.module.plan = self.module.plan[1:]
+
+    def train(self, name: str, steps: int) -> dict[str, Any]:
+        """Fit one stage, from its last checkpoint if it has one, and return its record."""
+        folder = self.folder / "checkpoints" / name
+        last = folder / "last.ckpt"
+        began = time.perf_counter()
+        reached = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last.exists() else 0
+        monitor, mode = self.module.monitor
+        best, latest = self.checkpoints(folder, monitor, mode)
+        patience = self.config["trainer"]["patience"]
+        plateau = None if patience is None else Plateau(monitor, mode, patience)
+        cost = Cost()
+        trainer = self.trainer(name, steps, monitor, [*([plateau] if plateau else []), best, latest, cost], reached)
+        path = str(last) if last.exists() else None
+        trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        won = best.best_model_score if self.config["selection"]["rule"] == "best" else None
+        chosen = won is not None
+        score = last_validation(self.folder / "metrics.csv", name).get(monitor) if won is None else float(won)
+        trainable = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+        return {
+            "name": name,
+            "steps": trainer.global_step,
+            "most_steps": steps,
+            "ended": plateau.says() if plateau else "all steps",
+            **cost.record(trainer, self.module.stage.roles),
+            "seconds": round(time.perf_counter() - began, 2),
+            "resumed_at": reached,
+            "trainable_parameters": trainable,
+            "monitor": monitor,
+            "selection": f"{monitor} {mode}" if chosen else "last",
+            "score": finite(score),
+            "status": DIVERGED if score is not None and not math.isfinite(score) else COMPLETE,
+            "checkpoint": "best.ckpt" if chosen else "last.ckpt",
+        }
+
+    def checkpoints(self, folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+        """Return the callbacks that keep the best and the last checkpoint, both written after each validation."""
+        best = BestCheckpoint(folder, monitor, mode, loss=f"{monitor.rpartition('/')[0]}/loss")
+        common: dict[str, Any] = {"enable_version_counter": False, "auto_insert_metric_name": False}
+        return best, ModelCheckpoint(folder, "last", save_top_k=1, save_on_train_epoch_end=False, **common)
+
+    def trainer(self, name: str, steps: int, monitor: str, callbacks: list[Any], reached: int = 0) -> Trainer:
+        """Return a fresh Trainer for one stage."""
+        options = self.config["trainer"]
+        loggers: list[Logger] = [MetricsFile(self.folder / "metrics.csv", name, reached)]
+        if self.config["logger"] == "tensorboard":
+            from lightning.pytorch.loggers import TensorBoardLogger
+
+            loggers.append(TensorBoardLogger(self.folder, name="tensorboard", version=name))
+        shown: list[Callback] = [StageProgress(name, monitor, steps)] if options["progress"] else []
+        if self.config["datamodule"]["cache"]:
+            shown.insert(0, CachedFeatures(steps))
+        due = validation_steps(steps, options["validations"])
+        shown.insert(0, ValidateAt(due, options["accumulate"]))
+        return Trainer(
+            max_steps=steps,
+            val_check_interval=NEVER,
+            check_val_every_n_epoch=None,
+            accumulate_grad_batches=options["accumulate"],
+            log_every_n_steps=max(1, min(50, steps // 20)),
+            logger=loggers,
+            callbacks=[*callbacks, *shown],
+            **self.machine(),
+        )
+
+    def machine(self) -> dict[str, Any]:
+        """Return the Trainer's options on where and how it runs."""
+        options = self.config["trainer"]
+        one_role_a_step = self.config["datamodule"]["mode"] in ("proportional", "temperature")
+        # A trunk's layers behind its last map get no gradient from a head that reads maps, and an encoder gets none
+        # from a batch without its input.
+        reads_maps = any(self.module.head(role).needs_maps for role in self.module.tasks)
+        unused = one_role_a_step or reads_maps or any(inputs_of(stem) for stem in self.module.parts.stem.values())
+        several = "ddp_find_unused_parameters_true" if unused else "ddp"
+        return {
+            "accelerator": options["accelerator"],
+            "devices": options["devices"],
+            "strategy": several if options["devices"] > 1 else "auto",
+            "precision": self.precision,
+            "use_distributed_sampler": False,
+            "num_sanity_val_steps": 0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": self.folder,
+            "plugins": [AtomicCheckpointIO()],
+        }
+
+    def load(self, path: Path) -> None:
+        """Load a checkpoint's weights."""
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        self.module.on_load_checkpoint(checkpoint)
+        self.module.load_state_dict(checkpoint["state_dict"])
+
+    def tested(self) -> list[str]:
+        """Return the roles that are tested: the target, and the source where its head is still in use."""
+        heads = {role: names[2] for role, names in self.module.parts.wires.items()}
+        learn = self.module.plan[-1].learn
+        return [role for role in heads if role in ("target", *learn) or heads[role] == heads["target"]]
+
+    def test(self) -> dict[str, float]:
+        """Test once."""
+        trainer = Trainer(logger=False, **self.machine())
+        self.device, self.processes = trainer.strategy.root_device, trainer.world_size
+        loaders = self.data.whole("test", self.tested())
+        metrics = trainer.test(self.module, loaders, verbose=False)
+        return {key: value for part in metrics for key, value in part.items()}
+
+    def results(self, records: list[dict[str, Any]], tested: Mapping[str, float]) -> dict[str, Any]:
+        """Return what `results.json` holds."""
+        config, last = self.config, records[-1]
+        name = config["cell"]["name"]
+        sound = all(map(math.isfinite, tested.values())) and all(one.get("status") != DIVERGED for one in records)
+        return {
+            "schema": 1,
+            "status": COMPLETE if sound else DIVERGED,
+            "cell": name,
+            "seed": config["seed"],
+            "mode": config["datamodule"]["mode"],
+            "finetuning": config["finetuning"] and config["finetuning"]["name"],
+            "uda": None,
+            "loss_weighting": "sum",
+            "normalisation": config["cell"].get("normalisation"),
+            "loss_weights": {role: self.module.weights.get(role, 1.0) for role in self.module.tasks},
+            "source_share": {
+                "steps": self.module.source_share if records[0]["name"] == "source" else None,
+                "batch": self.data.batch_share(),
+            },
+            "precision": self.precision,
+            "source": None if name in BASELINES else self.describe("source"),
+            "target": self.describe("target"),
+            "overlap": {**(self.data.overlaps or {}), **({"earlier": self.earlier} if self.earlier else {})},
+            **self.start(),
+            "source_checkpoint": config["source_checkpoint"],
+            "steps": sum(record["steps"] for record in records),
+            "batch_size": config["datamodule"]["batch_size"],
+            "lr": config["cell"]["lr"],
+            "baseline_key": self.baseline_key(),
+            "selection": last["selection"],
+            "val": {last["monitor"].removeprefix("val/"): last["score"]},
+            "test": {key.removeprefix("test/"): finite(value) for key, value in tested.items()},
+            "stages": records,
+            "parameters": sum(p.numel() for p in self.module.parameters()),
+            "flops": sum(record["flops"] for record in records),
+            "seconds": round(time.perf_counter() - self.began, 2),
+            "machine": described(self.device, self.processes, self.precision, self.channels_last),
+            "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
+        }
+
+    def baseline_key(self) -> str:
+        """Return by what the run finds its baseline."""
+        sizes = {split: len(self.data.split("target", split)) for split in ("train", "val", "test")}
+        published = getattr(self.data.data["target"], "fingerprint", None)
+        target = {"labels": list(self.data.tasks["target"].labels), "sizes": sizes, "published": published}
+        return baseline_key(as_scratch(self.config), self.steps, self.precision, target)
+
+    def start(self) -> dict[str, Any]:
+        """Return the target's backbone and the weights it starts from: one name, or one per encoder."""
+        path, backbone = backbone_of(self.config)
+        weights = weights_in(path, backbone)
+        one = set(weights) == {f"{path}.weights"}
+        name = backbone if isinstance(backbone, str) else backbone["name"]
+        return {"backbone": name, "weights": next(iter(weights.values())) if one else weights or None}
+
+    def describe(self, role: str) -> dict[str, Any]:
+        """Return what `results.json` says of a role's dataset."""
+        if role not in self.data.tasks:  # weights stand for its data
+            source = self.config[role]
+            return {"dataset": source["name"], **{k: source.get(k) for k in ("task", "domain", "weights")}}
+        task = self.data.tasks[role]
+        sizes = {f"{split}_size": len(self.data.split(role, split)) for split in ("train", "val", "test")}
+        test = self.data.split(role, "test")
+        samples = (as_sample(test[i], task, str(i)) for i in range(min(len(test), MOST_LOOKED_AT)))
+        image = next((list(sample["image"].shape) for sample in samples if "image" in sample), None)
+        named = {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain}
+        if role == "source" and self.config["source_checkpoint"] is not None:  # the earlier run learned, not this one
+            return {**named, "checkpoint": self.config["source_checkpoint"], "image": image}
+        return {**named, **sizes, "labelled": self.data.labelled(role), "image": image}
+
+    def optimized(self, results: Mapping[str, Any]) -> float:
+        """Return the value of `optimized_metric`, by default the target's selection metric on validation.
+
+        It is NaN, which sweepers take for no result, where the metric is undefined on the run's samples.
+
+        Raises:
+            ValueError: If the run has no such metric.
+        """
+        values = {f"{split}/{key}": value for split in ("val", "test") for key, value in results[split].items()}
+        wanted = self.wanted(results)
+        if wanted not in values and wanted not in self.reported():
+            raise ValueError(f"optimized_metric={wanted!r} is not measured by this run; it has {', '.join(values)}")
+        value = values.get(wanted)
+        return math.nan if value is None else float(value)
+
+    def wanted(self, results: Mapping[str, Any]) -> str:
+        """Return the name of the metric that the run gives back."""
+        return str(self.config["optimized_metric"] or results["stages"][-1]["monitor"])
+
+    def reported(self) -> set[str]:
+        """Return the metrics of the test that the heads report where they are defined."""
+        ways = ("", *(f"{name}_alone/" for name in self.module.alone_scores))
+        known = {role: self.module.head(role).reported(self.module.tasks[role].labels) for role in self.tested()}
+        return {f"test/{role}/{way}{metric}" for role, metrics in known.items() for way in ways for metric in metrics}
+
+    def undefined(self, results: Mapping[str, Any]) -> list[str]:
+        """Return a line for each metric that was to choose or to be given back, and is undefined on its samples."""
+        lines = []
+        for stage in results["stages"]:
+            if stage["score"] is None and stage.get("status") != DIVERGED:
+                when = "never" if self.config["selection"]["rule"] == "best" else "not at the last validation"
+                lines.append(f"{stage['monitor']} was {when} defined on the validation set: the last checkpoint counts")
+        wanted = self.wanted(results)
+        if wanted.startswith("test/") and math.isnan(self.optimized(results)):
+            lines.append(f"{wanted} is not defined on the test set: nothing is given back for optimized_metric")
+        return lines
+
+
+def _held(config: Any) -> Config:
+    """Return what a resumed run is held to: the options, but for how its progress is shown."""
+    trainer = {key: value for key, value in config["trainer"].items() if key != "progress"}
+    return {**{key: value for key, value in config.items() if key != "by_rule"}, "trainer": trainer}

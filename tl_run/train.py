@@ -1,0 +1,32 @@
+"""Train one cell on one or two datasets: what `train.py` and `tl-train` do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tl_run.cli import announced, checked, one_line, run
+from tl_run.errors import RunError
+from tl_run.paths import CONF, CONFIG_NAME
+from tl_run.sweeping import check_direction, with_direction
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)
+def train(cfg: DictConfig) -> float:
+    """Check the configuration, run it, and return `optimized_metric` for a sweeper."""
+    config = checked(announced(cfg, HydraConfig.get().overrides.task))
+    check_direction(HydraConfig.get(), config)
+    from tl_run.runner import execute  # only now: a configuration error is answered without torch
+
+    try:
+        return execute(config, Path(HydraConfig.get().runtime.output_dir))
+    except RunError as error:
+        raise one_line(error) from error
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    run(train, with_direction)
