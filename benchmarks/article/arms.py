@@ -83,7 +83,8 @@ def naive(*overrides: str) -> dict[str, Arm]:
         overrides: The cell and the data.
     """
     weights = ("dataset@source=pretrained", f"source.weights={WEIGHTS}", "backbone=mobilenet_v2")
-    return {"naive": Arm("the naive command, all else by default", (*weights, *overrides), "rule", naive=True)}
+    says = "the naive command on as many steps, all else by default"
+    return {"naive": Arm(says, (*weights, *overrides), "rule", naive=True)}
 
 
 def alone(name: str, encoder: str, says: str, *overrides: str) -> Arm:
@@ -124,6 +125,7 @@ EXAMPLES: dict[str, Example] = {
                 "dataset@target=image_folder",
                 "target.root=${data_root}/hymenoptera",
                 "target.splits={train: train, test: val}",
+                "steps=120",
             ),
         },
         notes=["These pictures are a subset of ImageNet: the weights were trained on them, so this shows nothing."],
@@ -154,6 +156,7 @@ EXAMPLES: dict[str, Example] = {
                 "target.root=${data_root}/raccoon",
                 "target.pictures=images",
                 "target.annotations=annotations",
+                "steps=120",
             ),
         },
     ),
