@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.collate import beside_boxes, collate
 from datamodules.splits import LEAST, divided
+from tl_modules.discovery import kind_of
 from tl_modules.task import Task
 
 Batch = dict[str, Any]
@@ -169,7 +170,8 @@ class DatasetModule(LightningDataModule):
         self.task, self.domain = task, "" if task is None else task.domain
         self.train_size, self.val_size, self.seed, self.labelled = train_size, val_size, seed, labelled
         if labelled is not None:
-            classes = len(task.labels) if task is not None and task.kind == "classification" else 0
+            kind = None if task is None else kind_of(task.kind)
+            classes = len(task.labels) if task is not None and kind is not None and kind.one_label else 0
             self.train_size, self.val_size = divided(labelled, classes)
         self.batch_size, self.num_workers = batch_size, num_workers
 

@@ -33,7 +33,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
     Fields of one shape are stacked; `boxes`, `*_labels`, `*_ignore`, `text` and `id` stay lists. Where only some
     samples have a field, theirs are stacked and their rows are named in `<field>_rows`; boxes without flags beside some
-    with (`tasks.box_fields`) all count.
+    with (`task.box_fields`) all count.
 
     Args:
         samples: Dicts as the datasets give them.

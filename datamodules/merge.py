@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.naming import IGNORE, check_mask, naming
-from tl_modules.task import ROLES, Task, box_fields
+from datamodules.naming import naming
+from tl_modules.heads import head_of
+from tl_modules.task import INPUTS, ROLES, Task
 
 Batch = dict[str, Any]
 
@@ -82,41 +83,31 @@ class MergedDataset(Dataset[Batch]):
                 with naming(role):
                     parts[role] = self._mapped(role, self.read(dataset, mine, self.tasks[role], given))
             start += len(dataset)
-        return join(parts, self.key)
+        return join(parts, self.key, head_of(self.tasks["target"].kind).beside(self.key))
 
     def _mapped(self, role: str, batch: Batch) -> Batch:
-        task, kind = self.tasks[role], self.tasks[role].kind
-        inputs: Batch = {name: batch[name] for name in ("id", "image", "text") if name in batch}
+        task = self.tasks[role]
+        inputs: Batch = {name: batch[name] for name in ("id", *INPUTS) if name in batch}
         if task.key not in batch:
             return inputs
-        target, lut = batch[task.key], torch.tensor(self.columns[role], dtype=torch.long)
-        if kind == "classification":
-            target = lut[target]
-        elif kind == "multilabel":
-            wide = torch.zeros(len(target), len(self.union))
-            wide[:, lut] = target.float()
-            target = wide
-        elif kind == "segmentation":
-            full = torch.full((256,), IGNORE)
-            full[: len(lut)] = lut
-            check_mask(target, batch["id"], task)
-            target = full[target.long()]
-        out = {**inputs, self.key: target}
-        if kind == "detection":
-            (name, flags), (mine, my_flags) = box_fields(task.key), box_fields(self.key)
-            out[mine] = [lut[labels] for labels in batch[name]]
-            out[my_flags] = batch.get(flags, [torch.zeros_like(labels) for labels in batch[name]])
+        head = head_of(task.kind)
+        head.check(batch, task.key, task.labels)
+        columns = torch.tensor(self.columns[role], dtype=torch.long)
+        found = head.to_union(batch, task.key, columns, len(self.union))
+        names = zip((task.key, *head.beside(task.key)), (self.key, *head.beside(self.key)), strict=True)
+        out = {**inputs, **{theirs: found[mine] for mine, theirs in names if mine in found}}
         if f"{task.key}_rows" in batch:
             out[f"{self.key}_rows"] = batch[f"{task.key}_rows"]
         return out
 
 
-def join(parts: Mapping[str, Batch], key: str) -> Batch:
+def join(parts: Mapping[str, Batch], key: str, beside: Sequence[str]) -> Batch:
     """Join the batches of some roles into one with `role` `(B,)`.
 
     Args:
         parts: Batch by role.
         key: The targets' name.
+        beside: Fields that go with them.
 
     Raises:
         ValueError: If the images' shapes or the inputs differ.
@@ -141,7 +132,7 @@ def join(parts: Mapping[str, Batch], key: str) -> Batch:
         if key in batch:
             rows.append(batch.get(f"{key}_rows", torch.arange(size)) + start)
         start += size
-    for name in (key, *box_fields(key)):
+    for name in (key, *beside):
         values = [batch[name] for batch in batches if name in batch]
         if values and isinstance(values[0], Tensor):
             out[name] = torch.cat(values)

@@ -14,10 +14,11 @@ from datamodules.align import same_samples
 from datamodules.base import count_labelled
 from datamodules.collate import as_sample, collate, gives_batches
 from datamodules.merge import MergedDataset, union_labels
-from datamodules.naming import check_mask, naming
+from datamodules.naming import naming
 from datamodules.overlap import RULES, without_overlap
 from datamodules.readers.published import PublishedData
 from datamodules.sampler import Address, ShareSampler, StepSampler
+from tl_modules.heads import head_of
 from tl_modules.seeding import seed_all, seed_of, undisturbed
 from tl_modules.stages import Stage
 from tl_modules.task import ROLES, Task
@@ -42,9 +43,8 @@ def fetch(dataset: Any, indices: Sequence[int], task: Task, seeds: Sequence[int]
         return dataset.batch(list(indices), seeds)
     at_once = gives_batches(type(dataset))
     batch = dataset.batch(list(indices)) if at_once else _collated(dataset, indices, task, seeds)
-    if task.kind == "segmentation" and task.key in batch:
-        rows = batch.get(f"{task.key}_rows", range(len(batch["id"])))
-        check_mask(batch[task.key], [batch["id"][row] for row in rows], task)
+    if task.key in batch:
+        head_of(task.kind).check(batch, task.key, task.labels)
     return batch
 
 

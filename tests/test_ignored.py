@@ -215,7 +215,11 @@ def test_flags_go_with_their_boxes():
         assert out["box_ignore"][1].tolist() == out["box_labels"][1].tolist()
     stacked = InMemory({key: [flagged[key]] * 2 for key in flagged} | {"image": torch.rand(2, 3, 32, 32)})
     assert [one.tolist() for one in stacked.batch([1])["box_ignore"]] == [[0, 1, 2]]
-    merged = join({"source": collate([flagged]), "target": collate([{**plain, "box_ignore": torch.zeros(3)}])}, "boxes")
+    merged = join(
+        {"source": collate([flagged]), "target": collate([{**plain, "box_ignore": torch.zeros(3)}])},
+        "boxes",
+        box_fields("boxes"),
+    )
     assert [one.tolist() for one in merged["box_ignore"]] == [[0, 1, 2], [0, 0, 0]]
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tl_modules.heads import HEADS, Placement
 from tl_run import predict_cli
-from tl_run.predicting import Sample, load, mask_on_picture, on_picture
+from tl_run.predicting import load
 
 LABELS = {
     "classification": ["a", "b", "c"],
@@ -92,12 +93,16 @@ def test_pictures_are_predicted_named_and_drawn(kind, tmp_path, pictures, capsys
 
 
 def test_boxes_and_masks_come_back_to_the_pictures_pixels():
-    sample = Sample("x", {}, None, scale=0.4, offset=(0, 4), size=(20, 40))
-    assert on_picture([0, 4, 16, 12], sample) == [0, 0, 40, 20]
-    assert on_picture([4, 6, 8, 8], sample) == pytest.approx([10, 5, 20, 10])
+    placed = Placement(scale=0.4, offset=(0, 4), size=(20, 40))
+    named = {"boxes": [{"box": box, "label": "b", "score": 0.9} for box in ([0, 4, 16, 12], [4, 6, 8, 8])]}
+    corners, indices = HEADS["detection"].on_file(named, None, ["a", "b"], placed)
+    assert corners == [[0, 0, 40, 20], pytest.approx([10, 5, 20, 10])] and indices == [1, 1]
+    assert [one["box"] for one in named["boxes"]] == corners
     mask = torch.zeros(16, 16, dtype=torch.long)
     mask[6:8, 4:8] = 1
-    shown = mask_on_picture(mask, sample)
+    named = {}
+    shown = HEADS["segmentation"].on_file(named, mask, ["background", "a"], placed)
+    assert named["pixels"]["a"] == int((shown == 1).sum())
     rows, columns = torch.where(shown == 1)
     assert shown.shape == (20, 40)
     assert (int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())) == (5, 9, 10, 19)

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tl_modules.backbones.base import Backbone as Backbone
     from tl_modules.cells.dataset_merging import DatasetMerging as DatasetMerging
     from tl_modules.cells.domain_adaptation import DomainAdaptation as DomainAdaptation
     from tl_modules.cells.modality_transfer import ModalityTransfer as ModalityTransfer
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from tl_modules.cells.task_adaptation import TaskAdaptation as TaskAdaptation
     from tl_modules.cells.task_finetuning import TaskFineTuning as TaskFineTuning
     from tl_modules.cells.weight_sharing import WeightSharing as WeightSharing
+    from tl_modules.heads.base import Head as Head
     from tl_modules.module import TransferModule as TransferModule
+    from tl_modules.objectives.base import Objective as Objective
+    from tl_modules.staged import fit as fit
     from tl_modules.stages import Stage as Stage
     from tl_modules.task import Task as Task
 
@@ -29,7 +33,11 @@ _HOMES = {
     "WeightSharing": "cells.weight_sharing",
     "MultiTask": "cells.multitask",
     "ParallelTraining": "cells.parallel_training",
+    "Head": "heads.base",
+    "Objective": "objectives.base",
+    "Backbone": "backbones.base",
     "Task": "task",
+    "fit": "staged",
     "Stage": "stages",
 }
 __version__ = "0.2.0"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tl_modules.discovery import imported
 from tl_modules.precision import as_float32, full_precision
-from tl_modules.task import box_fields
+from tl_modules.ranges import AtLeast, Below
+from tl_modules.task import IGNORE, box_fields
 
 Batch = dict[str, Any]
-IGNORE = 255
 KEEP_AREA = 0.25
 
 
@@ -29,7 +31,13 @@ class Augment:
         ValueError: If a fraction is out of range.
     """
 
-    def __init__(self, flip: bool = False, shift: float = 0.0, scale: float = 0.0, brightness: float = 0.0) -> None:
+    def __init__(
+        self,
+        flip: bool = False,
+        shift: Annotated[float, AtLeast(0), Below(1)] = 0.0,
+        scale: Annotated[float, AtLeast(0), Below(1)] = 0.0,
+        brightness: Annotated[float, AtLeast(0), Below(1)] = 0.0,
+    ) -> None:
         for name, value in (("shift", shift), ("scale", scale), ("brightness", brightness)):
             if not 0 <= value < 1:
                 raise ValueError(f"augment.{name}={value} must be in [0, 1)")
@@ -44,7 +52,7 @@ class Augment:
 
         Args:
             batch: A batch dict. Masks are taken for `mask` and boxes for `boxes`, or any field of their shape with a
-                list of labels beside it; labels and flags (`tasks.box_fields`) of boxes that are gone go with them.
+                list of labels beside it; labels and flags (`task.box_fields`) of boxes that are gone go with them.
             generator: Where all parameters come from, on the images' device.
         """
         if "image" not in batch or not self.active:
@@ -90,6 +98,21 @@ class Augment:
                 for beside in set(box_fields(key)) & set(batch):  # a box that is gone takes them along
                     out[beside] = [one[keep] for one, (_, keep) in zip(batch[beside], moved, strict=True)]
         return out
+
+
+def build_augment(options: Mapping[str, Any]) -> Any:
+    """Build an augmentation.
+
+    Args:
+        options: Those of `Augment`; or `name`, the import path of a class of one's own whose module is imported, and
+            its options. Its objects have `active`, and are called as an `Augment`.
+
+    Raises:
+        ValueError: If the class is not there, or an option is wrong.
+    """
+    given = dict(options)
+    name = given.pop("name", None)
+    return Augment(**given) if name is None else imported(str(name), "augment")(**given)
 
 
 def _rows(batch: Batch, key: str, owner: Tensor, device: torch.device) -> Tensor:

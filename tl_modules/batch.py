@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tl_modules.task import ROLES, Task, box_fields
+from tl_modules.heads import head_of
+from tl_modules.task import ROLES, Task
 
 Batch = dict[str, Any]
 TOLERANCE = 1e-3  # of images in 0..1: what rounding leaves
@@ -84,7 +85,7 @@ def _are_images(value: Any) -> bool:
 
 
 def targets_of_pair(target: Any, task: Task, where: str) -> Batch:
-    """Return the second of a pair `(image, target)` under the task's names.
+    """Return the second of a pair `(image, target)` under the task's names, as its head takes it.
 
     Args:
         target: A target, or torchvision's `{"boxes": xyxy (N, 4), "labels": (N,)}` of a detection task.
@@ -92,21 +93,9 @@ def targets_of_pair(target: Any, task: Task, where: str) -> Batch:
         where: The sample, for the error.
 
     Raises:
-        ValueError: If boxes have no labels, or labels that are none of the task's.
+        ValueError: If it is no target of the task's.
     """
-    if task.kind != "detection":
-        return {task.key: target}
-    if not isinstance(target, Mapping) or not {"boxes", "labels"} <= set(target):
-        found = f"a dict with {', '.join(map(str, target))}" if isinstance(target, Mapping) else type(target).__name__
-        raise ValueError(f"{where}: the target of a detection pair must be a dict with boxes and labels, not {found}")
-    boxes = torch.as_tensor(target["boxes"], dtype=torch.float32).reshape(-1, 4)
-    labels = torch.as_tensor(target["labels"], dtype=torch.int64)
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(task.labels):
-        hint = "; they count from 1, as those of Faster R-CNN do: subtract 1" if int(labels.min()) > 0 else ""
-        raise ValueError(
-            f"{where}: box labels {int(labels.min())} to {int(labels.max())} must be 0 to {len(task.labels) - 1}{hint}"
-        )
-    return {task.key: boxes, box_fields(task.key)[0]: labels}
+    return head_of(task.kind).of_pair(target, task.key, task.labels, where)
 
 
 def size_of(batch: Batch) -> int:
@@ -132,11 +121,10 @@ def targets_of(batch: Batch, task: Task, key: str) -> tuple[Batch, Tensor | None
     if task.key not in batch:
         return None
     found = {key: batch[task.key]}
-    if task.kind == "detection":
-        (labels, flags), (my_labels, my_flags) = box_fields(key), box_fields(task.key)
-        found[labels] = batch[my_labels]
-        if my_flags in batch:
-            found[flags] = batch[my_flags]
+    head = head_of(task.kind)
+    for mine, name in zip(head.beside(task.key), head.beside(key), strict=True):
+        if mine in batch:
+            found[name] = batch[mine]
     rows = batch.get(f"{task.key}_rows")
     return found, rows
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from tl_modules.batch import Batch
 from tl_modules.cube import BY_NAME, CELLS, Cell, cell_for
@@ -116,11 +118,30 @@ def not_entered(cell: str, plan: Sequence[Stage]) -> str:
         cell: The module's class.
         plan: Its stages.
     """
-    calls = " and then ".join(f"module.enter({stage.name!r})" for stage in plan)
+    names = ", ".join(stage.name for stage in plan)
     return (
-        f"{cell} trains in the stages {', '.join(stage.name for stage in plan)}, and none was entered: call "
-        f"{calls}, each before a fit with a Trainer of its own (only the last where the source is weights)"
+        f"{cell} trains in the stages {names}, and none was entered: call tl_modules.fit(module, data, trainer), which "
+        f"trains them in order (or module.enter({plan[-1].name!r}) before a fit where the source is weights)"
     )
+
+
+def warn_of_skipped(cell: str, plan: Sequence[Stage], stage: Stage, trained: Collection[str]) -> None:
+    """Say which stages a fit comes before that should have come before it.
+
+    Args:
+        cell: The module's class.
+        plan: Its stages.
+        stage: The stage that is fitted.
+        trained: Stages that were fitted, loaded or planted.
+    """
+    names = [one.name for one in plan]
+    before = names[: names.index(stage.name)] if stage.name in names else []
+    skipped = [name for name in before if name not in trained]
+    if skipped:
+        rank_zero_warn(
+            f"{cell}: stage {stage.name} is trained, and {', '.join(skipped)} before it was not; "
+            "tl_modules.fit(module, data, trainer) trains them in order"
+        )
 
 
 def role_of(loaders: Any, index: int, split: str, cell: str, tasks: Mapping[str, Task], stage: Stage | None) -> str:

@@ -1,13 +1,25 @@
-"""Names found by files, so that a new backbone or head is one file, and a new torchvision needs none; no torch."""
+"""Names found by files, so that a new backbone or head is one file, and a new torchvision needs none; no torch.
+
+What is known of a head before torch is imported is read from its class's source: it is said there alone.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-_HELPERS = {"backbones": ("base", "own", "network", "families"), "heads": ("base", "pyramid", "rows")}
+_HELPERS = {
+    "backbones": ("base", "own", "network", "families"),
+    "heads": ("base", "drawing", "pyramid", "rows"),
+    "objectives": ("base",),
+}
 TIMM = "timm/"
 _ENUM = re.compile(r"^class (\w+)\(WeightsEnum\):\n((?:[ \t].*\n|\n)*)", re.MULTILINE)
 _WEIGHTS = re.compile(r"^    (\w+) = Weights\(", re.MULTILINE)
@@ -20,10 +32,95 @@ def names_in(folder: str) -> tuple[str, ...]:
     """Return the names that files of a folder of this package stand for, in alphabetical order.
 
     Args:
-        folder: `backbones` or `heads`.
+        folder: `backbones`, `heads` or `objectives`.
     """
     paths = (Path(__file__).parent / folder).glob("[a-z]*.py")
     return tuple(sorted(path.stem for path in paths if path.stem not in _HELPERS[folder]))
+
+
+def imported(path: str, option: str) -> Any:
+    """Return what an import path names: a class or function of one's own, such as `my_project.heads.Ordinal`.
+
+    Nothing is imported here, so that neither a configuration nor a checkpoint from elsewhere runs code that whoever
+    uses it did not choose: the module has to be imported already.
+
+    Args:
+        path: Module and name, with dots.
+        option: What it is for, for the error.
+
+    Raises:
+        ValueError: If the module is not imported, or has no such name.
+    """
+    module, _, name = path.rpartition(".")
+    if module not in sys.modules:
+        raise ValueError(f"{option}={path!r}: the module {module} is not imported; import it first")
+    if not hasattr(sys.modules[module], name):
+        raise ValueError(f"{option}={path!r}: the module {module} has no {name}")
+    return getattr(sys.modules[module], name)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a kind of task without its head: the class attributes of `heads.Head` of these names."""
+
+    monitor: str
+    mode: str = "max"
+    directions: Mapping[str, str] = field(default_factory=dict)
+    field: str = ""
+    needs_maps: bool = False
+    has_labels: bool = True
+    one_label: bool = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that a checkpoint can be chosen by, the usual one first."""
+        return tuple(dict.fromkeys((self.monitor, *self.directions)))
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """Return what is known of the kinds of task that files of `heads/` are for."""
+    found = {}
+    for name in names_in("heads"):
+        for said in (said for said in attributes("heads", name).values() if said.get("kind") == name):
+            known = {one.name: said[one.name] for one in fields(Kind) if one.name in said}
+            found[name] = Kind(**{"field": name, "monitor": "loss", **known})
+    return found
+
+
+@cache
+def attributes(folder: str, name: str) -> dict[str, dict[str, Any]]:
+    """Return the plain values that the classes of a file say in their bodies, by class and attribute.
+
+    Args:
+        folder: `heads` or `objectives`.
+        name: The file's name without its ending.
+    """
+    tree = ast.parse((Path(__file__).parent / folder / f"{name}.py").read_text(encoding="utf-8"))
+    return {
+        node.name: {
+            line.target.id: ast.literal_eval(line.value)
+            for line in node.body
+            if isinstance(line, ast.AnnAssign)
+            and isinstance(line.target, ast.Name)
+            and isinstance(line.value, ast.Constant | ast.Dict | ast.Tuple | ast.List)
+        }
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return what is known of a kind: one of ours, or the import path of a `Head`; None where there is no such kind.
+
+    Args:
+        name: Such as `detection`, or `my_project.heads.Ordinal` of a module that is imported.
+    """
+    if "." not in name or name.rpartition(".")[0] not in sys.modules:
+        return kinds().get(name)
+    head = imported(name, "kind")
+    known = {one.name: getattr(head, one.name) for one in fields(Kind) if hasattr(head, one.name)}
+    return Kind(**{**known, "field": known.get("field") or name.rpartition(".")[2].lower()})
 
 
 @cache

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from tl_modules.augment import Augment
+from tl_modules.augment import build_augment
 from tl_modules.batch import Batch, annotated, by_roles, check_range, says_roles, size_of, targets_of
-from tl_modules.checks import Supervision, check_cell, check_clipping, check_data, check_tasks, not_entered, role_of
+from tl_modules.checks import (
+    Supervision,
+    check_cell,
+    check_clipping,
+    check_data,
+    check_tasks,
+    not_entered,
+    role_of,
+    warn_of_skipped,
+)
 from tl_modules.features import Features
 from tl_modules.forward import by_trunk, each_alone, features_of, inputs_of
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
 from tl_modules.heads import Head, build_head
 from tl_modules.heads.rows import take_rows
 from tl_modules.metrics import Scores
+from tl_modules.objectives import build_objective, check_objective
 from tl_modules.optim import SCHEDULES, clip_islands, named_groups, steps_of
 from tl_modules.parts import Parts, Wiring
 from tl_modules.precision import as_float32, full_precision
-from tl_modules.seeding import generator, seed_of
+from tl_modules.ranges import Above, AtLeast, Below
+from tl_modules.seeding import generator, seed_of, seeded
 from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
 from tl_modules.targets import fit_heads
 from tl_modules.task import Task
@@ -55,8 +66,10 @@ class TransferModule(LightningModule):
             `shared` (one set), `per_role` (each role's passes, statistics and evaluation are its own: domain-specific
             batch normalization, Chang et al. 2019), or `auto` (a role's are those of the passes that carried its
             samples: the mixture's where both share a pass, its own where they do not; one set in stages of one role).
-        augment: By role, the options of `Augment`.
-        weights: Weight of a role's loss in their sum, 1 where absent; for stages that learn both roles.
+        augment: By role, the options of `Augment`, or of a class of one's own whose import path is `name`.
+        weights: Weight of a role's loss, 1 where absent; for stages that learn both roles.
+        objective: What makes one loss of those of a step's roles: `sum`, `uncertainty`, `coral`, the import path of one
+            of one's own, or a mapping with `name` and options; see `objectives.Objective`.
         source_share: The source's share of the steps, a fraction; read by sequential cells with a stage of the source.
         selection_metric: The target's metric that checkpoints are chosen by, one that its head reports; None for the
             head's own choice. A stage without the target is chosen by the same metric where its head reports it.
@@ -77,14 +90,15 @@ class TransferModule(LightningModule):
         backbone: nn.Module | dict[str, Any] | str = "small",
         source_backbone: nn.Module | dict[str, Any] | str | None = None,
         finetuning: str | dict[str, Any] = "full",
-        lr: float = 3e-3,
-        weight_decay: float = 1e-4,
-        clip: float | None = 1.0,
-        schedule: str = "one_cycle",
-        normalisation: str = "auto",
+        lr: Annotated[float, Above(0)] = 3e-3,
+        weight_decay: Annotated[float, AtLeast(0)] = 1e-4,
+        clip: Annotated[float, Above(0)] | None = 1.0,
+        schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle",
+        normalisation: Literal["auto", "shared", "per_role"] = "auto",
         augment: dict[str, dict[str, Any]] | None = None,
         weights: dict[str, float] | None = None,
-        source_share: float = SOURCE_SHARE,
+        objective: str | dict[str, Any] = "sum",
+        source_share: Annotated[float, Above(0), Below(1)] = SOURCE_SHARE,
         selection_metric: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -110,9 +124,9 @@ class TransferModule(LightningModule):
         plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed}
         plain |= {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
         plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
-        plain |= {"weights": weights, "source_share": source_share}
+        plain |= {"weights": weights, "objective": objective, "source_share": source_share}
         self.save_hyperparameters(plain)
-        self.augment = {role: Augment(**(augment or {}).get(role, {})) for role in self.tasks}
+        self.augment = {role: build_augment((augment or {}).get(role, {})) for role in self.tasks}
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
         if wires.keys() != self.tasks.keys():
             raise ValueError(
@@ -135,9 +149,15 @@ class TransferModule(LightningModule):
         self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks)
         inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
         self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
+        widths = {role: int(cast(Any, self.parts.of(role, "trunk")).dim) for role in self.tasks}
+        with seeded(seed, "init", "objective"):
+            self.objective = build_objective(objective, self.tasks, widths)
         self.plan = self.stages()
+        name = objective if isinstance(objective, str) else str(objective["name"])
+        check_objective(self.objective, name, type(self).__name__, self.plan, self.merged)
         check_shares(source_share, self.weights, self.plan, type(self).__name__, self.merged)
-        self.stage, self.entered = self.plan[-1], False
+        self.stage, self.entered, self.taken = self.plan[-1], False, Report()
+        self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
         self.parts.normalisation.enter(self.stage.roles)
 
     def wiring(self) -> Wiring:
@@ -155,6 +175,18 @@ class TransferModule(LightningModule):
         """
         same = "source" in self.tasks and self.tasks["target"].same_labels(self.tasks["source"])
         return ("shared", "shared") if same else ("source", "target")
+
+    def adapts(self) -> bool:
+        """Tell whether the target is learned without its labels.
+
+        Raises:
+            ValueError: If it is to be, and one head cannot serve both roles.
+        """
+        if not self.objective.adapts or "source" not in self.tasks:
+            return False
+        if not self.tasks["target"].same_labels(self.tasks["source"]):
+            raise ValueError("objective: adapting without labels needs the same labels in source and target")
+        return True
 
     def new_head(self, task: Task, dim: int, channels: list[int], strides: list[int], labels: list[str]) -> Head:
         """Return a new head, by default its kind's; a subclass may give one of its own (see `heads.build_head`)."""
@@ -199,6 +231,7 @@ class TransferModule(LightningModule):
         for kind, name, part in self.parts.named():
             set_frozen(part, kind in self.stage.freeze or (kind, name) not in used)
         self.train(self.training)
+        self.taken = report
         return report
 
     def train(self, mode: bool = True) -> TransferModule:
@@ -214,6 +247,8 @@ class TransferModule(LightningModule):
             check_clipping(self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm, self.clip)
         if stage == "fit" and not self.entered and len(self.plan) == 1:
             self.enter(self.plan[0].name)
+        if stage == "fit" and self.entered and not (self.parts.report.loaded or self.parts.report.adapted):
+            warn_of_skipped(type(self).__name__, self.plan, self.stage, self.trained)
 
     def on_train_start(self) -> None:
         """Show heads their training targets where they learn for the first time; see `targets.fit_heads`."""
@@ -226,6 +261,10 @@ class TransferModule(LightningModule):
         if seen.batches == self.trainer.fit_loop.epoch_loop.batch_progress.current.ready:
             seen.check("train", lambda one: self.trainer.strategy.reduce_boolean_decision(one, all=False))
         seen.begin()
+
+    def on_train_end(self) -> None:
+        """Note that the stage was fitted."""
+        self.trained.add(self.stage.name)
 
     def features(self, batch: Batch, role: str = "target") -> Features:
         """Return a role's features of a batch dict; its images are uint8 or floats in 0..1."""
@@ -250,7 +289,7 @@ class TransferModule(LightningModule):
         return self.outputs(self.features(batch, role), role)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the weighted sum of the roles' losses; what is random is a function of seed, step and roles alone."""
+        """Return the objective of the roles' losses; what is random is a function of seed, step and roles alone."""
         address = (self.seed, self.trainer.fit_loop.epoch_loop.total_batch_idx, self.global_rank)
         batches = self._by_roles("train", batch, 0)
         self.supervised["train"].batches += 1
@@ -258,13 +297,19 @@ class TransferModule(LightningModule):
             noise = generator(*address, "augment", key, device=self.device)
             batches[key] = self.augment[key.split("+")[-1]](part, noise)
         losses: dict[str, Tensor] = {}
+        features: dict[str, Features] = {}
         for units in by_trunk(self.parts, batches):
             torch.manual_seed(seed_of(*address, [key for key, _ in units]))
-            for (key, role), features in features_of(self.parts, batches, units).items():
-                losses[role] = self.loss(role, features, batches[key])
-        self._log_losses(losses)
-        weighted = [loss * self.weights.get(role, 1.0) for role, loss in losses.items()]
-        return torch.stack(weighted).sum()
+            for (key, role), found in features_of(self.parts, batches, units).items():
+                features[role] = found
+                losses[role] = self.loss(role, found, batches[key])
+        self._log_losses({role: loss for role, loss in losses.items() if self.merged or role in self.stage.learn})
+        torch.manual_seed(seed_of(*address, "objective"))
+        return self.objective(self.weighted(losses), features, self.stage)
+
+    def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the roles' losses times their static weights."""
+        return {role: loss * self.weights.get(role, 1.0) for role, loss in losses.items()}
 
     def _log_losses(self, losses: Mapping[str, Tensor]) -> None:
         """Log a step's losses; Lightning thins, and would go on writing the old loss of a role that is not there."""
@@ -392,18 +437,35 @@ class TransferModule(LightningModule):
         metric = self.selection_metric if self.selection_metric in known else self.head(role).monitor
         return f"val/{role}/{metric}", known[metric]
 
+    def beside(self) -> Iterator[tuple[str, str, nn.Module]]:
+        """Yield kind, name and module of what may learn beside the parts: the objective, and what a cell adds."""
+        for name, module in self.named_children():
+            if module is not self.parts and any(True for _ in module.parameters()):
+                yield ("objective" if module is self.objective else "beside"), name, module
+
+    def learning(self) -> Iterator[tuple[str, str, nn.Module]]:
+        """Yield kind, name and module of all that may learn.
+
+        Raises:
+            ValueError: If a parameter is in none of them.
+        """
+        if self._parameters:
+            raise ValueError(f"{next(iter(self._parameters))}: a parameter of a cell has to stand in a module of it")
+        yield from self.parts.named()
+        yield from self.beside()
+
     def configure_optimizers(self) -> Any:
         """Return AdamW over named groups (part and decay) and the schedule over the stage's steps."""
         if not self.entered:  # a checkpoint that is resumed has entered its stage by now
             raise ValueError(not_entered(type(self).__name__, self.plan))
-        optimizer = torch.optim.AdamW(named_groups(self.parts.named(), self.lr, self.weight_decay, self.stage.lr))
+        optimizer = torch.optim.AdamW(named_groups(self.learning(), self.lr, self.weight_decay, self.stage.lr))
         schedule = SCHEDULES[self.schedule](optimizer, steps_of(self.trainer, self.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip the gradients of each set of roles that share a part, so that no other set has a say in it."""
         if self.clip is not None:
-            clip_islands(self.parts.islands(), self.clip)
+            clip_islands([*self.parts.islands(), *([part] for _, _, part in self.beside())], self.clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add wiring, tasks and label names, so that any role can be planted into any other run's."""
@@ -427,6 +489,8 @@ class TransferModule(LightningModule):
                 f"this checkpoint is of stage {stage!r}, but {self.stage.name!r} was entered; "
                 f"call module.enter({stage!r}) before it is resumed"
             )
+        names = [one.name for one in self.plan]
+        self.trained |= set(names[: names.index(stage) + 1] if stage in names else names)
         self.parts.normalisation.complete(checkpoint.get("state_dict", {}), "parts.")
         for name, labels in carried.get("labels", {}).items():
             cast(Head, self.parts.head[name]).labels = list(labels)
@@ -439,4 +503,5 @@ class TransferModule(LightningModule):
             of: The checkpoint's role.
             into: This module's role; by default its source, or its target where it has no source.
         """
+        self.trained.add(self.plan[0].name)
         return plant(self.parts, checkpoint, of, into or next(iter(self.parts.wires)))

@@ -64,7 +64,7 @@ def finetuning_options(finetuning: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def after_source(
-    finetuning: str | Mapping[str, Any], has_source: bool, source_share: float = SOURCE_SHARE
+    finetuning: str | Mapping[str, Any], has_source: bool, source_share: float = SOURCE_SHARE, adapts: bool = False
 ) -> list[Stage]:
     """Return a sequential cell's stages: the source, then the target with what the finetuning freezes.
 
@@ -72,10 +72,16 @@ def after_source(
         finetuning: `full`, `linear_probe`, or a mapping with `freeze` and `lr`.
         has_source: False where the source is weights rather than data; its stage is left out.
         source_share: The source's share of the steps, a fraction.
+        adapts: Whether the second stage goes on learning the source and sees the target's inputs without their targets.
     """
     options = finetuning_options(finetuning)
     if not has_source:
         return [Stage("target", learn=("target",), **options)]
+    if adapts:
+        return [
+            Stage("source", learn=("source",), share=source_share),
+            Stage("adapt", learn=("source",), see=("target",), share=1 - source_share, **options),
+        ]
     return [
         Stage("source", learn=("source",), share=source_share),
         Stage("target", learn=("target",), share=1 - source_share, **options),

@@ -6,18 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tl_modules.discovery import names_in
+from tl_modules.discovery import kind_of, kinds
 
-DEFAULT_KEYS = {
-    "classification": "label",
-    "multilabel": "labels",
-    "regression": "value",
-    "segmentation": "mask",
-    "detection": "boxes",
-}
 INPUTS = ("image", "text")
-KINDS = (*DEFAULT_KEYS, *(kind for kind in names_in("heads") if kind not in DEFAULT_KEYS))
+KINDS = tuple(kinds())
 ROLES = ("source", "target")
+IGNORE = 255  # in a label map: nothing to judge
 IGNORED, CROWD = 1, 2  # in a box's flag: not counted; not counted, and so large that it holds many objects
 
 
@@ -43,8 +37,9 @@ class Task:
 
     Args:
         name: The task's name, for example `digits`.
-        kind: One of `KINDS`; it decides the head, the loss and the metrics.
-        labels: The ordered names of the label space; empty for regression.
+        kind: One of `KINDS`, or the import path of a `Head` of one's own, whose module is imported; it decides the
+            head, the loss and the metrics.
+        labels: The ordered names of the label space; empty where the kind has none, as regression.
         domain: Where the inputs come from.
         key: The sample's field that holds the target; by default the kind's own (for a new kind, its name). Two tasks
             of one kind on the same samples need two keys.
@@ -65,17 +60,21 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check the fields and fill in the default key."""
-        if self.kind not in KINDS:
-            raise ValueError(f"kind={self.kind!r} of task {self.name!r} is unknown; allowed: {', '.join(KINDS)}")
+        kind = kind_of(self.kind)
+        if kind is None:
+            own = "the import path of a Head whose module is imported"
+            raise ValueError(
+                f"kind={self.kind!r} of task {self.name!r} is unknown; allowed: {', '.join(KINDS)}, or {own}"
+            )
         if isinstance(self.labels, str):
             raise ValueError(f"labels={self.labels!r} of task {self.name!r} must be a list of names")
         object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
         twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
         if twice:
             raise ValueError(f"labels of task {self.name!r} name {', '.join(twice)} more than once")
-        if self.kind == "regression" and self.labels:
-            raise ValueError(f"labels={list(self.labels)} of task {self.name!r}: a regression task has none")
-        if self.kind != "regression" and not self.labels:
+        if not kind.has_labels and self.labels:
+            raise ValueError(f"labels={list(self.labels)} of task {self.name!r}: a {self.kind} task has none")
+        if kind.has_labels and not self.labels:
             raise ValueError(f"labels of task {self.name!r} are empty; a {self.kind} task needs at least one name")
         if self.positive is not None and (len(self.labels) != 2 or self.positive not in self.labels):
             raise ValueError(
@@ -84,7 +83,7 @@ class Task:
             )
         if self.channels < 1:
             raise ValueError(f"channels={self.channels} of task {self.name!r} must be at least 1")
-        object.__setattr__(self, "key", self.key or DEFAULT_KEYS.get(self.kind, self.kind))
+        object.__setattr__(self, "key", self.key or kind.field)
 
     @classmethod
     def of(cls, value: Task | Mapping[str, Any]) -> Task:

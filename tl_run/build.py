@@ -86,6 +86,7 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
             backbone=sized["target"],
             augment={role: config[role].get("augment") or {} for role in data.tasks},
             weights={role: config[role].get("weight", 1.0) for role in data.tasks},
+            objective=config["objective"],
             selection_metric=metric,
             seed=config["seed"],
             **extra,

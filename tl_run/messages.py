@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from tl_run.options import AugmentOptions, Group, names
+from tl_run.derive import Group
+from tl_run.options import names
 
 TYPES = {
     "int_type": "a whole number",
@@ -67,7 +68,7 @@ def says(problem: Mapping[str, Any], model: type[Group]) -> str:
     """
     kind, context, loc = problem["type"], problem.get("ctx", {}), problem["loc"]
     if kind == "extra_forbidden":
-        allowed = names(AugmentOptions if len(loc) > 1 else model)
+        allowed = names(model)
         return f"unknown; {near(loc[-1], allowed)}allowed: {', '.join(allowed)}"
     if kind == "missing":
         return "is required"

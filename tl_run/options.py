@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator, create_model
 from pydantic_core import PydanticCustomError
 
 from datamodules.readers.sizes import ALLOWED, sides
-from tl_modules.discovery import TIMM, names_in, torchvision_networks
-from tl_modules.stages import SOURCE_SHARE
+from tl_modules.discovery import TIMM, kinds, names_in, torchvision_networks
 from tl_modules.task import INPUTS, KINDS
+from tl_run.derive import Group, Open, arguments, derived
 
 PartKind = Literal["stem", "trunk", "head"]
 MIXING = ("cycle", "proportional", "temperature", "aligned")
-NEED_MAPS = ("segmentation", "detection")
-# By kind, the selection metric first.
-METRICS = {
-    "classification": ("accuracy", "macro_f1", "auroc", "f1"),
-    "multilabel": ("map", "f1"),
-    "regression": ("mae", "r2"),
-    "segmentation": ("miou", "miou_foreground"),
-    "detection": ("map50", "map"),
-}
-LOWER_IS_BETTER = ("mae",)
-
-
-class Group(BaseModel):
-    """A group of options; unknown ones are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+NEED_MAPS = tuple(name for name, kind in kinds().items() if kind.needs_maps)
+METRICS = {name: kind.metrics for name, kind in kinds().items()}  # the selection metric first
+LOWER_IS_BETTER = {name for kind in kinds().values() for name, way in kind.directions.items() if way == "min"}
 
 
 class Made(Group):
@@ -44,29 +32,54 @@ class Made(Group):
     convert_: Literal["all"] = Field(alias="_convert_")
 
 
-class Cell(Made):
-    """`cell`, for the eight cells and `scratch`."""
+OF_THE_DATA = ("role", "seed", "batch_size", "num_workers")  # arguments of a dataset that the run says
+# Arguments of a cell that other groups say.
+OF_THE_RUN = (
+    "target",
+    "source",
+    "backbone",
+    "source_backbone",
+    "finetuning",
+    "augment",
+    "weights",
+    "objective",
+    "selection_metric",
+    "seed",
+)
+NAME: dict[str, Any] = {"name": (Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], ...)}
+# `cell`, for the eight cells and the baselines.
+Cell = derived("tl_modules.module.TransferModule", OF_THE_RUN, Made, **NAME)
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
-    lr: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    clip: float | None = Field(gt=0)
-    schedule: Literal["one_cycle", "cosine", "constant"]
-    normalisation: Literal["auto", "shared", "per_role"] = "auto"
-    source_share: float = Field(SOURCE_SHARE, gt=0, lt=1)
+
+def own_model(path: str, base: type[Group], without: Collection[str] = ()) -> type[Group]:
+    """Return the model of a class from elsewhere: its constructor's options beside a base's, all if it cannot be read.
+
+    Args:
+        path: Its import path.
+        base: The model of what all of its sort have.
+        without: Arguments that are no options.
+    """
+    try:
+        own = arguments(path)
+    except (ValueError, SyntaxError, OSError):
+        own = {}
+    if not own or "kwargs" in own:
+        return create_model(base.__name__, __base__=(base, Open))
+    known = {*base.model_fields, *without}
+    fields: dict[str, Any] = {name: one for name, one in own.items() if name not in known}
+    return create_model(base.__name__, __base__=base, **fields)
 
 
-class OwnCell(Cell):
-    """`cell`, for a class from elsewhere; its own options are for its constructor to check."""
-
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
-
-
-class Small(Group):
-    """`backbone=small`."""
-
-    name: Literal["small"]
-    weights: str | None = None
+WEIGHTS: dict[str, Any] = {"weights": (str | None, None)}
+BACKBONES: dict[str, type[Group]] = {
+    name: derived(f"tl_modules.backbones.{name}.{name}", ("channels",), name=(Literal[name], ...), **WEIGHTS)
+    for name in names_in("backbones")
+}
+Small, HuggingFace = BACKBONES["small"], BACKBONES["huggingface"]
+OBJECTIVES: dict[str, type[Group]] = {
+    name: derived(f"tl_modules.objectives.{name}.{name.title()}", ("tasks", "widths"), name=(Literal[name], ...))
+    for name in names_in("objectives")
+}
 
 
 class Network(Group):
@@ -77,73 +90,12 @@ class Network(Group):
     image_size: int | None = Field(None, ge=1)
 
 
-class Bag(Group):
-    """`backbone=bag`."""
-
-    name: Literal["bag"]
-    weights: str | None = None
-    buckets: int = Field(8192, ge=2)
-    width: int = Field(64, ge=1)
-    dim: int = Field(128, ge=1)
-
-
-class Transformer(Group):
-    """`backbone=transformer`."""
-
-    name: Literal["transformer"]
-    weights: str | None = None
-    tokenizer: str | None = None
-    width: int = Field(128, ge=1)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
-    length: int = Field(128, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-
-
-class HuggingFace(Group):
-    """`backbone=huggingface`."""
-
-    name: Literal["huggingface"]
-    model: str = Field(min_length=1)
-    weights: str | None = None
-    config: str | None = None
-    tokenizer: str | None = None
-    length: int = Field(128, ge=1)
-
-
-class Document(Group):
-    """`backbone=document`; `encoders` are checked as backbones of their own."""
-
-    name: Literal["document"]
-    weights: str | None = None
-    encoders: dict[Literal[INPUTS], Any] = Field(  # type: ignore[valid-type]
-        {"image": "small", "text": "bag"}, min_length=1
-    )
-    fusion: Literal["mean", "concat", "attention"] = "concat"
-    modality_dropout: float = Field(0.3, ge=0, lt=1)
-    width: int = Field(128, ge=1)
-    dim: int = Field(128, ge=1)
-
-
-class OwnBackbone(Group):
-    """A backbone that a new file of `tl_modules/backbones/` builds; its options are for its function to check."""
-
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+class OwnNamed(Open):
+    """A backbone, objective or augmentation of one's own, `name` being its import path."""
 
     name: str
 
 
-KNOWN: dict[str, type[Group]] = {
-    "small": Small,
-    "bag": Bag,
-    "transformer": Transformer,
-    "huggingface": HuggingFace,
-    "document": Document,
-}
-BACKBONES: dict[str, type[Group]] = {
-    **KNOWN,
-    **{name: OwnBackbone for name in names_in("backbones") if name not in KNOWN},
-}
 READ_IMAGES = ("small",)
 READ_TEXTS = ("bag", "transformer", "huggingface")
 WITHOUT_MAPS = (*READ_TEXTS, "document")
@@ -156,16 +108,36 @@ def backbone_model(name: object) -> type[Group] | None:
     """Return the model of a backbone's options, or None if there is no such backbone."""
     if name in BACKBONES:
         return BACKBONES[str(name)]
-    return Network if name in torchvision_networks() or str(name).startswith(TIMM) else None
+    if name in torchvision_networks() or str(name).startswith(TIMM):
+        return Network
+    return own_model(str(name), OwnNamed, ("channels",)) if "." in str(name) else None
 
 
-class AugmentOptions(Group):
-    """`source.augment` and `target.augment`."""
+def objective_model(name: object) -> type[Group] | None:
+    """Return the model of an objective's options, or None if there is no such objective."""
+    if name in OBJECTIVES:
+        return OBJECTIVES[str(name)]
+    return own_model(str(name), OwnNamed, ("tasks", "widths")) if "." in str(name) else None
 
-    flip: bool = False
-    shift: float = Field(0.0, ge=0, lt=1)
-    scale: float = Field(0.0, ge=0, lt=1)
-    brightness: float = Field(0.0, ge=0, lt=1)
+
+AugmentOptions = derived("tl_modules.augment.Augment")  # `source.augment` and `target.augment`
+
+
+def augment_model(node: object) -> type[Group]:
+    """Return the model of an augmentation's options: ours, or one of one's own whose import path is `name`."""
+    own = isinstance(node, Mapping) and node.get("name")
+    return own_model(str(own), OwnNamed) if own else AugmentOptions
+
+
+def _kind(value: str) -> str:
+    """Check a kind of task: one of ours, or the import path of a head."""
+    if value not in KINDS and "." not in value:
+        allowed = f"{', '.join(KINDS)}, or the import path of a Head"
+        raise PydanticCustomError("kind", f"allowed: {allowed}")  # type: ignore[arg-type]
+    return value
+
+
+KindName = Annotated[str, AfterValidator(_kind)]
 
 
 class Dataset(Made):
@@ -174,21 +146,19 @@ class Dataset(Made):
     FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone", "weight")
 
     name: str = Field(min_length=1)
-    kind: Literal[KINDS]  # type: ignore[valid-type]
+    kind: KindName
     task: str = Field(min_length=1)
     domain: str = Field(min_length=1)
     train_size: int | None = Field(ge=1)
     val_size: int | None = Field(ge=1)
     labelled: int | None = Field(None, ge=2)
-    augment: AugmentOptions | None
+    augment: Any
     backbone: Any = None
     weight: float = Field(1.0, gt=0)
 
 
-class OwnDataset(Dataset):
-    """`source` or `target`, for a class from elsewhere; its own options are for its constructor to check."""
-
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+class OwnDataset(Dataset, Open):
+    """`source` or `target`, for a class from elsewhere."""
 
 
 class Scenes(Dataset):
@@ -369,7 +339,7 @@ class Pretrained(Made):
     """`dataset@source=pretrained`."""
 
     name: str = Field(min_length=1)
-    kind: Literal[KINDS]  # type: ignore[valid-type]
+    kind: KindName
     task: str = Field(min_length=1)
     domain: str = Field(min_length=1)
     weights: str = Field(min_length=1)
@@ -380,7 +350,7 @@ class SecondInput(Made):
     """`dataset@source=second_input`."""
 
     name: str = Field(min_length=1)
-    kind: Literal[KINDS]  # type: ignore[valid-type]
+    kind: KindName
     task: str = Field(min_length=1)
     domain: str = Field(min_length=1)
     weight: float = Field(1.0, gt=0)
@@ -469,6 +439,7 @@ class Root(Group):
 GROUPS: dict[str, type[Group]] = {
     "cell": Cell,
     "backbone": Small,
+    "objective": OBJECTIVES["sum"],
     "source": Dataset,
     "target": Dataset,
     "finetuning": Finetuning,

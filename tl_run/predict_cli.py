@@ -21,6 +21,7 @@ USAGE = """\
   out     folder for predictions.csv, predictions.json and the drawn pictures; default: predictions in the run's folder
   role    target (default) or source
   cell    for a cell of one's own: its class, such as my_project.cells.MyCell
+  trust   true: import what else the run's config.yaml names of one's own, such as a head; default false
   draw    how many pictures are drawn, default 100
   batch   pictures at a time, default 64"""
 OPTIONS: dict[str, Any] = {
@@ -29,6 +30,7 @@ OPTIONS: dict[str, Any] = {
     "out": None,
     "role": "target",
     "cell": None,
+    "trust": "false",
     "draw": 100,
     "batch": 64,
 }
@@ -87,6 +89,9 @@ def read(arguments: Sequence[str]) -> dict[str, Any]:
     for key in ("run", "input"):
         if not options[key]:
             raise ValueError(f"{key}= is missing; {program()} --help shows the options")
+    if options["trust"] not in ("true", "false"):
+        raise ValueError(f"trust={options['trust']}: must be true or false")
+    options["trust"] = options["trust"] == "true"
     folder = options["run"] = Path(options["run"])
     if not (folder / "results.json").is_file():
         raise ValueError(f"run={folder}: must be the folder of a finished run, but it has no results.json")

@@ -21,14 +21,14 @@ from datamodules.readers.folders import PICTURES
 from datamodules.readers.resize import MODES, fitted
 from tl_modules.cube import BY_NAME, SCRATCH_PATH
 from tl_modules.forward import inputs_of
+from tl_modules.heads import Placement, head_of
 from tl_modules.module import TransferModule
 from tl_modules.task import Task
 from tl_modules.weights.files import chosen_checkpoint
 from tl_run.folder import write_whole
+from tl_run.own import import_own, own_paths
 from tl_run.report import pictures
 from tl_run.runner import quiet
-
-PLACED = ("segmentation", "detection")
 
 
 class Sample(NamedTuple):
@@ -37,12 +37,12 @@ class Sample(NamedTuple):
     name: str
     inputs: dict[str, Any]
     path: Path | None = None
-    scale: float = 1.0
-    offset: tuple[int, int] = (0, 0)
-    size: tuple[int, int] = (0, 0)
+    placed: Placement = Placement()
 
 
-def predict(run: Path, input: list[Path], out: Path, role: str, cell: str | None, draw: int, batch: int) -> None:
+def predict(
+    run: Path, input: list[Path], out: Path, role: str, cell: str | None, trust: bool, draw: int, batch: int
+) -> None:
     """Write `predictions.csv`, `predictions.json` and the drawn pictures.
 
     Boxes and masks are given in the pixels of the pictures as they are in their files.
@@ -54,6 +54,7 @@ def predict(run: Path, input: list[Path], out: Path, role: str, cell: str | None
         out: Folder to write to.
         role: `target` or `source`.
         cell: For a cell of one's own, its class.
+        trust: Whether what else the run names of one's own is imported.
         draw: How many pictures are drawn.
         batch: Inputs at a time.
 
@@ -61,7 +62,7 @@ def predict(run: Path, input: list[Path], out: Path, role: str, cell: str | None
         ValueError: If an input cannot be read, or the run takes other inputs.
     """
     quiet()
-    module = load(run, cell)
+    module = load(run, cell, trust)
     task, head = module.tasks[role], module.head(role)
     results = json.loads((run / "results.json").read_text())
     shape = results[role].get("image")
@@ -81,22 +82,32 @@ def predict(run: Path, input: list[Path], out: Path, role: str, cell: str | None
             batch_of = collate([{"id": sample.name, **sample.inputs} for sample in part])
             given = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch_of.items()}
             found = head.predict(module.outputs(module.features(given, role), role))
-            for index, (sample, named) in enumerate(zip(part, head.named(found, task.labels), strict=True)):
+            several = (part, head.named(found, task.labels), head.drawn(found, task.labels))
+            for sample, named, shown in zip(*several, strict=True):
                 drawn = len(rows) < draw
-                rows.append({"input": sample.name, **finish(sample, named, found, index, task, out, drawn)})
+                rows.append({"input": sample.name, **finish(sample, named, shown, task, out, drawn)})
     write_whole(out / "predictions.json", (json.dumps(rows, indent=1) + "\n").encode())
     write_whole(out / "predictions.csv", table(rows, task).encode())
     print(f"{len(rows)} predictions of {task.name} are in {out}")
 
 
-def load(run: Path, cell: str | None) -> TransferModule:
+def load(run: Path, cell: str | None, trust: bool = False) -> TransferModule:
     """Return a run's module with the weights that its last stage chose.
 
     Args:
         run: Its folder.
         cell: The class of a cell of one's own; others are found by the cell's name, never by a path in the folder.
+        trust: Whether heads, backbones and the like that the folder names by import path are imported.
+
+    Raises:
+        ValueError: If the run needs what is not imported without trust, or a class cannot be imported.
     """
     config: Any = OmegaConf.load(run / "config.yaml")
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    own = sorted({path for _, path in own_paths(plain)})
+    if own and not trust:
+        raise ValueError(f"run={run}: uses {', '.join(own)}, which is code of one's own; trust=true imports it")
+    import_own(plain)
     name = config.cell.name
     path = cell or (BY_NAME[name].path if name in BY_NAME else SCRATCH_PATH)
     try:
@@ -132,7 +143,8 @@ def read_pictures(paths: Sequence[Path], shape: Sequence[int], task: Task, docum
     """
     channels, height, width = shape
     for path in paths:
-        image, scale, offset, size = fitted(path, channels, (height, width), whole=documents or task.kind in PLACED)
+        whole = documents or head_of(task.kind).in_place
+        image, scale, offset, size = fitted(path, channels, (height, width), whole=whole)
         inputs: dict[str, Any] = {"image": image}
         beside = path.with_suffix(".txt")
         if documents and beside.is_file():
@@ -140,7 +152,7 @@ def read_pictures(paths: Sequence[Path], shape: Sequence[int], task: Task, docum
                 inputs["text"] = beside.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError(f"input={beside}: is no text file in UTF-8") from error
-        yield Sample(str(path), inputs, path, scale, offset, size)
+        yield Sample(str(path), inputs, path, Placement(scale, offset, size))
 
 
 def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
@@ -155,26 +167,16 @@ def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
         yield part
 
 
-def finish(
-    sample: Sample, named: dict[str, Any], found: Any, index: int, task: Task, out: Path, drawn: bool
-) -> dict[str, Any]:
+def finish(sample: Sample, named: dict[str, Any], found: Any, task: Task, out: Path, drawn: bool) -> dict[str, Any]:
     """Return a sample's prediction in its own picture's pixels; write its mask and draw it."""
-    shown: Any = None
-    if task.kind == "detection":
-        for one in named["boxes"]:
-            one["box"] = [round(v, 1) for v in on_picture(one["box"], sample)]
-        shown = named["boxes"]
-    elif task.kind == "segmentation":
-        shown = mask_on_picture(found[index].cpu(), sample)
-        counts = torch.bincount(shown.flatten(), minlength=len(task.labels)).tolist()
-        named = {"pixels": {name: count for name, count in zip(task.labels, counts, strict=True) if count}}
-        assert sample.path is not None
-        named["mask"] = f"masks/{unique(sample)}.png"
+    if sample.path is None:
+        return named
+    shown = head_of(task.kind).on_file(named, found, task.labels, sample.placed)
+    if isinstance(named.get("mask"), Tensor):
         (out / "masks").mkdir(exist_ok=True)
-        Image.fromarray(shown.to(torch.uint8).numpy()).save(out / named["mask"])
-    else:
-        shown = named
-    if drawn and sample.path is not None:
+        mask, named["mask"] = named["mask"], f"masks/{unique(sample)}.png"
+        Image.fromarray(mask.to(torch.uint8).numpy()).save(out / named["mask"])
+    if drawn:
         with Image.open(sample.path) as image:
             pictures.prediction(image.convert(MODES[3]), shown, task, out / "drawn" / f"{unique(sample)}.png")
     return named
@@ -186,39 +188,8 @@ def unique(sample: Sample) -> str:
     return f"{sample.path.parent.name}_{sample.path.stem}_{sample.path.suffix[1:]}"
 
 
-def on_picture(box: Sequence[float], sample: Sample) -> list[float]:
-    """Return a box in the pixels of the picture's file."""
-    (left, top), (height, width) = sample.offset, sample.size
-    limits = (width, height, width, height)
-    moved = [(v - (left, top)[i % 2]) / sample.scale for i, v in enumerate(box)]
-    return [min(max(v, 0.0), float(limit)) for v, limit in zip(moved, limits, strict=True)]
-
-
-def mask_on_picture(mask: Tensor, sample: Sample) -> Tensor:
-    """Return a label map `(H, W)` at the size of the picture's file, nearest neighbours."""
-    height, width = sample.size
-    left, top = sample.offset
-    rows = ((torch.arange(height) + 0.5) * sample.scale + top).long().clamp(0, mask.shape[0] - 1)
-    columns = ((torch.arange(width) + 0.5) * sample.scale + left).long().clamp(0, mask.shape[1] - 1)
-    return mask[rows][:, columns]
-
-
 def table(rows: Sequence[dict[str, Any]], task: Task) -> str:
-    """Return predictions as CSV: a line an input, for detection a line a box."""
-    if task.kind == "detection":
-        header = ["input", "label", "score", "left", "top", "right", "bottom"]
-        lines = [[r["input"], b["label"], f"{b['score']:.4f}", *b["box"]] for r in rows for b in r["boxes"]]
-    elif task.kind == "segmentation":
-        header = ["input", "mask", *task.labels]
-        lines = [[r["input"], r["mask"], *(r["pixels"].get(name, 0) for name in task.labels)] for r in rows]
-    elif task.kind == "multilabel":
-        header = ["input", "labels", *task.labels]
-        lines = [[r["input"], ";".join(r["labels"]), *r["probabilities"].values()] for r in rows]
-    else:
-        header = list(rows[0])
-        lines = [list(r.values()) for r in rows]
+    """Return predictions as CSV, in the lines that the task's head makes of them."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
+    csv.writer(text, lineterminator="\n").writerows(head_of(task.kind).table(rows, task.labels))
     return text.getvalue()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from datamodules.readers.folders import list_classes
 from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
+from tl_modules.discovery import attributes
 from tl_modules.stages import SOURCE_SHARE
 from tl_run.baselines import check_baseline
 from tl_run.messages import near, plain
@@ -19,6 +20,7 @@ from tl_run.options import (
     MIXING,
     NEED_MAPS,
     NETWORKS,
+    OBJECTIVES,
     PRETRAINED,
     READ_IMAGES,
     READ_TEXTS,
@@ -66,6 +68,7 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
         _check_mode,
         _check_normalisation,
         _check_shares,
+        _check_objective,
         _check_backbones,
         _check_tokenizer,
         _check_budget,
@@ -265,6 +268,25 @@ def _check_shares(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield f"{role}.weight={plain(weight)}: has no effect in {name}, {instead}"
         elif not _at_once(cfg) or len(with_data(cfg)) == 1:
             yield f"{role}.weight={plain(weight)}: has no effect in {name}, which learns one role at a time"
+
+
+def _check_objective(cfg: Mapping[str, Any]) -> Iterator[str]:
+    given, name = cfg["objective"]["name"], cfg["cell"]["name"]
+    if given not in OBJECTIVES or name not in (*BY_NAME, *BASELINES):
+        return
+    said = next(iter(attributes("objectives", given).values()))
+    if not said.get("several"):
+        return
+    at = f"objective={given}: has no effect in {name}"
+    stages = cfg["source_checkpoint"] is None and not _at_once(cfg)
+    if len(with_data(cfg)) < 2:
+        yield f"{at} without a source with data" if name not in BASELINES else f"{at}, which learns the target alone"
+    elif cfg["datamodule"]["mode"] == "merged":
+        yield f"{at}, which learns both roles by one loss"
+    elif not _at_once(cfg) and not (said.get("adapts") and BY_NAME[name].same_task):
+        yield f"{at}, which learns one role at a time"
+    elif said.get("adapts") and cfg["datamodule"]["mode"] in ("proportional", "temperature") and not stages:
+        yield f"{at} with datamodule.mode={cfg['datamodule']['mode']}, where a step has one role"
 
 
 def _carry_both(cfg: Mapping[str, Any]) -> bool:

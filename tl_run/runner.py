@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -22,7 +22,8 @@ from omegaconf import OmegaConf
 from datamodules.collate import as_sample
 from tl_modules.cube import BASELINES
 from tl_modules.forward import inputs_of
-from tl_modules.stages import split_steps
+from tl_modules.staged import fit
+from tl_modules.stages import Stage
 from tl_modules.weights.files import read_weights
 from tl_run import lineage
 from tl_run.baselines import backbone_of, baseline_key, weights_in
@@ -44,6 +45,7 @@ from tl_run.folder import (
     write_whole,
 )
 from tl_run.machine import described
+from tl_run.own import import_own
 from tl_run.precision import resolve
 from tl_run.report import pictures
 from tl_run.report.table import show_results
@@ -99,6 +101,17 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 
+class Current(NamedTuple):
+    """What belongs to the stage that is being fitted."""
+
+    steps: int
+    reached: int
+    began: float
+    best: ModelCheckpoint
+    plateau: Plateau | None
+    cost: Cost
+
+
 class Run:
     """One run of one cell in one folder.
 
@@ -110,7 +123,9 @@ class Run:
     def __init__(self, config: Config, folder: Path) -> None:
         self.config, self.folder = config, folder
         self.began = time.perf_counter()
+        self.records: list[dict[str, Any]] = []
         self.precision, self.channels_last = resolve(config["precision"], config["trainer"]["accelerator"])
+        import_own(config)
         self.data = build_data(config)
         self.data.prepare_data()
         self.data.setup()
@@ -135,20 +150,8 @@ class Run:
             cut = {role: data.splits() for role, data in self.data.data.items() if hasattr(data, "splits")}
             if cut:
                 write_whole(self.folder / "splits.json", json.dumps(cut).encode())
-        records = []
-        for stage, steps in zip(self.module.plan, split_steps(self.steps, self.module.plan), strict=True):
-            done = self.folder / "checkpoints" / stage.name / "DONE.json"
-            self.data.enter(stage)
-            report = self.module.enter(stage.name)
-            if done.exists():
-                records.append(json.loads(done.read_text()))
-            else:
-                if report.loaded or report.adapted:
-                    print(f"{stage.name}: taken over from the source: {report}")
-                records.append(self.train(stage.name, steps))
-                if first_process():
-                    write_json(done, records[-1])
-            self.load(self.folder / "checkpoints" / stage.name / records[-1]["checkpoint"])
+        fit(self.module, self.data, self.begin, steps=self.steps, resume=self.last, chosen=self.end)
+        records = self.records
         tested = self.test()
         results = self.results(records, tested)
         value = self.optimized(results)  # before anything is written: of what the run has not it fails
@@ -190,37 +193,60 @@ class Run:
         self.module.enter(self.module.plan[0].name)
         self.module.plan = self.module.plan[1:]
 
-    def train(self, name: str, steps: int) -> dict[str, Any]:
-        """Fit one stage, from its last checkpoint if it has one, and return its record."""
-        folder = self.folder / "checkpoints" / name
-        last = folder / "last.ckpt"
-        began = time.perf_counter()
-        reached = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last.exists() else 0
+    def begin(self, stage: Stage, steps: int | None) -> Trainer | None:
+        """Return the Trainer of a stage; None where the stage is done already."""
+        folder = self.folder / "checkpoints" / stage.name
+        if (folder / "DONE.json").exists():
+            return None
+        if self.module.taken.loaded or self.module.taken.adapted:
+            print(f"{stage.name}: taken over from the source: {self.module.taken}")
+        last = self.last(stage)
+        reached = 0 if last is None else torch.load(last, map_location="cpu", weights_only=True)["global_step"]
         monitor, mode = self.module.monitor
         best, latest = self.checkpoints(folder, monitor, mode)
         patience = self.config["trainer"]["patience"]
         plateau = None if patience is None else Plateau(monitor, mode, patience)
-        cost = Cost()
-        trainer = self.trainer(name, steps, monitor, [*([plateau] if plateau else []), best, latest, cost], reached)
-        path = str(last) if last.exists() else None
-        trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        won = best.best_model_score if self.config["selection"]["rule"] == "best" else None
+        assert steps is not None
+        self.current = Current(steps, reached, time.perf_counter(), best, plateau, Cost())
+        callbacks = [*([plateau] if plateau else []), best, latest, self.current.cost]
+        return self.trainer(stage.name, steps, monitor, callbacks, reached)
+
+    def last(self, stage: Stage) -> Path | None:
+        """Return the last checkpoint of a stage that was begun before, if any."""
+        path = self.folder / "checkpoints" / stage.name / "last.ckpt"
+        return path if path.exists() else None
+
+    def end(self, stage: Stage, trainer: Trainer | None) -> Path:
+        """Keep a stage's record and return the checkpoint that it chose."""
+        folder = self.folder / "checkpoints" / stage.name
+        done = folder / "DONE.json"
+        if trainer is None:
+            self.records.append(json.loads(done.read_text()))
+        else:
+            self.records.append(self.record(stage, trainer))
+            if first_process():
+                write_json(done, self.records[-1])
+        return folder / str(self.records[-1]["checkpoint"])
+
+    def record(self, stage: Stage, trainer: Trainer) -> dict[str, Any]:
+        """Return what is to be known of a stage that has just been fitted."""
+        now, monitor = self.current, self.module.monitor
+        won = now.best.best_model_score if self.config["selection"]["rule"] == "best" else None
         chosen = won is not None
-        score = last_validation(self.folder / "metrics.csv", name).get(monitor) if won is None else float(won)
+        known = last_validation(self.folder / "metrics.csv", stage.name)
+        score = known.get(monitor[0]) if won is None else float(won)
         trainable = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         return {
-            "name": name,
+            "name": stage.name,
             "steps": trainer.global_step,
-            "most_steps": steps,
-            "ended": plateau.says() if plateau else "all steps",
-            **cost.record(trainer, self.module.stage.roles),
-            "seconds": round(time.perf_counter() - began, 2),
-            "resumed_at": reached,
+            "most_steps": now.steps,
+            "ended": now.plateau.says() if now.plateau else "all steps",
+            **now.cost.record(trainer, self.module.stage.roles),
+            "seconds": round(time.perf_counter() - now.began, 2),
+            "resumed_at": now.reached,
             "trainable_parameters": trainable,
-            "monitor": monitor,
-            "selection": f"{monitor} {mode}" if chosen else "last",
+            "monitor": monitor[0],
+            "selection": " ".join(monitor) if chosen else "last",
             "score": finite(score),
             "status": DIVERGED if score is not None and not math.isfinite(score) else COMPLETE,
             "checkpoint": "best.ckpt" if chosen else "last.ckpt",
@@ -278,12 +304,6 @@ class Run:
             "plugins": [AtomicCheckpointIO()],
         }
 
-    def load(self, path: Path) -> None:
-        """Load a checkpoint's weights."""
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        self.module.on_load_checkpoint(checkpoint)
-        self.module.load_state_dict(checkpoint["state_dict"])
-
     def tested(self) -> list[str]:
         """Return the roles that are tested: the target, and the source where its head is still in use."""
         heads = {role: names[2] for role, names in self.module.parts.wires.items()}
@@ -310,8 +330,7 @@ class Run:
             "seed": config["seed"],
             "mode": config["datamodule"]["mode"],
             "finetuning": config["finetuning"] and config["finetuning"]["name"],
-            "uda": None,
-            "loss_weighting": "sum",
+            "objective": config["objective"]["name"],
             "normalisation": config["cell"].get("normalisation"),
             "loss_weights": {role: self.module.weights.get(role, 1.0) for role in self.module.tasks},
             "source_share": {
@@ -367,7 +386,10 @@ class Run:
         named = {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain}
         if role == "source" and self.config["source_checkpoint"] is not None:  # the earlier run learned, not this one
             return {**named, "checkpoint": self.config["source_checkpoint"], "image": image}
-        return {**named, **sizes, "labelled": self.data.labelled(role), "image": image}
+        labelled = self.data.labelled(role)
+        if not any(role in stage.learn for stage in self.module.plan):
+            labelled = dict.fromkeys(labelled, 0)  # its targets are read by the test alone
+        return {**named, **sizes, "labelled": labelled, "image": image}
 
     def optimized(self, results: Mapping[str, Any]) -> float:
         """Return the value of `optimized_metric`, by default the target's selection metric on validation.

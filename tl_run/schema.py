@@ -7,19 +7,22 @@ from typing import Any
 
 from tl_modules.cube import BY_NAME, SCRATCH_PATH
 from tl_modules.task import INPUTS
+from tl_run.derive import Group
 from tl_run.options import (
     DATASETS,
     GROUPS,
+    OF_THE_DATA,
+    OF_THE_RUN,
     AugmentOptions,
     Cell,
     Dataset,
-    Group,
-    OwnCell,
-    OwnDataset,
     Root,
     Small,
+    augment_model,
     backbone_model,
     names,
+    objective_model,
+    own_model,
 )
 from tl_run.rules import check_together
 from tl_run.single import check_backbone, check_group, check_root
@@ -45,8 +48,10 @@ def check(cfg: Mapping[str, Any]) -> None:
             continue
         problems += check_group(name, cfg.get(name), model_of(name, cfg.get(name)))
     for role in ("source", "target"):
-        own = (cfg.get(role) or {}).get("backbone") if isinstance(cfg.get(role), Mapping) else None
+        node = cfg.get(role) if isinstance(cfg.get(role), Mapping) else {}
+        own, augment = (node or {}).get("backbone"), (node or {}).get("augment")
         problems += [] if own is None else check_backbone(f"{role}.backbone", own)
+        problems += [] if augment is None else check_group(f"{role}.augment", augment, augment_model(augment))
     if not problems:
         problems = [*check_backbone("backbone", cfg["backbone"]), *check_together(cfg)]
     if problems:
@@ -64,10 +69,14 @@ def model_of(name: str, node: Any) -> type[Group]:
     if name == "backbone":
         return backbone_model(given.get("name")) or Small
     if name in ("source", "target"):
-        return DATASETS.get(str(given.get("_target_")), OwnDataset)
+        path = str(given.get("_target_"))
+        return DATASETS[path] if path in DATASETS else own_model(path, Dataset, OF_THE_DATA)
+    if name == "objective":
+        return objective_model(given.get("name")) or GROUPS[name]
     if name == "cell":
         ours = {cell.path for cell in BY_NAME.values()} | {SCRATCH_PATH}
-        return Cell if given.get("_target_") in ours else OwnCell
+        path = str(given.get("_target_"))
+        return Cell if path in ours else own_model(path, Cell, OF_THE_RUN)
     return GROUPS[name]
 
 

@@ -17,11 +17,13 @@ from tl_run.options import (
     FROM_FILES,
     GROUPS,
     NETWORKS,
+    OBJECTIVES,
     Group,
     HuggingFace,
     Network,
     Root,
     backbone_model,
+    objective_model,
 )
 
 
@@ -48,6 +50,10 @@ def check_group(prefix: str, node: Any, model: type[Group]) -> Iterator[str]:
     if prefix == "backbone" and isinstance(node, Mapping) and backbone_model(node.get("name")) is None:
         yield f"backbone.name={_no_backbone(node.get('name'))}"
         return
+    if prefix == "objective" and isinstance(node, Mapping) and objective_model(node.get("name")) is None:
+        name, allowed = plain(node.get("name")), ", ".join([*OBJECTIVES, "the import path of an Objective"])
+        yield f"objective.name={name}: {near(name, OBJECTIVES)}allowed: {allowed}"
+        return
     if prefix == "selection" and node in ("best", "last"):  # as it was written before it had two options
         yield f"selection={node}: must be a mapping; write selection.rule={node}"
         return
@@ -70,6 +76,8 @@ def check_backbone(path: str, given: Any) -> list[str]:
         return [f"{path}={_no_backbone(name)}"]
     problems = [*check_group(path, node, model)]
     weights = node.get("weights")
+    if not problems and "." in str(name) and model is not Network:
+        return problems
     if not problems and model is Network:
         problems += _check_network(path, str(name), weights)
     elif not problems and model is HuggingFace:

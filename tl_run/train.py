@@ -30,3 +30,7 @@ def train(cfg: DictConfig) -> float:
 def main() -> None:
     """Do what the command line asks for."""
     run(train, with_direction)
+
+
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,7 @@ from tl_modules.task import Task
 
 
 class Annotated(NamedTuple):
-    """A picture's file with its boxes, xyxy in its pixels, their label names and their flags (`tasks.box_fields`)."""
+    """A picture's file with its boxes, xyxy in its pixels, their label names and their flags (`task.box_fields`)."""
 
     path: Path
     boxes: list[tuple[float, float, float, float]]
@@ -58,7 +58,7 @@ class BoxedPictures(PublishedData):
 
     Pictures are brought to a size whole, with a black border; boxes follow. A box that is less than a pixel wide or
     high cannot be used; what stands out of its picture is cut off. Boxes that are difficult or crowds have a flag, see
-    `tasks.box_fields`: they are neither learned nor counted.
+    `task.box_fields`: they are neither learned nor counted.
 
     Args:
         root: What the data come from, for messages.

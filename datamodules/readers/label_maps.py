@@ -12,11 +12,10 @@ from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 from torch import Tensor
 
-from datamodules.naming import IGNORE
 from datamodules.readers.folders import PICTURES, SPLIT_NAMES
 from datamodules.readers.masks import MaskedPictures
 from datamodules.readers.sizes import Size
-from tl_modules.task import Task
+from tl_modules.task import IGNORE, Task
 
 
 class LabelMaps(MaskedPictures):

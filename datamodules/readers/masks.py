@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.base import InMemory
-from datamodules.naming import IGNORE, check_mask
 from datamodules.readers.boxes import LazySamples
 from datamodules.readers.images import IN_MEMORY
 from datamodules.readers.published import Part, PublishedData
 from datamodules.readers.resize import Fitted, fitted
 from datamodules.readers.sizes import Size, sides
+from tl_modules.heads import head_of
+from tl_modules.task import IGNORE
 
 
 class MaskedPictures(PublishedData):
@@ -75,7 +76,8 @@ class MaskedPictures(PublishedData):
         mask = self._fitted(pairs[index][1], picture)
         targets = self.targets(mask)
         if "mask" in targets:
-            check_mask(targets["mask"][None], [ids[index]], self.task)
+            one = {"id": [ids[index]], self.task.key: targets["mask"][None]}
+            head_of(self.task.kind).check(one, self.task.key, self.task.labels)
         return {"id": ids[index], "image": picture.image, **targets}
 
     def targets(self, mask: Tensor) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tl_modules.backbones.base import Backbone, ImageStem, Stemmed, Trunk
 from tl_modules.backbones.families import family, statistics_of
 from tl_modules.backbones.network import NetworkTrunk
 from tl_modules.backbones.own import OwnTrunk, PassStem, own
-from tl_modules.discovery import TIMM, names_in, torchvision_networks
+from tl_modules.discovery import TIMM, imported, names_in, torchvision_networks
 
 __all__ = [
     "BACKBONES",
@@ -35,13 +35,14 @@ BACKBONES = (*names_in("backbones"), *torchvision_networks())
 def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3) -> Backbone:
     """Build a backbone.
 
-    A name is that of a file of this package whose function of the same name builds it, or of a network of torchvision
-    or timm.
+    A name is that of a file of this package whose function of the same name builds it, of a network of torchvision or
+    timm, or the import path of a function or class of one's own, whose module is imported. That one returns a
+    `Backbone` or any module from images to vectors, and is given the images' channels if it has such an argument.
 
     Args:
-        spec: A name of `BACKBONES` or `timm/<name>`, a mapping with `name` and its options (`weights` for all, a file
-            or run folder or a name of the library's; `image_size` for a network of torchvision or timm; `encoders` for
-            `document`; `model` for `huggingface`), or a module of one's own, which is copied.
+        spec: A name of `BACKBONES`, `timm/<name>` or an import path, a mapping with `name` and its options (`weights`
+            for all, a file or run folder or a name of the library's; `image_size` for a network of torchvision or timm;
+            `encoders` for `document`; `model` for `huggingface`), or a module of one's own, which is copied.
         channels: Channels of the images.
 
     Raises:
@@ -52,10 +53,15 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
     options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = str(options.pop("name", None))
     by_family = name in torchvision_networks() or name.startswith(TIMM)
-    if name not in BACKBONES and not by_family:
-        raise ValueError(f"backbone={name!r} is unknown; allowed: {', '.join(BACKBONES)}, timm/<name>")
-    build: Callable[..., Backbone]
-    build = partial(family, name) if by_family else getattr(import_module(f"{__name__}.{name}"), name)
+    mine = "." in name and not by_family
+    if name not in BACKBONES and not by_family and not mine:
+        own_one = "the import path of one of your own"
+        raise ValueError(f"backbone={name!r} is unknown; allowed: {', '.join(BACKBONES)}, timm/<name>, or {own_one}")
+    build: Callable[..., Any]
+    if mine:
+        build = imported(name, "backbone")
+    else:
+        build = partial(family, name) if by_family else getattr(import_module(f"{__name__}.{name}"), name)
     weights = options.get("weights")
     from_file = weights is not None and Path(str(weights)).exists()
     if from_file or weights is None:
@@ -69,7 +75,8 @@ def build_backbone(spec: nn.Module | Mapping[str, Any] | str, channels: int = 3)
         raise ValueError(f"backbone.{unknown[0]} is no option of {name}; allowed: {', '.join(takes) or 'none'}")
     if "channels" in signature(build).parameters:
         options["channels"] = channels
-    backbone = build(**options)
+    built = build(**options)
+    backbone = built if isinstance(built, Backbone) else own(built, channels)
     if from_file:
         from tl_modules.weights.files import load_weights
 

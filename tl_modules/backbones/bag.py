@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from tl_modules.backbones.base import Backbone, Stemmed, Trunk
 from tl_modules.features import Features
+from tl_modules.ranges import AtLeast
 
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -65,7 +66,11 @@ class VectorTrunk(Trunk):
         return Features(self.net(stemmed.values))
 
 
-def bag(buckets: int = 8192, width: int = 64, dim: int = 128) -> Backbone:
+def bag(
+    buckets: Annotated[int, AtLeast(2)] = 8192,
+    width: Annotated[int, AtLeast(1)] = 64,
+    dim: Annotated[int, AtLeast(1)] = 128,
+) -> Backbone:
     """Build the text encoder.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tl_modules.backbones.bag import VectorTrunk
 from tl_modules.backbones.base import Backbone, Stemmed
 from tl_modules.batch import size_of
+from tl_modules.ranges import AtLeast, Below, NotEmpty
 from tl_modules.task import INPUTS
 
 FUSIONS = ("mean", "concat", "attention")
@@ -88,11 +89,11 @@ class DocumentStem(nn.Module):
 
 
 def document(
-    encoders: Mapping[str, Any] | None = None,
-    fusion: str = "concat",
-    modality_dropout: float = 0.3,
-    width: int = 128,
-    dim: int = 128,
+    encoders: Annotated[Mapping[Literal[INPUTS], Any], NotEmpty()] | None = None,  # type: ignore[valid-type]
+    fusion: Literal["mean", "concat", "attention"] = "concat",
+    modality_dropout: Annotated[float, AtLeast(0), Below(1)] = 0.3,
+    width: Annotated[int, AtLeast(1)] = 128,
+    dim: Annotated[int, AtLeast(1)] = 128,
     channels: int = 3,
 ) -> Backbone:
     """Build a backbone over several kinds of input; it has no maps.

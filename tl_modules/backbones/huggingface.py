@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tl_modules.backbones.base import Backbone, Stemmed, Trunk
 from tl_modules.backbones.transformer import Pieces
 from tl_modules.features import Features
+from tl_modules.ranges import AtLeast, NotEmpty
 
 HINT = 'transformers is not installed; pip install -e ".[text]"'
 
@@ -81,11 +82,11 @@ def described(model: str) -> dict[str, str]:
 
 
 def huggingface(
-    model: str | None = None,
+    model: Annotated[str, NotEmpty()] | None = None,
     weights: str | None = None,
     config: str | None = None,
     tokenizer: str | None = None,
-    length: int = 128,
+    length: Annotated[int, AtLeast(1)] = 128,
 ) -> Backbone:
     """Build an encoder of Hugging Face's.
 

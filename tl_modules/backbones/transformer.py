@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from tl_modules.backbones.base import Backbone, Stemmed, Trunk
 from tl_modules.features import Features
+from tl_modules.ranges import AtLeast, Below
 
 PAD = "[PAD]"
 
@@ -117,11 +118,11 @@ class TransformerTrunk(Trunk):
 
 def transformer(
     tokenizer: str | None = None,
-    width: int = 128,
-    layers: int = 2,
-    heads: int = 4,
-    length: int = 128,
-    dropout: float = 0.1,
+    width: Annotated[int, AtLeast(1)] = 128,
+    layers: Annotated[int, AtLeast(1)] = 2,
+    heads: Annotated[int, AtLeast(1)] = 4,
+    length: Annotated[int, AtLeast(1)] = 128,
+    dropout: Annotated[float, AtLeast(0), Below(1)] = 0.1,
 ) -> Backbone:
     """Build the encoder.
 

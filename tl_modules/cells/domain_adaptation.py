@@ -11,7 +11,8 @@ class DomainAdaptation(TransferModule):
     """Train on the source, then adapt to the target's domain: same task, different domain, one after the other.
 
     The literature's supervised domain adaptation: stem and trunk are kept, and the head too where the label
-    names are the same.
+    names are the same. With an objective that adapts, such as `coral`, it is the unsupervised one: no label of the
+    target is read.
     """
 
     def wiring(self) -> Wiring:
@@ -21,4 +22,4 @@ class DomainAdaptation(TransferModule):
 
     def stages(self) -> list[Stage]:
         """Return the source's stage and the target's."""
-        return after_source(self.finetuning, "source" in self.tasks, self.source_share)
+        return after_source(self.finetuning, "source" in self.tasks, self.source_share, self.adapts())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
-from tl_modules.heads.base import Head
+from tl_modules.discovery import imported
+from tl_modules.heads.base import Head, Placement
 from tl_modules.task import KINDS, Task
 
-__all__ = ["HEADS", "Head", "build_head"]
+__all__ = ["HEADS", "Head", "Placement", "build_head", "head_of"]
 
 
 def _head_of(kind: str) -> Any:
@@ -27,6 +29,23 @@ def _head_of(kind: str) -> Any:
 HEADS: dict[str, Any] = {kind: _head_of(kind) for kind in KINDS}
 
 
+def head_of(kind: str) -> type[Head]:
+    """Return the head of a kind: ours, or the class of one's own that an import path names.
+
+    Args:
+        kind: One of `HEADS`, or a path such as `my_project.heads.Ordinal` whose module is imported.
+
+    Raises:
+        ValueError: If there is none, or it is no `Head`.
+    """
+    if "." not in kind:
+        return HEADS[kind]
+    found = imported(kind, "kind")
+    if not (isinstance(found, type) and issubclass(found, Head)):
+        raise ValueError(f"kind={kind!r}: must be a subclass of tl_modules.heads.Head")
+    return found
+
+
 def build_head(
     task: Task, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str] | None = None
 ) -> Head:
@@ -42,9 +61,11 @@ def build_head(
     Raises:
         ValueError: If the head needs maps and the backbone has none.
     """
-    kind = HEADS[task.kind]
-    if kind.needs_maps and not channels:
+    made = head_of(task.kind)
+    if made.needs_maps and not channels:
         raise ValueError(f"task {task.name!r}: a {task.kind} head needs a backbone with feature maps; this has none")
-    options = {"positive": task.positive} if task.kind == "classification" else {}
-    head: Head = kind(dim, channels, strides, list(task.labels if labels is None else labels), task.key, **options)
+    options = {"positive": task.positive} if "positive" in signature(made).parameters else {}
+    names = list(task.labels if labels is None else labels)
+    build: Any = made
+    head: Head = build(dim, channels, strides, names, task.key, **options)
     return head

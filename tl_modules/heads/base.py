@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from tl_modules.features import Features
+from tl_modules.heads import drawing
 
 Batch = Mapping[str, Any]
 NEVER = -1e4
 
 
-class Head(nn.Module):
-    """A head for one kind of task; subclasses say the rest.
+class Placement(NamedTuple):
+    """Where a picture's file lies in the image that was made of it: pixel (x, y) is at `scale * (x, y) + offset`.
 
-    Outputs of the basic kind are logits with the names in dimension 1.
+    Args:
+        scale: Pixels of the image per pixel of the file.
+        offset: Where the file's left upper corner lies, (x, y) in pixels.
+        size: Height and width of the file's picture in pixels.
+    """
+
+    scale: float = 1.0
+    offset: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (0, 0)
+
+
+class Head(nn.Module):
+    """A head for one kind of task, which nothing else knows: loss, metrics, predictions, merging and drawing.
+
+    Outputs of the basic kind are logits with the names in dimension 1. A subclass says `kind`, `monitor`, `forward`,
+    `loss`, `predict`, `metrics` and `named`; merging needs `to_union` too, and `drawn` shows more than a line of text.
 
     Args:
         labels: The names, in the order of the outputs.
@@ -29,7 +45,11 @@ class Head(nn.Module):
     monitor: ClassVar[str]
     mode: ClassVar[str] = "max"
     directions: ClassVar[Mapping[str, str]] = {}  # by metric, `max` or `min`; `monitor` with `mode` where empty
+    field: ClassVar[str] = ""  # of a sample, that holds the target; the kind's name where empty
+    has_labels: ClassVar[bool] = True
+    one_label: ClassVar[bool] = False  # whether each sample has exactly one, so that splits keep the proportions
     needs_maps: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False  # whether predictions lie in the picture, so that all of it has to be seen
     rows: ClassVar[tuple[str, ...]] = ()  # tensors with a row per label, in the labels' order
 
     def __init__(self, labels: Sequence[str], key: str) -> None:
@@ -73,6 +93,52 @@ class Head(nn.Module):
             values: The targets of all training samples, `(N, ...)`.
         """
 
+    @classmethod
+    def beside(cls, key: str) -> tuple[str, ...]:
+        """Return a batch's fields that go with the targets' own, by default none.
+
+        Args:
+            key: The targets' field.
+        """
+        return ()
+
+    @classmethod
+    def of_pair(cls, target: Any, key: str, labels: Sequence[str], where: str) -> dict[str, Any]:
+        """Return the second of a pair `(image, target)` as a sample's fields.
+
+        Args:
+            target: The target.
+            key: The targets' field.
+            labels: The task's names.
+            where: The sample, for errors.
+        """
+        return {key: target}
+
+    @classmethod
+    def check(cls, batch: Batch, key: str, labels: Sequence[str]) -> None:
+        """Refuse targets of a batch that mean nothing; by default all are in order.
+
+        Args:
+            batch: A batch; `id` names its samples.
+            key: The targets' field.
+            labels: The task's names.
+        """
+
+    @classmethod
+    def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
+        """Return a batch's targets and what is beside them in the label space of several datasets.
+
+        Args:
+            batch: A batch with targets.
+            key: The targets' field.
+            columns: The index in the union of each of the batch's own names, int64.
+            count: Names of the union.
+
+        Raises:
+            ValueError: If this kind does not say how.
+        """
+        raise ValueError(f"{cls.__name__} does not say how its targets are merged: it has no to_union")
+
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean loss of a batch's targets, a scalar; exactly zero, tied to the outputs, without any."""
         raise TypeError(f"{type(self).__name__} has no loss")
@@ -100,6 +166,67 @@ class Head(nn.Module):
     def named(self, predictions: Any, labels: Sequence[str]) -> list[dict[str, Any]]:
         """Return predictions as plain values with label names, a dict a sample."""
         raise TypeError(f"{type(self).__name__} has no names")
+
+    @classmethod
+    def truths(cls, batch: Batch, key: str) -> list[Any]:
+        """Return the targets of a batch one by one, as `draw` takes them.
+
+        Args:
+            batch: A batch with targets.
+            key: Their field.
+        """
+        return list(batch[key])
+
+    def drawn(self, predictions: Any, labels: Sequence[str]) -> list[Any]:
+        """Return predictions one by one, as `draw` takes them; by default as `named` says them."""
+        return self.named(predictions, labels)
+
+    @classmethod
+    def draw(cls, axis: Any, target: Any, labels: Sequence[str], truth: Any = None) -> None:
+        """Draw a target or a prediction on a sample; by default it is written above.
+
+        Args:
+            axis: Matplotlib's axes, which hold the sample already.
+            target: One of `truths` or of `drawn`.
+            labels: The task's names.
+            truth: For a prediction, the sample's target.
+        """
+        said = []
+        for key, value in (target if isinstance(target, Mapping) else {"": target}).items():
+            if isinstance(value, list):
+                said.append(", ".join(map(str, value)) or "none")
+            elif not isinstance(value, Mapping):
+                said.append(f"{value:.3g}" if isinstance(value, float) else f"{key} {value}".strip())
+        drawing.title(axis, "  ".join(said))
+
+    @classmethod
+    def legend(cls, labels: Sequence[str]) -> list[drawing.Colour]:
+        """Return the colour of each name where colours tell them apart; by default none does."""
+        return []
+
+    @classmethod
+    def on_file(cls, named: dict[str, Any], prediction: Any, labels: Sequence[str], placed: Placement) -> Any:
+        """Return a prediction as it is drawn on the picture's file, and bring what `named` says to its pixels.
+
+        By default all that `named` says is written above the picture.
+
+        Args:
+            named: What `named` returned for the sample; changed in place. A mask `(H, W)` under `mask` is saved.
+            prediction: What `drawn` returned for it.
+            labels: The task's names.
+            placed: Where the file lies in the image.
+        """
+        return named
+
+    @classmethod
+    def table(cls, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[list[Any]]:
+        """Return predictions as lines of a table, the header first; by default one line per input.
+
+        Args:
+            rows: What `named` returned, each with `input`, its name.
+            labels: The task's names.
+        """
+        return [list(rows[0]), *(list(row.values()) for row in rows)]
 
 
 class Defined(MetricCollection):

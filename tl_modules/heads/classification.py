@@ -13,6 +13,7 @@ from torchmetrics.classification import BinaryF1Score, MulticlassAccuracy, Multi
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities.data import dim_zero_cat
 
+from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Defined, VectorHead
 
 
@@ -57,6 +58,8 @@ class Classification(VectorHead):
     """
 
     kind: ClassVar[str] = "classification"
+    field: ClassVar[str] = "label"
+    one_label: ClassVar[bool] = True
     monitor: ClassVar[str] = "accuracy"
     directions: ClassVar[Mapping[str, str]] = {"accuracy": "max", "macro_f1": "max", "auroc": "max", "f1": "max"}
     rows: ClassVar[tuple[str, ...]] = ("linear.weight", "linear.bias")
@@ -72,6 +75,11 @@ class Classification(VectorHead):
     ) -> None:
         super().__init__(dim, len(labels), labels, key)
         self.positive = positive
+
+    @classmethod
+    def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
+        """Return the labels' indices in the union."""
+        return {key: columns[batch[key]]}
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean cross-entropy."""
@@ -106,3 +114,12 @@ class Classification(VectorHead):
         best, index = predictions.max(1)
         pairs = zip(best.tolist(), index.tolist(), strict=True)
         return [{"label": labels[i], "probability": p} for p, i in pairs]
+
+    def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
+        """Return the likeliest label's index per sample."""
+        return list(predictions.argmax(1).cpu())
+
+    @classmethod
+    def draw(cls, axis: Any, target: Any, labels: Sequence[str], truth: Any = None) -> None:
+        """Write the label's name."""
+        drawing.title(axis, labels[int(target)], None if truth is None else int(truth) == int(target))

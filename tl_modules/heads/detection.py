@@ -15,11 +15,13 @@ from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegres
 from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
 
 from tl_modules.features import Features
-from tl_modules.heads.base import NEVER, Batch, Head
+from tl_modules.heads import drawing
+from tl_modules.heads.base import NEVER, Batch, Head, Placement
 from tl_modules.heads.pyramid import WIDTH, Pyramid
 from tl_modules.task import CROWD, box_fields
 
 SCORE, OVERLAP, MOST = 0.05, 0.5, 100
+SHOWN = 0.4  # boxes with a lower score are not drawn
 RADIUS = 1.5
 OUT_OF_RANGE = 1e11  # COCO's areas end at 1e10 pixels
 NORM = partial(nn.GroupNorm, 8)  # torchvision's 32 groups, of two channels each, are slow in bf16, channels last
@@ -114,14 +116,16 @@ class Detection(Head):
         strides: Strides of the maps in pixels.
         labels: The names.
         key: The batch's field with boxes, xyxy in pixels, a list of `(N, 4)`; for their labels and flags see
-            `tasks.box_fields`.
+            `task.box_fields`.
     """
 
     kind: ClassVar[str] = "detection"
+    field: ClassVar[str] = "boxes"
     monitor: ClassVar[str] = "map50"
     directions: ClassVar[Mapping[str, str]] = {"map50": "max", "map": "max"}
     rows: ClassVar[tuple[str, ...]] = ("classification.cls_logits.weight", "classification.cls_logits.bias")
     needs_maps: ClassVar[bool] = True
+    in_place: ClassVar[bool] = True
 
     def __init__(
         self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "boxes"
@@ -155,6 +159,38 @@ class Detection(Head):
         """Return the outputs of some names, in their order."""
         index = torch.as_tensor(columns, device=outputs.logits.device)
         return outputs._replace(logits=outputs.logits[..., index])
+
+    @classmethod
+    def beside(cls, key: str) -> tuple[str, ...]:
+        """Return the fields of the boxes' labels and flags."""
+        return box_fields(key)
+
+    @classmethod
+    def of_pair(cls, target: Any, key: str, labels: Sequence[str], where: str) -> dict[str, Any]:
+        """Return torchvision's `{"boxes": xyxy (N, 4), "labels": (N,)}`, with labels from 0, as a sample's fields.
+
+        Raises:
+            ValueError: If it is none, or has labels that are none of the task's.
+        """
+        if not isinstance(target, Mapping) or not {"boxes", "labels"} <= set(target):
+            keys = ", ".join(map(str, target)) if isinstance(target, Mapping) else ""
+            found = f"a dict with {keys}" if isinstance(target, Mapping) else type(target).__name__
+            said = "the target of a detection pair must be a dict with boxes and labels"
+            raise ValueError(f"{where}: {said}, not {found}")
+        boxes = torch.as_tensor(target["boxes"], dtype=torch.float32).reshape(-1, 4)
+        names = torch.as_tensor(target["labels"], dtype=torch.int64)
+        if len(names) and not 0 <= int(names.min()) <= int(names.max()) < len(labels):
+            hint = "; they count from 1, as those of Faster R-CNN do: subtract 1" if int(names.min()) > 0 else ""
+            given = f"{int(names.min())} to {int(names.max())}"
+            raise ValueError(f"{where}: box labels {given} must be 0 to {len(labels) - 1}{hint}")
+        return {key: boxes, box_fields(key)[0]: names}
+
+    @classmethod
+    def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
+        """Return the boxes with their labels' indices in the union; boxes without flags all count."""
+        labels, flags = box_fields(key)
+        ignored = batch.get(flags, [torch.zeros_like(names) for names in batch[labels]])
+        return {key: batch[key], labels: [columns[names] for names in batch[labels]], flags: ignored}
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return focal loss of the labels, GIoU loss of the boxes and cross-entropy of the centre-ness.
@@ -269,6 +305,44 @@ class Detection(Head):
             rows = zip(found["boxes"].tolist(), found["labels"].tolist(), found["scores"].tolist(), strict=True)
             samples.append({"boxes": [{"box": box, "label": labels[i], "score": s} for box, i, s in rows]})
         return samples
+
+    @classmethod
+    def truths(cls, batch: Batch, key: str) -> list[Any]:
+        """Return boxes and their labels' indices per picture."""
+        return list(zip(batch[key], batch[box_fields(key)[0]], strict=True))
+
+    def drawn(self, predictions: list[dict[str, Tensor]], labels: Sequence[str]) -> list[Any]:
+        """Return the boxes with a score that is worth showing and their labels' indices, per picture."""
+        kept = [(one["scores"] > SHOWN, one) for one in predictions]
+        return [(one["boxes"][good].cpu(), one["labels"][good].cpu()) for good, one in kept]
+
+    @classmethod
+    def draw(cls, axis: Any, target: Any, labels: Sequence[str], truth: Any = None) -> None:
+        """Draw the boxes."""
+        corners, indices = target
+        drawing.boxes(axis, corners, indices, labels)
+
+    @classmethod
+    def legend(cls, labels: Sequence[str]) -> list[drawing.Colour]:
+        """Return a colour per name."""
+        return drawing.colours(len(labels))
+
+    @classmethod
+    def on_file(cls, named: dict[str, Any], prediction: Any, labels: Sequence[str], placed: Placement) -> Any:
+        """Bring the boxes to the pixels of the picture's file; return those that are worth drawing."""
+        (left, top), (height, width) = placed.offset, placed.size
+        limits = (width, height, width, height)
+        for one in named["boxes"]:
+            moved = [(v - (left, top)[i % 2]) / placed.scale for i, v in enumerate(one["box"])]
+            one["box"] = [round(min(max(v, 0.0), float(most)), 1) for v, most in zip(moved, limits, strict=True)]
+        kept = [one for one in named["boxes"] if one["score"] > SHOWN]
+        return [one["box"] for one in kept], [list(labels).index(one["label"]) for one in kept]
+
+    @classmethod
+    def table(cls, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[list[Any]]:
+        """Return a line per box."""
+        header = ["input", "label", "score", "left", "top", "right", "bottom"]
+        return [header, *([r["input"], b["label"], f"{b['score']:.4f}", *b["box"]] for r in rows for b in r["boxes"])]
 
 
 def _to_boxes(centres: Tensor, distances: Tensor, stride: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1
 from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.utilities.data import dim_zero_cat
 
+from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Defined, VectorHead
 
 
@@ -38,6 +39,7 @@ class Multilabel(VectorHead):
     """
 
     kind: ClassVar[str] = "multilabel"
+    field: ClassVar[str] = "labels"
     monitor: ClassVar[str] = "map"
     directions: ClassVar[Mapping[str, str]] = {"map": "max", "f1": "max"}
     rows: ClassVar[tuple[str, ...]] = ("linear.weight", "linear.bias")
@@ -46,6 +48,13 @@ class Multilabel(VectorHead):
         self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "labels"
     ) -> None:
         super().__init__(dim, len(labels), labels, key)
+
+    @classmethod
+    def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
+        """Return zeros and ones `(B, count)`, zeros where a name is not the batch's own."""
+        wide = torch.zeros(len(batch[key]), count)
+        wide[:, columns] = batch[key].float()
+        return {key: wide}
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean binary cross-entropy over the annotated names."""
@@ -76,3 +85,22 @@ class Multilabel(VectorHead):
         """Return the `labels` above one half and all `probabilities` a sample."""
         rows = [dict(zip(labels, row, strict=True)) for row in predictions.tolist()]
         return [{"labels": [name for name, p in row.items() if p > 0.5], "probabilities": row} for row in rows]
+
+    def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
+        """Return which labels are above one half, per sample."""
+        return list((predictions > 0.5).cpu())
+
+    @classmethod
+    def draw(cls, axis: Any, target: Any, labels: Sequence[str], truth: Any = None) -> None:
+        """Write the labels' names."""
+        said = [
+            ", ".join(name for name, on in zip(labels, one.tolist(), strict=True) if on) or "none"
+            for one in (target, *([] if truth is None else [truth]))
+        ]
+        drawing.title(axis, said[0], None if truth is None else said[0] == said[1])
+
+    @classmethod
+    def table(cls, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[list[Any]]:
+        """Return a line per input with the labels and each one's probability."""
+        lines = [[row["input"], ";".join(row["labels"]), *row["probabilities"].values()] for row in rows]
+        return [["input", "labels", *labels], *lines]

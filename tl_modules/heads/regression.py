@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanAbsoluteError, R2Score
 
+from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Defined, VectorHead
 
 
@@ -40,6 +41,8 @@ class Regression(VectorHead):
     """
 
     kind: ClassVar[str] = "regression"
+    field: ClassVar[str] = "value"
+    has_labels: ClassVar[bool] = False
     monitor: ClassVar[str] = "mae"
     mode: ClassVar[str] = "min"
     directions: ClassVar[Mapping[str, str]] = {"mae": "min", "r2": "max"}
@@ -88,6 +91,11 @@ class Regression(VectorHead):
         """Return the outputs: there are no names to rule out."""
         return outputs
 
+    @classmethod
+    def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
+        """Return the values as they are: there are no names."""
+        return {key: batch[key]}
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean smooth absolute error (Huber 1964 with threshold 1) in standard deviations."""
         target = (batch[self.key].float() - self.get_buffer("mean")) / self.get_buffer("std")
@@ -109,3 +117,13 @@ class Regression(VectorHead):
     def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
         """Return `value` a sample."""
         return [{"value": value} for value in predictions.tolist()]
+
+    def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
+        """Return the values."""
+        return list(predictions.cpu())
+
+    @classmethod
+    def draw(cls, axis: Any, target: Any, labels: Sequence[str], truth: Any = None) -> None:
+        """Write the value; a prediction agrees that is less than one half away."""
+        agrees = None if truth is None else abs(float(target) - float(truth)) < 0.5
+        drawing.title(axis, f"{float(target):.2f}".rstrip("0").rstrip("."), agrees)

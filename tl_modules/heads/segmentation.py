@@ -1,4 +1,4 @@
-"""A label a pixel."""
+"""A label per pixel."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from tl_modules.features import Features
-from tl_modules.heads.base import Batch, Head
+from tl_modules.heads import drawing
+from tl_modules.heads.base import Batch, Head, Placement
 from tl_modules.heads.pyramid import WIDTH, Pyramid
+from tl_modules.task import IGNORE
 
-IGNORE = 255
 BACKGROUND = "background"
 
 
@@ -72,10 +73,12 @@ class Segmentation(Head):
     """
 
     kind: ClassVar[str] = "segmentation"
+    field: ClassVar[str] = "mask"
     monitor: ClassVar[str] = "miou"
     directions: ClassVar[Mapping[str, str]] = {"miou": "max", "miou_foreground": "max"}
     rows: ClassVar[tuple[str, ...]] = ("classify.weight", "classify.bias")
     needs_maps: ClassVar[bool] = True
+    in_place: ClassVar[bool] = True
 
     def __init__(
         self, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str], key: str = "mask"
@@ -94,6 +97,32 @@ class Segmentation(Head):
             total = total + F.interpolate(coarse, size=size, mode="nearest")
         logits = self.classify(self.mix(total)).float()
         return F.interpolate(logits, size=features.size, mode="bilinear", align_corners=False)
+
+    @classmethod
+    def check(cls, batch: Batch, key: str, labels: Sequence[str]) -> None:
+        """Refuse label maps with values that are neither labels nor 255.
+
+        Raises:
+            ValueError: If there is such a value, with the sample it is in.
+        """
+        masks, count = batch[key], len(labels)
+        low, high = (int(value) for value in masks.aminmax())
+        if low >= 0 and high < count:
+            return
+        wrong = (masks < 0) | ((masks >= count) & (masks != IGNORE))
+        if bool(wrong.any()):
+            row = int(wrong.flatten(1).any(1).nonzero()[0])
+            value = int(masks[row][wrong[row]][0])
+            sample = batch["id"][int(batch[f"{key}_rows"][row]) if f"{key}_rows" in batch else row]
+            allowed = f"0 to {count - 1}, a label's index, or {IGNORE} for what is ignored"
+            raise ValueError(f"{key}={value} in sample {sample}: must be {allowed}")
+
+    @classmethod
+    def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
+        """Return label maps with the labels' indices in the union; 255 stays."""
+        full = torch.full((256,), IGNORE)
+        full[: len(columns)] = columns
+        return {key: full[batch[key].long()]}
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return weighted cross-entropy plus soft Dice."""
@@ -130,3 +159,36 @@ class Segmentation(Head):
         """Return the number of `pixels` of each name that was found, a sample."""
         counts = [torch.bincount(mask.flatten(), minlength=len(labels)).tolist() for mask in predictions]
         return [{"pixels": {n: c for n, c in zip(labels, row, strict=True) if c}} for row in counts]
+
+    def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
+        """Return the label maps."""
+        return list(predictions.cpu())
+
+    @classmethod
+    def draw(cls, axis: Any, target: Any, labels: Sequence[str], truth: Any = None) -> None:
+        """Lay the label map over the picture."""
+        drawing.label_map(axis, target, cls.legend(labels), IGNORE)
+
+    @classmethod
+    def legend(cls, labels: Sequence[str]) -> list[drawing.Colour]:
+        """Return a colour per name, none for a background."""
+        return drawing.colours(len(labels), background=BACKGROUND in labels)
+
+    @classmethod
+    def on_file(cls, named: dict[str, Any], prediction: Any, labels: Sequence[str], placed: Placement) -> Any:
+        """Return the label map at the size of the picture's file, nearest neighbours; count its pixels."""
+        height, width = placed.size
+        left, top = placed.offset
+        rows = ((torch.arange(height) + 0.5) * placed.scale + top).long().clamp(0, prediction.shape[0] - 1)
+        columns = ((torch.arange(width) + 0.5) * placed.scale + left).long().clamp(0, prediction.shape[1] - 1)
+        mask = prediction[rows][:, columns]
+        counts = torch.bincount(mask.flatten(), minlength=len(labels)).tolist()
+        named["pixels"] = {name: count for name, count in zip(labels, counts, strict=True) if count}
+        named["mask"] = mask
+        return mask
+
+    @classmethod
+    def table(cls, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[list[Any]]:
+        """Return a line per input with its mask's file and each label's pixels."""
+        lines = [[row["input"], row["mask"], *(row["pixels"].get(name, 0) for name in labels)] for row in rows]
+        return [["input", "mask", *labels], *lines]

@@ -1,1 +1,76 @@
-"""Objectives: from the roles' losses and features to one loss."""
+"""Objectives: from the losses and features of a step's roles to one loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+from tl_modules.discovery import imported, names_in
+from tl_modules.objectives.base import Objective
+from tl_modules.stages import Stage
+from tl_modules.task import Task
+
+__all__ = ["OBJECTIVES", "Objective", "build_objective", "check_objective", "objective_of"]
+
+OBJECTIVES = names_in("objectives")
+
+
+def objective_of(spec: str | Mapping[str, Any]) -> tuple[type[Objective], dict[str, Any]]:
+    """Return an objective's class and its options.
+
+    Args:
+        spec: A name of `OBJECTIVES`, the import path of a class of one's own whose module is imported, or a mapping
+            with `name`, which is one of these, and its options.
+
+    Raises:
+        ValueError: If the name or an option is unknown.
+    """
+    options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = str(options.pop("name", None))
+    if "." in name:
+        found = imported(name, "objective")
+    elif name in OBJECTIVES:
+        found = getattr(import_module(f"{__name__}.{name}"), name.title().replace("_", ""))
+    else:
+        own = "the import path of an Objective whose module is imported"
+        raise ValueError(f"objective={name!r} is unknown; allowed: {', '.join(OBJECTIVES)}, or {own}")
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        raise ValueError(f"objective={name!r}: must be a subclass of tl_modules.objectives.Objective")
+    takes = [option for option in signature(found).parameters if option not in ("tasks", "widths")]
+    unknown = sorted(set(options) - set(takes))
+    if unknown:
+        raise ValueError(f"objective.{unknown[0]} is no option of {name}; allowed: {', '.join(takes) or 'none'}")
+    return found, options
+
+
+def check_objective(objective: Objective, name: str, cell: str, plan: Sequence[Stage], merged: bool) -> None:
+    """Refuse an objective that has no effect, or adapts where one head cannot serve both roles.
+
+    Args:
+        objective: The objective.
+        name: What it was given as, for the error.
+        cell: The module's class.
+        plan: Its stages.
+        merged: Whether both roles are learned by one loss.
+
+    Raises:
+        ValueError: If it is refused.
+    """
+    if objective.several and (merged or all(len(stage.roles) < 2 for stage in plan)):
+        why = "learns both roles by one loss" if merged else "has one role per stage"
+        raise ValueError(f"objective={name!r}: has no effect in {cell}, which {why}")
+
+
+def build_objective(spec: str | Mapping[str, Any], tasks: Mapping[str, Task], widths: Mapping[str, int]) -> Objective:
+    """Build an objective.
+
+    Args:
+        spec: See `objective_of`.
+        tasks: Task by role.
+        widths: Length of the pooled features by role.
+    """
+    found, options = objective_of(spec)
+    build: Callable[..., Objective] = found
+    return build(tasks, widths, **options)

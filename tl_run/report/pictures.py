@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,16 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.pair import PairedData, fetch
+from tl_modules.heads import Head, head_of
+from tl_modules.heads.drawing import NOTHING
 from tl_modules.module import TransferModule
 from tl_modules.precision import full_precision
 from tl_modules.task import Task
 from tl_run.folder import read_metrics
 
 COLUMNS = 8
-IGNORE = 255
-MOST_NAMED = 6  # with more boxes than these, colours and the legend have to do
-SHOWN = 0.4  # boxes with a lower score are not drawn
-RIGHT, WRONG = "#1a7f37", "#c0392b"
+MOST_LISTED = 21  # names in a legend
 
 
 def samples(data: PairedData, path: Path) -> None:
@@ -68,7 +65,7 @@ def predictions(module: TransferModule, data: PairedData, role: str, path: Path)
     outputs = module.outputs(module.features(on_device, role), role)
     with full_precision(module.device):
         found = head.predict(outputs)
-    made = _predicted(found, task)
+    made = head.drawn(found, task.labels)
     truths = _truths(batch, task)
     figure, axes = _grid(4)
     for index in range(min(2 * COLUMNS, len(truths))):
@@ -88,8 +85,7 @@ def prediction(image: Image.Image, found: Any, task: Task, path: Path) -> None:
 
     Args:
         image: The picture.
-        found: For detection a list of `box`, `label` and `score`; for segmentation a label map `(H, W)`; else the
-            prediction by name.
+        found: The prediction as its head draws it (`Head.on_file`).
         task: The task.
         path: The PNG.
     """
@@ -97,19 +93,8 @@ def prediction(image: Image.Image, found: Any, task: Task, path: Path) -> None:
     axis = figure.subplots()
     axis.set_axis_off()
     axis.imshow(image, interpolation="nearest" if image.width < 200 else "antialiased")
-    if task.kind == "detection":
-        kept = [one for one in found if one["score"] > SHOWN]
-        boxes = [one["box"] for one in kept]
-        _draw(axis, (boxes, [task.labels.index(one["label"]) for one in kept]), task)
-        axis.set_title(f"{len(kept)} boxes with a score above {SHOWN}", fontsize=9)
-        _legend(figure, [axis], task)
-    elif task.kind == "segmentation":
-        _draw(axis, found, task)
-        _legend(figure, [axis], task)
-    else:
-        words = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in found.items() if not isinstance(v, dict)}
-        shown = [", ".join(value) or "none" if isinstance(value, list) else str(value) for value in words.values()]
-        axis.set_title("  ".join(shown), fontsize=10)
+    (Head if isinstance(found, Mapping) else head_of(task.kind)).draw(axis, found, task.labels)
+    _legend(figure, [axis], task)
     _save(figure, path)
 
 
@@ -198,77 +183,25 @@ def _of(batch: Mapping[str, Any], key: str, index: int) -> Any:
 
 def _truths(batch: Mapping[str, Any], task: Task) -> list[Any]:
     """Return a batch's targets as `_draw` takes them, None where a sample has none."""
-    values = batch.get(task.key, [])
-    if task.kind == "detection":
-        values = list(zip(values, batch["box_labels" if task.key == "boxes" else f"{task.key}_labels"], strict=True))
+    values = head_of(task.kind).truths(batch, task.key) if task.key in batch else []
     rows = batch[f"{task.key}_rows"].tolist() if f"{task.key}_rows" in batch else range(len(values))
     by_row = dict(zip(rows, values, strict=True))
     return [by_row.get(row) for row in range(len(batch["id"]))]
 
 
-def _predicted(found: Any, task: Task) -> list[Any]:
-    """Return a head's predictions as `_draw` takes them."""
-    if task.kind == "detection":
-        kept = [(one["scores"] > SHOWN, one) for one in found]
-        return [(one["boxes"][good].cpu(), one["labels"][good].cpu()) for good, one in kept]
-    if task.kind == "classification":
-        return list(found.argmax(1).cpu())
-    return list((found > 0.5).cpu() if task.kind == "multilabel" else found.cpu())
-
-
 def _draw(axis: Axes, target: Any, task: Task, compare: Any = None) -> None:
     """Draw a target on a sample; a prediction's colour tells whether it agrees with the truth."""
     if target is None:
-        axis.set_title("no label", fontsize=8, color="gray")
-    elif task.kind == "segmentation":
-        colours = _colours(len(task.labels), background="background" in task.labels)
-        shown = np.zeros((*target.shape, 4))
-        for index in torch.unique(target).tolist():
-            shown[(target == index).numpy()] = (0.5, 0.5, 0.5, 0.6) if index == IGNORE else colours[index]
-        axis.imshow(shown, interpolation="nearest")
-    elif task.kind == "detection":
-        colours = _colours(len(task.labels))
-        for box, label in zip(*target, strict=True):
-            left, top, right, bottom = (float(v) for v in box)
-            colour = colours[int(label)][:3]
-            xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
-            axis.plot([x - 0.5 for x in xs], [y - 0.5 for y in ys], color=colour, linewidth=1.4)
-            if len(target[0]) > MOST_NAMED:
-                continue
-            name = task.labels[int(label)]
-            style: dict[str, Any] = {"color": "white", "fontsize": 6, "va": "bottom", "clip_on": True}
-            axis.text(left, top, name, bbox={"color": colour, "pad": 0.6, "linewidth": 0}, **style)
+        axis.set_title("no label", fontsize=8, color=NOTHING)
     else:
-        text, agrees = _words(target, task), None
-        if compare is not None:
-            agrees = abs(float(target - compare)) < 0.5 if task.kind == "regression" else text == _words(compare, task)
-        lines = textwrap.wrap(text, 20)
-        title = "\n".join(lines[:2]) + ("..." if len(lines) > 2 else "")
-        shade = "black" if agrees is None else RIGHT if agrees else WRONG
-        axis.set_title(title, fontsize=8 if len(lines) < 2 else 7, color=shade, parse_math=False)
-
-
-def _words(target: Any, task: Task) -> str:
-    if task.kind == "classification":
-        return task.labels[int(target)]
-    if task.kind == "multilabel":
-        names = [name for name, on in zip(task.labels, target.tolist(), strict=True) if on]
-        return ", ".join(names) or "none"
-    return f"{float(target):.2f}".rstrip("0").rstrip(".")
-
-
-def _colours(count: int, background: bool = False) -> list[tuple[float, ...]]:
-    start = 1 if background else 0
-    table = matplotlib.colormaps["tab10" if count - start <= 10 else "tab20"]
-    colours: list[tuple[float, ...]] = [(*table((i - start) % table.N)[:3], 0.75) for i in range(count)]
-    return [(0.0, 0.0, 0.0, 0.0), *colours[1:]] if background else colours
+        head_of(task.kind).draw(axis, target, task.labels, compare)
 
 
 def _legend(figure: Figure, axes: Sequence[Axes], task: Task) -> None:
-    """Name the colours of a segmentation or of boxes."""
-    if task.kind in ("segmentation", "detection"):
-        colours = _colours(len(task.labels), background=task.kind == "segmentation" and "background" in task.labels)
-        for index, (name, colour) in enumerate(zip(task.labels, colours, strict=True)):
-            if colour[3] and index < 21:
-                axes[-1].plot([], [], "s", color=colour, label=name, markersize=5)
+    """Name the colours where colours tell labels apart."""
+    colours = head_of(task.kind).legend(task.labels)
+    for index, (name, colour) in enumerate(zip(task.labels, colours, strict=False)):
+        if colour[3] and index < MOST_LISTED:
+            axes[-1].plot([], [], "s", color=colour, label=name, markersize=5)
+    if colours:
         axes[-1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)

@@ -1,0 +1,197 @@
+"""Objectives: the sum, learned weights, and adaptation that reads no label of the target."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+
+from datamodules.pair import CombinedData, SequentialData
+from datamodules.synthetic.scenes import Scenes
+from tl_modules import DomainAdaptation, MultiTask, Task, TaskFineTuning, TransferModule, fit
+from tl_modules.features import Features
+from tl_modules.objectives import OBJECTIVES, Objective, build_objective
+from tl_modules.objectives.coral import covariance
+from tl_modules.stages import Stage
+
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+QUIET |= {"enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False}
+BOTH = Stage("joint", ("source", "target"))
+
+
+def tasks():
+    return {"source": Task("a", "classification", ("x", "y")), "target": Task("b", "regression")}
+
+
+def scenes(ground, target="classify", **options):
+    return Scenes(ground=ground, target=target, train_size=32, val_size=8, image_size=32, **options)
+
+
+def test_sum_is_the_sum_of_weighted_losses_and_has_no_state():
+    module = MultiTask(target=tasks()["target"], source=tasks()["source"], weights={"source": 3.0})
+    assert not list(module.objective.state_dict())
+    losses = module.weighted({"source": torch.tensor(2.0), "target": torch.tensor(5.0)})
+    assert float(module.objective(losses, {}, BOTH)) == 11.0
+
+
+def test_uncertainty_is_equation_10_and_learns_its_variances():
+    made = build_objective("uncertainty", tasks(), {"source": 4, "target": 4})
+    with torch.no_grad():
+        made.log_variances["source"].fill_(0.5)
+    losses = {"source": torch.tensor(2.0), "target": torch.tensor(5.0)}
+    total = made(losses, {}, BOTH)
+    assert float(total.detach()) == pytest.approx(2 * torch.exp(torch.tensor(-0.5)).item() + 0.25 + 5)
+    total.backward()
+    assert float(made.log_variances["source"].grad) == pytest.approx(-2 * torch.exp(torch.tensor(-0.5)).item() + 0.5)
+
+
+def test_coral_is_equation_1_of_the_paper():
+    torch.manual_seed(0)
+    one, other = torch.randn(7, 5), torch.randn(9, 5)
+    assert torch.allclose(covariance(one), torch.cov(one.T), atol=1e-6)
+    made = build_objective({"name": "coral", "weight": 2.0}, tasks(), {"source": 5, "target": 5})
+    features = {"source": Features(one), "target": Features(other)}
+    distance = (torch.cov(one.T) - torch.cov(other.T)).square().sum() / (4 * 25)
+    total = made({"source": torch.tensor(1.0), "target": torch.tensor(0.0)}, features, BOTH)
+    assert float(total) == pytest.approx(1 + 2 * float(distance), rel=1e-5)
+    assert float(covariance(one[:1]).abs().sum()) == 0
+
+
+@pytest.mark.parametrize(
+    ("cell", "objective", "said"),
+    [
+        (TransferModule, "uncertainty", "one role per stage"),
+        (TaskFineTuning, "uncertainty", "one role per stage"),
+        (MultiTask, "corall", "is unknown; allowed: coral, sum, uncertainty"),
+        (MultiTask, {"name": "coral", "wight": 1}, "wight is no option of coral; allowed: weight"),
+        (MultiTask, {"name": "coral", "weight": -1}, "at least 0"),
+        (MultiTask, "nowhere.Mine", "the module nowhere is not imported"),
+        (MultiTask, "tl_modules.stages.Stage", "must be a subclass"),
+    ],
+)
+def test_objectives_without_effect_or_sense_are_refused(cell, objective, said):
+    own = tasks()
+    if cell is TaskFineTuning:
+        own["source"] = own["target"]
+    with pytest.raises(ValueError, match=said):
+        cell(target=own["target"], source=None if cell is TransferModule else own["source"], objective=objective)
+
+
+def test_adapting_needs_the_same_labels():
+    source, target = Task("a", "classification", ("x", "y")), Task("a", "classification", ("x", "z"), "elsewhere")
+    with pytest.raises(ValueError, match="needs the same labels"):
+        DomainAdaptation(target=target, source=source, objective="coral")
+
+
+def adapted(noise: bool, objective="coral"):
+    """Train the adapting cell; with noise in place of the target's labels where it is asked for."""
+    seed_everything(0)
+    source, target = scenes("plain", role="source"), scenes("textured")
+    data = SequentialData(target, source, batch_size=8)
+    data.prepare_data()
+    data.setup()
+    if noise:
+        for dataset in (target.train_dataset, target.val_dataset):
+            labels = dataset.fields["label"]
+            dataset.fields["label"] = torch.randint(0, 10, labels.shape, generator=torch.Generator().manual_seed(9))
+    module = DomainAdaptation(target=target.task, source=source.task, objective=objective, lr=1e-3)
+    assert [(s.name, s.learn, s.see) for s in module.plan] == [
+        ("source", ("source",), ()),
+        ("adapt", ("source",), ("target",)),
+    ]
+    assert [one.steps for one in fit(module, data, QUIET, steps=6)] == [4, 2]
+    assert module.monitor == ("val/source/accuracy", "max")
+    return module
+
+
+def test_no_label_of_the_target_is_read_when_it_is_adapted_to():
+    plain, noisy = adapted(False).state_dict(), adapted(True).state_dict()
+    assert all(torch.equal(plain[name], noisy[name]) for name in plain)
+
+
+def test_adapting_moves_what_the_source_alone_does_not():
+    coral, without = adapted(False), adapted(False, {"name": "coral", "weight": 0.0})
+    moved = [
+        name
+        for name, value in coral.parts.trunk.named_parameters()
+        if not torch.equal(value, dict(without.parts.trunk.named_parameters())[name])
+    ]
+    assert moved
+
+
+class Discriminator(Objective):
+    """A domain discriminator that is learned beside the parts."""
+
+    def __init__(self, tasks, widths, scale: float = 1.0):
+        super().__init__(tasks, widths)
+        self.scale, self.layer = scale, nn.Linear(widths["target"], 2)
+
+    def forward(self, losses, features, stage):
+        logits = torch.cat([self.layer(one.pooled.float()) for one in features.values()])
+        domain = torch.cat([torch.full((len(one.pooled),), i) for i, one in enumerate(features.values())])
+        return torch.stack(list(losses.values())).sum() + self.scale * nn.functional.cross_entropy(logits, domain)
+
+
+OWN = f"{__name__}.Discriminator"
+
+
+@pytest.mark.parametrize("objective", ["uncertainty", {"name": OWN, "scale": 0.5}])
+def test_what_an_objective_learns_is_optimised_clipped_saved_and_resumed(objective, tmp_path):
+    def run(steps, path=None):
+        source, target = scenes("textured", "count", role="source"), scenes("textured")
+        data = CombinedData(target, source, batch_size=8)
+        module = MultiTask(target=target.task, source=source.task, objective=objective, lr=1e-2, schedule="constant")
+        keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1, enable_version_counter=False)
+        options = {**QUIET, "enable_checkpointing": True, "callbacks": [keep], "max_steps": steps}
+        fit(module, data, options, resume=path)
+        return module
+
+    fresh = run(0 + 1)
+    names = [group["name"] for group in fresh.trainer.optimizers[0].param_groups]
+    assert any(name.startswith("objective.objective") for name in names)
+    whole = run(4)
+    half = run(2)
+    resumed = run(4, tmp_path / "step=2.ckpt")
+    state, again = whole.state_dict(), resumed.state_dict()
+    own = [name for name in state if name.startswith("objective.")]
+    assert own and any(not torch.equal(state[name], half.state_dict()[name]) for name in own)
+    assert all(torch.equal(state[name], again[name]) for name in state)
+    loaded = MultiTask.load_from_checkpoint(tmp_path / "step=4.ckpt", weights_only=True)
+    assert all(torch.equal(loaded.state_dict()[name], state[name]) for name in state)
+
+
+def test_what_a_cell_adds_is_learned_too_and_a_bare_parameter_is_refused():
+    class Adds(MultiTask):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.gate = nn.Linear(2, 2)
+
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) + self.gate(torch.ones(2)).sum()
+
+    source, target = scenes("textured", "count", role="source"), scenes("textured")
+    module = Adds(target=target.task, source=source.task)
+    before = module.gate.weight.detach().clone()
+    Trainer(max_steps=2, **QUIET).fit(module, datamodule=CombinedData(target, source, batch_size=8))
+    assert not torch.equal(before, module.gate.weight)
+    module = MultiTask(target=target.task, source=source.task)
+    module.scale = nn.Parameter(torch.ones(()))
+    with pytest.raises(ValueError, match="scale: a parameter of a cell has to stand in a module"):
+        Trainer(max_steps=2, **QUIET).fit(module, datamodule=CombinedData(target, source, batch_size=8))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_runs_from_the_command_line(objective, tmp_path):
+    cell = "domain_adaptation" if objective == "coral" else "multitask"
+    run = [sys.executable, "-m", "tl_run.train", f"cell={cell}", f"objective={objective}", "experiment=quick"]
+    done = subprocess.run([*run, "hydra.run.dir=run", "steps=6"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["objective"] == objective
+    if objective == "coral":
+        assert results["target"]["labelled"] == {"train": 0, "val": 0}
+        assert results["selection"] == "val/source/accuracy max" and "target/accuracy" in results["test"]

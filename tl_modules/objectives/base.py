@@ -1,0 +1,45 @@
+"""What every objective is: from the losses and features of a step's roles to one loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from tl_modules.features import Features
+from tl_modules.stages import Stage
+from tl_modules.task import Task
+
+
+class Objective(nn.Module):
+    """Make one loss of those of a step's roles.
+
+    What it learns itself is optimised with the parts (kind `objective`), clipped by itself, saved and resumed.
+
+    Args:
+        tasks: Task by role.
+        widths: Length of the pooled features by role.
+
+    Attributes:
+        several: Whether it is for steps with several roles only, so that it is refused where no stage has any.
+        adapts: Whether it learns from a role's inputs without their targets: a sequential cell of one task then has,
+            in place of the target's stage, one named `adapt` that learns the source and sees the target.
+    """
+
+    several: ClassVar[bool] = False
+    adapts: ClassVar[bool] = False
+
+    def __init__(self, tasks: Mapping[str, Task], widths: Mapping[str, int]) -> None:
+        super().__init__()
+
+    def forward(self, losses: Mapping[str, Tensor], features: Mapping[str, Features], stage: Stage) -> Tensor:
+        """Return the loss of a step, a scalar.
+
+        Args:
+            losses: By role of the step's batches, each times its static weight; of a role that the stage only sees,
+                and of a batch without targets, a zero that is tied to its features.
+            features: By role, of the step's batches; pooled ones are `(B, D)`.
+            stage: The current stage.
+        """
+        raise TypeError(f"{type(self).__name__} has no forward")

@@ -1,0 +1,55 @@
+"""Classes of one's own that a configuration names by import path; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+from tl_modules.discovery import TIMM
+
+
+def own_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield option and import path of kinds, backbones, objective and augmentations that a configuration brings.
+
+    Cells and datasets are not among them: they are made by Hydra from their `_target_`.
+
+    Args:
+        config: The composed configuration.
+    """
+    yield from _named("objective.name", config.get("objective"))
+    yield from _backbones("backbone", config.get("backbone"))
+    for role in ("source", "target"):
+        node = config.get(role) or {}
+        if "." in str(node.get("kind")):
+            yield f"{role}.kind", str(node["kind"])
+        yield from _named(f"{role}.augment.name", node.get("augment"))
+        yield from _backbones(f"{role}.backbone", node.get("backbone"))
+
+
+def import_own(config: Mapping[str, Any]) -> None:
+    """Import the modules of what a configuration names, since whoever gave the configuration chose them.
+
+    Raises:
+        ValueError: If one cannot be imported; the text names the option.
+    """
+    for option, path in own_paths(config):
+        module = path.rpartition(".")[0]
+        try:
+            import_module(module)
+        except ImportError as error:
+            said = " ".join(str(error).split())
+            raise ValueError(f"{option}={path}: {module} cannot be imported ({said})") from error
+
+
+def _named(option: str, node: Any) -> Iterator[tuple[str, str]]:
+    name = node if isinstance(node, str) else (node or {}).get("name")
+    if "." in str(name) and not str(name).startswith(TIMM):
+        yield option, str(name)
+
+
+def _backbones(option: str, node: Any) -> Iterator[tuple[str, str]]:
+    yield from _named(f"{option}.name", node)
+    encoders = node.get("encoders") if isinstance(node, Mapping) else None
+    for name, encoder in (encoders or {}).items():
+        yield from _backbones(f"{option}.encoders.{name}", encoder)
