@@ -133,6 +133,7 @@ class PairedData(LightningDataModule):
         overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
             sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
             of the source out; or `allow`.
+        loading: Further options of the loaders: `pin_memory`, `prefetch_factor`, `persistent_workers`.
 
     Raises:
         ValueError: If a task is missing, or the rule for overlaps is unknown.
@@ -151,6 +152,7 @@ class PairedData(LightningDataModule):
         target_task: Task | dict[str, Any] | None = None,
         source_task: Task | dict[str, Any] | None = None,
         overlap: str = "refuse",
+        loading: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.data = {"target": target} if source is None else {"source": source, "target": target}
@@ -165,6 +167,7 @@ class PairedData(LightningDataModule):
         self.overlap = overlap
         self.overlaps: dict[str, Any] | None = None  # after setup, the rule and how many samples it was about
         self.batch_size, self.num_workers, self.seed, self.accumulate = batch_size, num_workers, seed, accumulate
+        self.loading = dict(loading or {})
         self.stage: Stage | None = None
         self.kept: dict[tuple[str, str], Any] = {}  # by role and split, what is read instead in the current stage
 
@@ -267,7 +270,7 @@ class PairedData(LightningDataModule):
             dataset,
             collate_fn=_as_is,
             num_workers=self.num_workers,
-            persistent_workers=False,
+            **self.loading,
             generator=torch.Generator().manual_seed(seed_of(self.seed, "workers")),
             **options,
         )
@@ -316,6 +319,7 @@ class CombinedData(PairedData):
         overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
             sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
             of the source out; or `allow`.
+        loading: Further options of the loaders: `pin_memory`, `prefetch_factor`, `persistent_workers`.
 
     Raises:
         ValueError: If the mode is unknown, or `aligned` lacks its dataset.
@@ -337,8 +341,10 @@ class CombinedData(PairedData):
         target_task: Task | dict[str, Any] | None = None,
         source_task: Task | dict[str, Any] | None = None,
         overlap: str = "refuse",
+        loading: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(target, source, batch_size, num_workers, seed, accumulate, target_task, source_task, overlap)
+        given = (batch_size, num_workers, seed, accumulate, target_task, source_task, overlap, loading)
+        super().__init__(target, source, *given)
         if mode not in MIXING:
             raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(MIXING)}")
         if mode == "aligned" and aligned_dataset is None:
@@ -384,6 +390,7 @@ class MergedData(PairedData):
         overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
             sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
             of the source out; or `allow`.
+        loading: Further options of the loaders: `pin_memory`, `prefetch_factor`, `persistent_workers`.
 
     Raises:
         ValueError: If the share is out of range, or the two tasks are of different kinds.
@@ -403,8 +410,10 @@ class MergedData(PairedData):
         target_task: Task | dict[str, Any] | None = None,
         source_task: Task | dict[str, Any] | None = None,
         overlap: str = "refuse",
+        loading: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(target, source, batch_size, num_workers, seed, accumulate, target_task, source_task, overlap)
+        given = (batch_size, num_workers, seed, accumulate, target_task, source_task, overlap, loading)
+        super().__init__(target, source, *given)
         if source_share is not None and not 0 < source_share < 1:
             raise ValueError(f"source_share={source_share} must be between 0 and 1, or None")
         self.source_share = source_share

@@ -76,7 +76,7 @@ def test_several_mistakes_are_answered_at_once():
 )
 def test_every_option_of_a_group_composes(group):
     for option in [option for option in group_options(group) if option not in ARTICLE]:
-        cell = "task_finetuning" if group == "finetuning" else "scratch"
+        cell = {"finetuning": "task_finetuning", "objective": "multitask"}.get(group, "scratch")
         found = says(f"cell={cell}", f"{group}={option}")
         # A text backbone is in order by itself; scenes have no text.
         assert found == [] or (option in options.READ_TEXTS and "reads text" in found[0])
@@ -212,7 +212,7 @@ def fields(model: type[options.Group]) -> set[str]:
 @pytest.mark.parametrize("path", [SCRATCH_PATH, *(cell.path for cell in CELLS)])
 def test_cell_options_are_the_constructors(path):
     from_elsewhere = {"target", "source", "backbone", "source_backbone", "finetuning", "augment", "seed"}
-    from_elsewhere |= {"selection_metric", "weights"}
+    from_elsewhere |= {"selection_metric", "weights", "objective"}
     assert fields(options.Cell) - {"name"} == names(get_class(path).__init__) - from_elsewhere
     defaults = {name: p.default for name, p in inspect.signature(get_class(path).__init__).parameters.items()}
     cell = composed("cell=scratch")["cell"]
@@ -234,9 +234,11 @@ def test_other_options_are_the_constructors():
     ):
         assert fields(model) - set(options.Dataset.FOR_THE_RUN) == names(made.__init__) - of_its_own
     assert fields(options.AugmentOptions) == names(augment.Augment.__init__)
-    assert fields(options.Bag) - {"name", "weights"} == names(bag)
-    assert fields(options.Transformer) - {"name", "weights"} == names(transformer)
-    assert fields(options.Document) - {"name", "weights"} == names(document) - {"channels"}
+    for made in (bag, transformer, document):  # derived from their sources
+        model = options.BACKBONES[made.__name__]
+        assert fields(model) - {"name", "weights"} == names(made) - {"channels"}
+        defaults = {name: one.default for name, one in inspect.signature(made).parameters.items() if name != "channels"}
+        assert {name: model.model_fields[name].default for name in defaults} == defaults
     assert set(options.SCENES_KINDS.items()) == {(target, kind) for target, (_, kind, _) in TARGETS.items()}
 
 

@@ -112,6 +112,12 @@ RESUMED = [
     ("domain_adaptation", "target", ("cell.normalisation=per_role",)),
     ("task_adaptation", "target", ("target.augment=null",)),  # its frozen features are computed once
     ("multitask", "joint", PAGES),
+    ("domain_adaptation", "adapt", ("objective=coral",)),
+    ("multitask", "joint", ("objective=uncertainty",)),
+    ("multitask", "joint", ("callbacks=[ema,lr_monitor,early_stopping]",)),
+    ("multitask", "joint", ("callbacks=accumulate",)),
+    ("scratch", "target", ("callbacks=swa",)),
+    ("scratch", "target", ("datamodule.num_workers=1", "datamodule.persistent_workers=true")),
 ]
 
 
@@ -122,7 +128,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     given = config(f"cell={cell}", *more)
     straight = execute(given, tmp_path / "straight")
     with monkeypatch.context() as patch:
-        killed(patch, at=3 if stage == "target" and cell != "scratch" else 5, stage=stage)
+        killed(patch, at=3 if stage in ("target", "adapt") and cell != "scratch" else 5, stage=stage)
         with pytest.raises(RunError, match="killed"):
             execute(given, tmp_path / "killed")
     assert (tmp_path / "killed" / "error.json").exists()

@@ -46,6 +46,7 @@ def build_data(config: Config) -> PairedData:
         "seed": config["seed"],
         "accumulate": trainer["accumulate"],
         "overlap": options["overlap"],
+        "loading": {key: options[key] for key in ("pin_memory", "prefetch_factor", "persistent_workers")},
     }
     mode = options["mode"] if len(roles) == 2 else None
     if mode == "merged":

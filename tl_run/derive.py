@@ -60,7 +60,7 @@ def derived(path: str, without: Iterable[str] = (), base: type[Group] = Group, *
         ValueError: If there is no such function.
     """
     own = {name: one for name, one in arguments(path).items() if name not in without}
-    return create_model(path.rpartition(".")[2], __base__=base, **{**own, **also})
+    return create_model(path.rpartition(".")[2], __base__=base, **{**also, **own})
 
 
 @cache
@@ -79,7 +79,10 @@ def arguments(path: str) -> dict[str, tuple[Any, Any]]:
     defined = (one for one in tree.body if isinstance(one, ast.ClassDef | ast.FunctionDef) and one.name == name)
     node: Any = next(defined, None)
     if node is None:
-        raise ValueError(f"{path}: the module has no function or class {name}")
+        homes = _homes(module, tree)
+        if name not in homes:
+            raise ValueError(f"{path}: the module has no function or class {name}")
+        return arguments(homes[name])
     if isinstance(node, ast.ClassDef):
         own = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
         if not own:
@@ -98,12 +101,19 @@ def arguments(path: str) -> dict[str, tuple[Any, Any]]:
 
 def _inherited(node: ast.ClassDef, module: str, tree: ast.Module) -> dict[str, tuple[Any, Any]]:
     """Return the arguments that a class without a constructor has from its first base; none where that is unknown."""
-    homes = {one.name: module for one in tree.body if isinstance(one, ast.ClassDef)}
-    for line in tree.body:
-        if isinstance(line, ast.ImportFrom) and line.module:
-            homes |= {one.asname or one.name: line.module for one in line.names}
+    homes = {one.name: f"{module}.{one.name}" for one in tree.body if isinstance(one, ast.ClassDef)}
+    homes |= _homes(module, tree)
     base = node.bases[0] if node.bases else None
-    return arguments(f"{homes[base.id]}.{base.id}") if isinstance(base, ast.Name) and base.id in homes else {}
+    return arguments(homes[base.id]) if isinstance(base, ast.Name) and base.id in homes else {}
+
+
+def _homes(module: str, tree: ast.Module) -> dict[str, str]:
+    """Return the import paths of the names that a module takes from others."""
+    found: dict[str, str] = {}
+    for line in (line for line in tree.body if isinstance(line, ast.ImportFrom)):
+        package = module.rsplit(".", line.level)[0] + "." if line.level else ""
+        found |= {one.asname or one.name: f"{package}{line.module}.{one.name}" for one in line.names if line.module}
+    return found
 
 
 def source_of(module: str) -> Path:

@@ -398,12 +398,15 @@ class DataModule(Group):
     source_share: float | None = Field(None, gt=0, lt=1)
     batch_size: int = Field(ge=1)
     num_workers: int = Field(ge=0)
+    pin_memory: bool = False
+    prefetch_factor: int | None = Field(None, ge=1)
+    persistent_workers: bool = False
     cache: bool
     overlap: Literal["refuse", "drop", "allow"]
 
 
-class TrainerOptions(Group):
-    """`trainer`."""
+class TrainerOptions(Open):
+    """`trainer`: ours, beside which all of Lightning's Trainer are allowed (`attached.check_attached`)."""
 
     devices: int = Field(ge=1)
     accelerator: Literal["auto", "cpu", "gpu"]
@@ -427,7 +430,8 @@ class Root(Group):
     steps: int | None = Field(ge=1)
     epochs: int | None = Field(ge=1)
     precision: Literal["auto", "bf16", "32", 32]
-    logger: Literal["csv", "tensorboard"]
+    logger: Any
+    callbacks: Any
     seed: int = Field(ge=0)
     data_root: str | None
     resume: str | None

@@ -11,6 +11,7 @@ from datamodules.readers.folders import list_classes
 from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
 from tl_modules.discovery import attributes
 from tl_modules.stages import SOURCE_SHARE
+from tl_run.attached import check_attached
 from tl_run.baselines import check_baseline
 from tl_run.messages import near, plain
 from tl_run.options import (
@@ -75,6 +76,8 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
         _check_files,
         _check_selection,
         _check_metric,
+        _check_loading,
+        check_attached,
     )
     for one in checks:
         yield from one(cfg)
@@ -376,8 +379,6 @@ def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"source_checkpoint={given}: has no effect in {cfg['cell']['name']}, which has no source stage"
     elif given is not None and not (Path(given).is_file() or any(Path(given).glob("checkpoints/*/DONE.json"))):
         yield f"source_checkpoint={given}: must be a checkpoint file, or the folder of a run with a finished stage"
-    if cfg["logger"] == "tensorboard" and find_spec("tensorboard") is None:
-        yield 'logger=tensorboard: tensorboard is not installed; pip install -e ".[tensorboard]", or logger=csv'
 
 
 def selection_metric(cfg: Mapping[str, Any]) -> str | None:
@@ -391,6 +392,13 @@ def _check_selection(cfg: Mapping[str, Any]) -> Iterator[str]:
     if given is not None and given not in METRICS.get(kind, (given,)):
         allowed = METRICS[kind]
         yield f"selection.metric={given}: {near(given, allowed)}allowed for {kind}: null, {', '.join(allowed)}"
+
+
+def _check_loading(cfg: Mapping[str, Any]) -> Iterator[str]:
+    options = cfg["datamodule"]
+    for key in ("prefetch_factor", "persistent_workers"):
+        if options.get(key) and not options["num_workers"]:
+            yield f"datamodule.{key}={plain(options[key])}: has no effect with datamodule.num_workers=0"
 
 
 def _check_metric(cfg: Mapping[str, Any]) -> Iterator[str]:

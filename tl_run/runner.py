@@ -26,6 +26,7 @@ from tl_modules.staged import fit
 from tl_modules.stages import Stage
 from tl_modules.weights.files import read_weights
 from tl_run import lineage
+from tl_run.attached import callbacks_of, further, loggers_for, remarks
 from tl_run.baselines import backbone_of, baseline_key, weights_in
 from tl_run.build import build_data, build_module
 from tl_run.callbacks.cache import CachedFeatures
@@ -138,7 +139,7 @@ class Run:
     def run(self) -> float:
         """Do what is not yet done and return the value of `optimized_metric`."""
         self.write_config()
-        for line in told(self.config) if first_process() else ():
+        for line in [*told(self.config), *remarks(self.config)] if first_process() else ():
             print(line)
         loaded = self.module.parts.report
         if (loaded.loaded or loaded.adapted) and first_process():
@@ -262,25 +263,22 @@ class Run:
         """Return a fresh Trainer for one stage."""
         options = self.config["trainer"]
         loggers: list[Logger] = [MetricsFile(self.folder / "metrics.csv", name, reached)]
-        if self.config["logger"] == "tensorboard":
-            from lightning.pytorch.loggers import TensorBoardLogger
-
-            loggers.append(TensorBoardLogger(self.folder, name="tensorboard", version=name))
+        loggers += loggers_for(self.config, self.folder, name)
         shown: list[Callback] = [StageProgress(name, monitor, steps)] if options["progress"] else []
         if self.config["datamodule"]["cache"]:
             shown.insert(0, CachedFeatures(steps))
         due = validation_steps(steps, options["validations"])
         shown.insert(0, ValidateAt(due, options["accumulate"]))
-        return Trainer(
-            max_steps=steps,
-            val_check_interval=NEVER,
-            check_val_every_n_epoch=None,
-            accumulate_grad_batches=options["accumulate"],
-            log_every_n_steps=max(1, min(50, steps // 20)),
-            logger=loggers,
-            callbacks=[*callbacks, *shown],
-            **self.machine(),
-        )
+        own = {
+            "max_steps": steps,
+            "val_check_interval": NEVER,
+            "check_val_every_n_epoch": None,
+            "accumulate_grad_batches": options["accumulate"],
+            "log_every_n_steps": max(1, min(50, steps // 20)),
+            "logger": loggers,
+            "callbacks": [*callbacks, *callbacks_of(self.config, self.module.monitor), *shown],
+        }
+        return Trainer(**{**own, **self.machine(), **{key: options[key] for key in further(options)}})
 
     def machine(self) -> dict[str, Any]:
         """Return the Trainer's options on where and how it runs."""
