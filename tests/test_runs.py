@@ -148,10 +148,28 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert validated[0] == validated[1]
 
 
+def test_the_seconds_of_a_resumed_run_are_of_all_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = config("cell=task_finetuning")
+    with monkeypatch.context() as patch:
+        killed(patch, at=3, stage="target")
+        with pytest.raises(RunError, match="killed"):
+            execute(given, tmp_path)
+    done, last = tmp_path / "checkpoints/source/DONE.json", tmp_path / "checkpoints/target/last.ckpt"
+    done.write_text(json.dumps({**json.loads(done.read_text()), "seconds": 1000.0}))
+    checkpoint = torch.load(last, weights_only=True)
+    assert checkpoint["callbacks"]["Cost"]["seconds"] > 0
+    checkpoint["callbacks"]["Cost"]["seconds"] = 500.0
+    torch.save(checkpoint, last)
+    execute(given, tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [stage["seconds"] // 100 for stage in results["stages"]] == [10, 5]
+    assert 1500 < results["seconds"] < 1700
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = config("cell=scratch")
     first = execute(given, tmp_path)
-    monkeypatch.setattr(Run, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(Run, "trainer", lambda *_: pytest.fail("trained again"))
     assert execute(given, tmp_path) == first
     with pytest.raises(RunError, match="seed differs from what the run"):
         execute({**given, "seed": 1}, tmp_path)

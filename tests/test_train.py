@@ -43,6 +43,33 @@ def test_a_sweep_over_cells_and_one_wrong_line_before_it(tmp_path: Path):
     assert wrong.stderr.strip() == "seed=-2: must be at least 0"
 
 
+def test_help_shows_the_choices_and_a_sweep_over_processes_is_refused(tmp_path: Path):
+    done = train("--help", folder=tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    assert all(word in done.stdout for word in ("multitask", "dataset@source=", "resume=", "coral", "--config-dir"))
+    done = train("cell=multitask", "--help", folder=tmp_path)
+    assert done.returncode == 0 and "weight_decay: 0.0001" in done.stdout
+    done = train("-m", "cell=multitask", "trainer.devices=2", folder=tmp_path)
+    said = "trainer.devices=2: a run of a sweep has one device; start it by itself, or on SLURM\n"
+    assert (done.returncode, done.stderr) == (2, said)
+    done = train("--config-dir", "nowhere", "cell=multitask", folder=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1) and "must be a folder" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_auto_is_the_cell_that_fits_in_the_folders_name_too(tmp_path: Path):
+    done = train("cell=auto", "order=simultaneous", *TINY, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["dataset_merging"]
+
+
+def test_the_progress_line_counts_passes_of_the_role_it_watches(tmp_path: Path):
+    sizes = ["source.train_size=48", "target.train_size=8", "cell.source_share=0.5"]
+    tiny = [line for line in TINY if "train_size" not in line]
+    done = train("cell=task_finetuning", *sizes, *tiny, "trainer.validations=1", folder=tmp_path)
+    assert "source  epoch 1.0  step 6/6" in done.stderr and "target  epoch 6.0  step 6/6" in done.stderr
+
+
 def test_two_processes_train_the_same_model(tmp_path: Path):
     done = train("cell=multitask", "trainer.devices=2", "hydra.run.dir=two", *TINY, folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -17,10 +17,9 @@ from hydra.errors import HydraException, InstantiationException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tl_modules.cube import cell_for
 from tl_modules.discovery import torchvision_networks
 from tl_run import networks
-from tl_run.defaults import chosen
+from tl_run.defaults import chosen, settled_cell
 from tl_run.errors import RunError
 from tl_run.messages import near, plain
 from tl_run.options import NETWORKS, Root
@@ -61,6 +60,9 @@ def run(main: Callable[[], Any], prepared: Callable[[Sequence[str]], list[str]] 
         _leave(lines(error), BAD_CONFIG)
     except RunError as error:
         _leave(str(error).splitlines(), FAILED)
+    except BrokenPipeError:  # whoever read the output has enough
+        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except OSError as error:
         given = [argument for argument in sys.argv[1:] if argument.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
         where = given[-1] if given else f"the folder {Path.cwd()}"
@@ -101,9 +103,7 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         return cfg
     if order not in ORDERS:
         raise ConfigError(f"order={plain(order)}: cell=auto needs one of {', '.join(ORDERS)}")
-    source, target = cfg.source, cfg.target
-    same = (source.task, source.kind) == (target.task, target.kind), source.domain == target.domain
-    cell = cell_for(*same, sequential=order == "sequential")
+    source, cell = cfg.source, settled_cell(cfg)
     kept = [line for line in overrides if line.partition("=")[0] not in ("cell", "order", "dataset@source")]
     return compose(CONFIG_NAME, [f"cell={cell}", f"dataset@source={source.name}", *kept, *searched()])
 

@@ -1,7 +1,8 @@
-"""What a stage cost: samples of each role and floating-point operations."""
+"""What a stage cost: samples of each role, floating-point operations and seconds."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ class Cost(Callback):
 
     The first step of a make (the same roles, with as many samples) is counted as it runs, forward and backward, in
     products and convolutions, so what is frozen, cached or mixed costs what it does. Validation is not counted. All
-    processes together; a resumed stage goes on counting.
+    processes together; a resumed stage goes on counting, the seconds too.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,10 @@ class Cost(Callback):
         self.steps: dict[str, int] = {}
         self.each: dict[str, int] = {}
         self.counter: FlopCounterMode | None = None
+        self.before, self.began = (
+            0.0,
+            time.perf_counter(),
+        )  # seconds before this part, and its start
         self.once = 0  # what features that are computed once took; a resumed stage computes them anew
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -79,8 +84,13 @@ class Cost(Callback):
         """The operations of this process so far."""
         return self.once + sum(self.each[make] * count for make, count in self.steps.items())
 
+    @property
+    def here(self) -> float:
+        """Seconds of the part that runs now."""
+        return time.perf_counter() - self.began
+
     def record(self, trainer: Trainer, roles: tuple[str, ...]) -> dict[str, Any]:
-        """Return `samples` by role and `flops` of all processes together; each calls it.
+        """Return `samples` by role and `flops` of all processes together, and `seconds`; each calls it.
 
         Args:
             trainer: Knows the processes.
@@ -92,12 +102,15 @@ class Cost(Callback):
         if trainer.world_size > 1:
             here = torch.tensor(own, dtype=torch.float64, device=trainer.strategy.root_device)
             own = [round(value) for value in trainer.strategy.reduce(here, reduce_op="sum").tolist()]
-        return {"samples": dict(zip(roles, own[:-1], strict=True)), "flops": own[-1]}
+        counted = dict(zip(roles, own[:-1], strict=True))
+        return {"samples": counted, "flops": own[-1], "seconds": round(self.before + self.here, 2)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts."""
-        return {"samples": dict(self.samples), "steps": dict(self.steps), "each": dict(self.each)}
+        counts = {"samples": dict(self.samples), "steps": dict(self.steps), "each": dict(self.each)}
+        return {**counts, "seconds": self.before + self.here}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the counts of the checkpoint."""
         self.samples, self.steps, self.each = (dict(state_dict[name]) for name in ("samples", "steps", "each"))
+        self.before = float(state_dict.get("seconds", 0.0))

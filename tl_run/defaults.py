@@ -32,7 +32,7 @@ from zipfile import BadZipFile, ZipFile
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, Cell
+from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, Cell, cell_for
 from tl_modules.discovery import TIMM, torchvision_sizes
 from tl_modules.stages import FINETUNINGS
 from tl_run.baselines import FROZEN, weights_in
@@ -277,3 +277,17 @@ def _side(root: Any) -> int | None:
             return int(read(file)[0][1])
     except (OSError, BadZipFile, KeyError, ValueError, IndexError):
         return None
+
+
+def settled_cell(root: Any) -> str:
+    """Return the cell's name, for `auto` the one that fits source, target and order; it names a run's folder.
+
+    Args:
+        root: The configuration.
+    """
+    name = str(root.cell.name)
+    source, target, order = root.get("source"), root.get("target"), root.get("order")
+    if name != "auto" or order is None or source is None or target is None:
+        return name
+    same = (source.task, source.kind) == (target.task, target.kind), source.domain == target.domain
+    return cell_for(*same, sequential=order == "sequential")

@@ -107,7 +107,6 @@ class Current(NamedTuple):
 
     steps: int
     reached: int
-    began: float
     best: ModelCheckpoint
     plateau: Plateau | None
     cost: Cost
@@ -125,6 +124,7 @@ class Run:
         self.config, self.folder = config, folder
         self.began = time.perf_counter()
         self.records: list[dict[str, Any]] = []
+        self.earlier_seconds = 0.0  # of stages, and parts of one, that were trained before the run was resumed
         self.precision, self.channels_last = resolve(config["precision"], config["trainer"]["accelerator"])
         import_own(config)
         self.data = build_data(config)
@@ -208,7 +208,7 @@ class Run:
         patience = self.config["trainer"]["patience"]
         plateau = None if patience is None else Plateau(monitor, mode, patience)
         assert steps is not None
-        self.current = Current(steps, reached, time.perf_counter(), best, plateau, Cost())
+        self.current = Current(steps, reached, best, plateau, Cost())
         callbacks = [*([plateau] if plateau else []), best, latest, self.current.cost]
         return self.trainer(stage.name, steps, monitor, callbacks, reached)
 
@@ -223,7 +223,9 @@ class Run:
         done = folder / "DONE.json"
         if trainer is None:
             self.records.append(json.loads(done.read_text()))
+            self.earlier_seconds += self.records[-1]["seconds"]
         else:
+            self.earlier_seconds += self.current.cost.before
             self.records.append(self.record(stage, trainer))
             if first_process():
                 write_json(done, self.records[-1])
@@ -243,7 +245,6 @@ class Run:
             "most_steps": now.steps,
             "ended": now.plateau.says() if now.plateau else "all steps",
             **now.cost.record(trainer, self.module.stage.roles),
-            "seconds": round(time.perf_counter() - now.began, 2),
             "resumed_at": now.reached,
             "trainable_parameters": trainable,
             "monitor": monitor[0],
@@ -264,7 +265,7 @@ class Run:
         options = self.config["trainer"]
         loggers: list[Logger] = [MetricsFile(self.folder / "metrics.csv", name, reached)]
         loggers += loggers_for(self.config, self.folder, name)
-        shown: list[Callback] = [StageProgress(name, monitor, steps)] if options["progress"] else []
+        shown: list[Callback] = [StageProgress(name, monitor, steps, self.passes)] if options["progress"] else []
         if self.config["datamodule"]["cache"]:
             shown.insert(0, CachedFeatures(steps))
         due = validation_steps(steps, options["validations"])
@@ -279,6 +280,11 @@ class Run:
             "callbacks": [*callbacks, *callbacks_of(self.config, self.module.monitor), *shown],
         }
         return Trainer(**{**own, **self.machine(), **{key: options[key] for key in further(options)}})
+
+    def passes(self) -> float:
+        """Return how often the training set that the stage is watched by was passed through in it."""
+        role = self.module.monitor[0].split("/")[1]
+        return self.current.cost.samples.get(role, 0) / max(1, len(self.data.split(role, "train")))
 
     def machine(self) -> dict[str, Any]:
         """Return the Trainer's options on where and how it runs."""
@@ -351,7 +357,7 @@ class Run:
             "stages": records,
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "flops": sum(record["flops"] for record in records),
-            "seconds": round(time.perf_counter() - self.began, 2),
+            "seconds": round(time.perf_counter() - self.began + self.earlier_seconds, 2),
             "machine": described(self.device, self.processes, self.precision, self.channels_last),
             "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
         }
@@ -367,6 +373,8 @@ class Run:
         """Return the target's backbone and the weights it starts from: one name, or one per encoder."""
         path, backbone = backbone_of(self.config)
         weights = weights_in(path, backbone)
+        if is_pretrained(self.config):
+            weights = {f"{path}.weights": str(self.config["source"]["weights"])}
         one = set(weights) == {f"{path}.weights"}
         name = backbone if isinstance(backbone, str) else backbone["name"]
         return {"backbone": name, "weights": next(iter(weights.values())) if one else weights or None}
