@@ -38,7 +38,7 @@ from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
 from tl_modules.targets import fit_heads
 from tl_modules.task import Task
 from tl_modules.weights.checkpoint import carry, plant
-from tl_modules.weights.export import Exported, to_onnx
+from tl_modules.weights.export import Exported, network_state_dict, save_state_dict, to_onnx
 from tl_modules.weights.files import unweighted
 from tl_modules.weights.transfer import Report, transplant
 
@@ -412,13 +412,34 @@ class TransferModule(LightningModule):
             return head.named(head.predict(outputs), labels)
 
     def export(self, role: str = "target") -> Exported:
-        """Return a role as a plain module from images to predictions; see `exporting.Exported`."""
+        """Return a role as a plain module from images to predictions; see `export.Exported`."""
         stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
         with self.parts.as_role(role):
             return Exported(stem, trunk, self.head(role), self.tasks[role].labels)
 
+    def backbone_state_dict(self, role: str = "target", classifier: bool | None = None) -> dict[str, Tensor]:
+        """Return a role's backbone as its library loads it with `strict=True`; see `export.network_state_dict`.
+
+        Args:
+            role: The role.
+            classifier: Whether the head stands in for the network's classifier; None where it can.
+
+        Example:
+            >>> from torchvision.models import resnet18
+            >>> module = TransferModule(target=Task("animals", "classification", ("cat", "dog")), backbone="resnet18")
+            >>> resnet18(num_classes=2).load_state_dict(module.backbone_state_dict(), strict=True)
+            <All keys matched successfully>
+        """
+        stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
+        with self.parts.as_role(role):
+            return network_state_dict(stem, trunk, self.head(role), self.tasks[role].labels, classifier)
+
+    def save_backbone(self, path: Any, role: str = "target", classifier: bool | None = None) -> None:
+        """Write `backbone_state_dict`: as safetensors where the path ends so, else for `torch.load`."""
+        save_state_dict(self.backbone_state_dict(role, classifier), path)
+
     def to_onnx(self, file_path: Any = None, input_sample: Any = None, role: str = "target", **kwargs: Any) -> Any:
-        """Write a role as ONNX, for batches of any size, whatever mode the module is in; see `exporting.to_onnx`.
+        """Write a role as ONNX, for batches of any size, whatever mode the module is in; see `export.to_onnx`.
 
         Args:
             file_path: The file; None for none.
@@ -496,7 +517,7 @@ class TransferModule(LightningModule):
             cast(Head, self.parts.head[name]).labels = list(labels)
 
     def plant(self, checkpoint: Mapping[str, Any], of: str = "target", into: str | None = None) -> Report:
-        """Take the weights of a checkpoint's role for a role of this module; see `planting.plant`.
+        """Take the weights of a checkpoint's role for a role of this module; see `checkpoint.plant`.
 
         Args:
             checkpoint: A checkpoint of a TransferModule, as loaded.

@@ -58,6 +58,7 @@ def family(name: str, channels: int = 3, weights: str | None = None, image_size:
         own: Any = net.pretrained_cfg
         named = own.get("classifier") or ()
         trunk.classifiers = (named,) if isinstance(named, str) else tuple(named)
+        trunk.linear_classifier = len(trunk.classifiers) == 1
     if weights is not None:
         backbone.classifier = classifier
         adapted = ["stem.conv.weight"] if channels > COLOURS else []

@@ -44,10 +44,12 @@ class EncoderTrunk(Trunk):
     Args:
         net: The encoder, whose embeddings are left out.
         dim: Length of its vectors.
+        embeddings: The name that the embeddings have in the whole encoder.
     """
 
-    def __init__(self, net: nn.Module, dim: int) -> None:
+    def __init__(self, net: nn.Module, dim: int, embeddings: str) -> None:
         super().__init__()
+        self.embeddings = embeddings
         self.net, self.dim, self.channels, self.strides = net, dim, [], []
 
     def forward(self, stemmed: Stemmed) -> Features:
@@ -123,10 +125,11 @@ def huggingface(
     net = net.get_encoder() if getattr(settings, "is_encoder_decoder", False) else net
     net = net.float()
     embed = net.get_input_embeddings()
+    name = next(name for name, module in net.named_modules() if module is embed)
     net.set_input_embeddings(nn.Identity())
     most = getattr(settings, "max_position_embeddings", None) or length
     stem = EmbeddingStem(tokenizer, embed, min(length, most), int(plain["pad_token_id"]))
-    return Backbone(stem, EncoderTrunk(net, settings.hidden_size))
+    return Backbone(stem, EncoderTrunk(net, settings.hidden_size, name))
 
 
 def _short(error: Exception) -> str:

@@ -66,6 +66,7 @@ class NetworkTrunk(Trunk):
 
     Attributes:
         classifiers: Names of the classifiers that the whole network has.
+        linear_classifier: Whether that is one linear layer on the pooled vector.
         categories: Names of the outputs that its published weights have.
 
     Raises:
@@ -84,6 +85,7 @@ class NetworkTrunk(Trunk):
     ) -> None:
         super().__init__()
         self.first, self.classifiers = first, () if classifier is None else (classifier,)
+        self.linear_classifier = False
         self.categories: list[str] = []
         self.net, self.handed, self.image_channels = net, handed, channels
         self.maps: dict[int, MapOf] = {}
@@ -170,6 +172,7 @@ def cut(
     if not isinstance(conv, nn.Conv2d):
         raise ValueError(f"{type(net).__name__} has no convolution as its first layer, so it has no stem to cut")
     last = last_layer(net) if classifier else None
+    removed = None if last is None else net.get_submodule(last)
     if last is not None:
         _replace(net, last, nn.Identity())
     handed = Handed()
@@ -183,7 +186,9 @@ def cut(
     with torch.no_grad():
         trials = [stem({"image": torch.zeros(1, channels, side, side)}) for side in (size, size + LARGER)]
     trial, larger = trials
-    return Backbone(stem, NetworkTrunk(net, handed, expected, trial, larger, first, last))
+    trunk = NetworkTrunk(net, handed, expected, trial, larger, first, last)
+    trunk.linear_classifier = isinstance(removed, nn.Linear) and removed.in_features == trunk.dim
+    return Backbone(stem, trunk)
 
 
 def last_layer(net: nn.Module) -> str:

@@ -16,6 +16,7 @@ from tl_modules.backbones.network import NetworkTrunk
 from tl_modules.weights.transfer import Report, transplant
 
 WRAPPED_IN = ("state_dict", "model_state_dict", "model")
+SAFETENSORS = ".safetensors"
 OF_THE_DATA = ("stem.mean", "stem.std")
 
 
@@ -41,7 +42,11 @@ def read_weights(path: Path) -> dict[str, Any]:
     """
     file = chosen_checkpoint(path)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = (
+            load_file(file) if file.suffix == SAFETENSORS else torch.load(file, map_location="cpu", weights_only=True)
+        )
+    except ImportError as error:
+        raise ValueError(f"{path}: the safetensors library is not installed; pip install safetensors") from error
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: holds more than tensors and plain values, which could run code") from error
     except Exception as error:  # a file that is no pickle may fail in any way
@@ -49,6 +54,17 @@ def read_weights(path: Path) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: must hold a state dict, not a {type(content).__name__}")
     return dict(content)
+
+
+def load_file(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file of safetensors.
+
+    Raises:
+        ImportError: If the library is missing.
+    """
+    from safetensors.torch import load_file as load
+
+    return load(str(file))
 
 
 def load_weights(backbone: Backbone, path: Path) -> Report:
