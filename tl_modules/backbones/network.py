@@ -84,7 +84,8 @@ class NetworkTrunk(Trunk):
         classifier: str | None,
     ) -> None:
         super().__init__()
-        self.first, self.classifiers = first, () if classifier is None else (classifier,)
+        self.first = first
+        self.classifiers: tuple[str, ...] = () if classifier is None else (classifier,)
         self.linear_classifier = False
         self.categories: list[str] = []
         self.net, self.handed, self.image_channels = net, handed, channels

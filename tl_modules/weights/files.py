@@ -42,9 +42,9 @@ def read_weights(path: Path) -> dict[str, Any]:
     """
     file = chosen_checkpoint(path)
     try:
-        content = (
-            load_file(file) if file.suffix == SAFETENSORS else torch.load(file, map_location="cpu", weights_only=True)
-        )
+        if file.suffix == SAFETENSORS:
+            return dict(load_file(file))
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise ValueError(f"{path}: the safetensors library is not installed; pip install safetensors") from error
     except pickle.UnpicklingError as error:
