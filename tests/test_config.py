@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -342,33 +341,43 @@ def shown(page: str, language: str, what: str) -> str:
     return next(block for block in blocks if what in block)
 
 
-def test_the_pages_examples_are_one_file_and_one_yaml(tmp_path):
-    """A new cell, dataset, backbone and head, as the page shows them, in one run."""
-    for name in ("tl_modules", "datamodules", "tl_run", "conf"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "train.py", tmp_path)
-    stripes = shown("CONTRIBUTING.md", "python", "class Stripes")
-    dataset = shown("CONTRIBUTING.md", "yaml", "Stripes")
-    files = {
-        "datamodules/stripes.py": stripes,
-        "datamodules/ranks.py": stripes.replace('"classification"', '"ordinal"').replace('"label"', '"ordinal"'),
-        "tl_modules/head_start.py": shown("CONTRIBUTING.md", "python", "class HeadStart"),
-        "tl_modules/backbones/flat.py": shown("CONTRIBUTING.md", "python", "class FlatTrunk"),
-        "tl_modules/heads/ordinal.py": shown("CONTRIBUTING.md", "python", "class Ordinal"),
-        "conf/dataset/stripes.yaml": dataset,
-        "conf/dataset/ranks.yaml": dataset.replace("classification", "ordinal").replace("stripes.Str", "ranks.Str"),
-        "conf/cell/head_start.yaml": shown("CONTRIBUTING.md", "yaml", "HeadStart"),
-        "conf/backbone/flat.yaml": shown("CONTRIBUTING.md", "yaml", "width: 16"),
-    }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    run = [sys.executable, "train.py", "cell=head_start", "backbone=flat", "hydra.run.dir=run", "steps=30"]
-    run += ["dataset@source=ranks", "dataset@target=stripes", "datamodule.batch_size=16", "backbone.width=8"]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."})
+GRAIN = [f"{role}.augment={{name:my_parts.Grain}}" for role in ("source", "target")]
+EXTENDED = (
+    ["cell=head_start", "backbone=flat", "backbone.width=8"],
+    ["cell=multitask", "dataset@source=ranks", "dataset@target=stripes", "objective=confusion"],
+    ["cell=dataset_merging", "dataset@source=ranks", "dataset@target=ranks", *GRAIN],
+)
+
+
+@pytest.mark.parametrize("given", EXTENDED, ids=lambda given: given[0])
+def test_parts_of_ones_own_run_from_a_folder_of_ones_own(given, tmp_path):
+    """A cell, dataset, backbone, head, objective and augmentation, none of them in the package."""
+    folder = tmp_path / "mine"
+    shutil.copytree(ROOT / "examples" / "extending", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    call = [sys.executable, "-m", "tl_run.train", "--config-dir", "conf"]
+    run = [*call, *given, "hydra.run.dir=run", "steps=12", "datamodule.batch_size=16"]
+    done = subprocess.run(run, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert [stage["name"] for stage in results["stages"]] == ["source", "head", "target"]
-    assert results["backbone"] == "flat" and "target/accuracy" in results["test"]
+    results = json.loads((folder / "run" / "results.json").read_text())
+    assert "target/accuracy" in results["test"]
+    if given[0] == "cell=head_start":
+        assert [stage["name"] for stage in results["stages"]] == ["source", "head", "target"]
+        assert results["backbone"] == "my_parts.flat" and not results["overlap"].get("found")
+    pictures = [folder / "run" / f"{name}.png" for name in ("samples", "predictions", "curves")]
+    assert all(path.stat().st_size > 1000 for path in pictures)
+    wrong = subprocess.run(
+        [*call, *given, "steps=12", "source.image_size=3"], cwd=folder, capture_output=True, text=True
+    )
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "source.image_size=3: must be at least 8\ntarget.image_size=3: must be at least 8\n",
+    )
+    predict = [sys.executable, "-m", "tl_run.predict_cli", "run=run", "input=run/samples.png"]
+    cell = ["cell=my_parts.HeadStart"] if given[0] == "cell=head_start" else []
+    untrusted = subprocess.run([*predict, *cell], cwd=folder, capture_output=True, text=True)
+    assert untrusted.returncode == 1 and "my_parts." in untrusted.stderr and "trust=true" in untrusted.stderr
+    trusted = subprocess.run([*predict, *cell, "trust=true"], cwd=folder, capture_output=True, text=True)
+    assert trusted.returncode == 0, trusted.stderr
 
 
 def test_readme_import_example_trains(monkeypatch):

@@ -5,11 +5,14 @@ from collections.abc import Iterable
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from matplotlib.figure import Figure
+from torchmetrics import MeanAbsoluteError, MetricCollection
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
-from tl_modules import Task, TransferModule
+from tl_modules import DatasetMerging, Head, Task, TransferModule
 from tl_modules.features import Features
 from tl_modules.heads import HEADS, build_head
 from tl_modules.heads.detection import _to_boxes
@@ -292,3 +295,56 @@ def _tensors(values: object) -> list[torch.Tensor]:
         return [values]
     values = values.values() if isinstance(values, dict) else values
     return [one for value in values for one in _tensors(value)] if isinstance(values, Iterable) else []
+
+
+class Bare(Head):
+    """A head that says only what it must."""
+
+    kind, monitor, mode = "bare", "error", "min"
+
+    def __init__(self, dim, channels, strides, labels, key="bare"):
+        super().__init__(labels, key)
+        self.layer = torch.nn.Linear(dim, 1)
+
+    def forward(self, features):
+        return self.layer(features.pooled)[:, 0].float()
+
+    def loss(self, outputs, batch):
+        return (outputs - batch[self.key]).square().mean() if len(outputs) else outputs.sum()
+
+    def predict(self, outputs):
+        return outputs
+
+    def metrics(self, labels):
+        return MetricCollection({"error": MeanAbsoluteError()})
+
+    def named(self, predictions, labels):
+        return [{"value": value} for value in predictions.tolist()]
+
+
+def test_a_head_of_ones_own_is_found_by_its_path_and_never_merged_by_guess(tmp_path):
+    kind = f"{__name__}.Bare"
+    task = Task("own", kind, ("x",))
+    assert (task.key, build_head(task, 4, [], []).kind) == ("bare", kind)
+    with pytest.raises(ValueError, match="Bare does not say how targets are merged"):
+        DatasetMerging(target=task, source=task)
+    with pytest.raises(ValueError, match="Bare does not say how its targets are merged"):
+        Bare.to_union({}, "bare", torch.zeros(1), 2)
+    module = TransferModule(target=task)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "accelerator": "cpu"}
+    trainer = Trainer(max_steps=1, **quiet)
+    samples = [{"image": torch.rand(3, 32, 32), "bare": torch.tensor(1.0)} for _ in range(4)]
+    trainer.fit(module, torch.utils.data.DataLoader(samples, 2))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    loaded = TransferModule.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True)
+    assert isinstance(loaded.head("target"), Bare)
+    figure = Figure()
+    axis = figure.subplots()
+    loaded.head("target").draw(axis, {"value": 0.5}, ("x",))
+    assert axis.get_title() == "0.5"
+
+
+@pytest.mark.parametrize("kind", ["nowhere.Head", "torch.nn.Linear", "torch.nothing"])
+def test_a_kind_that_is_no_head_is_refused_and_nothing_is_imported_for_it(kind):
+    with pytest.raises(ValueError, match="kind="):
+        TransferModule(target=Task("own", kind, ("x",)))

@@ -120,6 +120,8 @@ def kind_of(name: str) -> Kind | None:
         return kinds().get(name)
     head = imported(name, "kind")
     known = {one.name: getattr(head, one.name) for one in fields(Kind) if hasattr(head, one.name)}
+    if "monitor" not in known:
+        raise ValueError(f"kind={name!r}: must be a subclass of tl_modules.Head that has a monitor")
     return Kind(**{**known, "field": known.get("field") or name.rpartition(".")[2].lower()})
 
 

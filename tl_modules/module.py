@@ -142,6 +142,9 @@ class TransferModule(LightningModule):
             where = f"in {type(self).__name__}" + ("" if "source" in self.tasks else " without a source")
             raise ValueError(f"normalisation={normalisation!r}: has no effect {where}, where no part is shared")
         heads = {role: self.head(role) for role in self.tasks}
+        if self.merged and not heads["target"].merges():
+            name = type(heads["target"]).__name__
+            raise ValueError(f"{name} does not say how targets are merged: it has no to_union")
         self.selection_metric = selection_metric
         known = heads["target"].reported(self.tasks["target"].labels)
         if selection_metric not in (None, *known):

@@ -10,7 +10,7 @@ from typing import Any
 
 from tl_modules.cube import BASELINES, FINETUNE, PROBE, SCRATCH
 from tl_run.messages import plain
-from tl_run.options import METRICS, AugmentOptions
+from tl_run.options import METRICS, augment_model
 from tl_run.single import check_backbone
 
 FINETUNINGS = {FINETUNE: "full", PROBE: "linear_probe"}
@@ -87,7 +87,7 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
     usual = METRICS.get(node["kind"], (None,))[0]
     shared = {
         "target": {**data, **target},
-        "augment": AugmentOptions.model_validate(node["augment"] or {}).model_dump(),
+        "augment": augment_model(node["augment"]).model_validate(node["augment"] or {}).model_dump(),
         "backbone": unweighted(backbone_of(cfg)[1]),
         "cell": {key: cell[key] for key in ("lr", "weight_decay", "clip", "schedule")},
         "steps": steps,

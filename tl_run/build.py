@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -33,7 +34,9 @@ def build_data(config: Config) -> PairedData:
     roles = with_data(config)
     data = {}
     for role in roles:
-        given = {key: value for key, value in config[role].items() if key not in FOR_THE_RUN}
+        takes_kind = "kind" in signature(get_class(config[role]["_target_"])).parameters
+        ours = [key for key in FOR_THE_RUN if key != "kind" or not takes_kind]
+        given = {key: value for key, value in config[role].items() if key not in ours}
         with naming(role):
             try:
                 data[role] = instantiate({**given, "role": role, "seed": config["seed"]}, _convert_="all")
@@ -55,6 +58,25 @@ def build_data(config: Config) -> PairedData:
         return SequentialData(**common)
     both = aligned if mode == "aligned" else None
     return CombinedData(**common, mode=mode, temperature=options["temperature"], aligned_dataset=both)
+
+
+def check_kinds(config: Config, data: PairedData) -> None:
+    """Refuse a dataset whose task is of another kind than its options say.
+
+    Args:
+        config: The composed configuration.
+        data: The run's data, set up.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for role, task in data.tasks.items():
+        said = config[role]["kind"]
+        if said != task.kind:
+            made = config[role]["_target_"]
+            raise ValueError(
+                f"{role}.kind={said}: the samples of {made} are for {task.kind}; set {role}.kind={task.kind}"
+            )
 
 
 def build_module(config: Config, data: PairedData) -> TransferModule:

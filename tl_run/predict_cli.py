@@ -123,3 +123,7 @@ def found(path: Path) -> list[Path]:
     if not path.is_file():
         raise ValueError(f"input={path}: must be a picture, a folder of pictures or a text file that exists")
     return [path]
+
+
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,7 @@ from tl_modules.weights.files import read_weights
 from tl_run import lineage
 from tl_run.attached import callbacks_of, further, loggers_for, remarks
 from tl_run.baselines import backbone_of, baseline_key, weights_in
-from tl_run.build import build_data, build_module
+from tl_run.build import build_data, build_module, check_kinds
 from tl_run.callbacks.cache import CachedFeatures
 from tl_run.callbacks.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
 from tl_run.callbacks.plateau import Plateau
@@ -130,6 +130,7 @@ class Run:
         self.data = build_data(config)
         self.data.prepare_data()
         self.data.setup()
+        check_kinds(config, self.data)
         self.earlier = lineage.compare(config, self.data)
         self.module = build_module(config, self.data)
         if self.channels_last:

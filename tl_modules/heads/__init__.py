@@ -68,4 +68,5 @@ def build_head(
     names = list(task.labels if labels is None else labels)
     build: Any = made
     head: Head = build(dim, channels, strides, names, task.key, **options)
+    head.kind = task.kind  # type: ignore[misc]  # of one's own it is the import path
     return head

@@ -125,6 +125,11 @@ class Head(nn.Module):
         """
 
     @classmethod
+    def merges(cls) -> bool:
+        """Tell whether this kind says how targets are merged."""
+        return cls.to_union.__func__ is not Head.to_union.__func__  # type: ignore[attr-defined]
+
+    @classmethod
     def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
         """Return a batch's targets and what is beside them in the label space of several datasets.
 
