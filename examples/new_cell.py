@@ -1,10 +1,8 @@
 """A ninth way: the source first, then both at once, so that nothing is forgotten: `python examples/new_cell.py`."""
 
-from lightning.pytorch import Trainer
-
 from datamodules.pair import SequentialData
 from datamodules.synthetic.scenes import Scenes
-from tl_modules import Stage, TransferModule
+from tl_modules import Stage, TransferModule, fit
 
 
 class Rehearsal(TransferModule):
@@ -26,10 +24,7 @@ if __name__ == "__main__":
     source = Scenes("textured", "segment", "source", train_size=64, image_size=32)
     target = Scenes("textured", "classify", "target", train_size=64, image_size=32)
     data = SequentialData(target, source, batch_size=32)
-    module = Rehearsal(target.task, source=source.task)
-    for stage in module.plan:
-        data.enter(stage)
-        module.enter(stage.name)
-        trainer = Trainer(max_steps=10, logger=False, enable_checkpointing=False, use_distributed_sampler=False)
-        trainer.fit(module, data)
+    module = Rehearsal(target=target.task, source=source.task)
+    records = fit(module, data, {"logger": False, "enable_checkpointing": False}, steps=20)
+    trainer = records[-1].trainer
     trainer.test(module, data)

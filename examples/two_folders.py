@@ -1,19 +1,16 @@
-"""Two folders of pictures, a folder a class, and one cell: `python examples/two_folders.py SOURCE TARGET`."""
+"""Two folders of pictures, a folder per class, and one cell: `python examples/two_folders.py SOURCE TARGET`."""
 
 import sys
 
-from lightning.pytorch import Trainer
-
 from datamodules.pair import SequentialData
 from datamodules.readers.image_folder import ImageFolder
-from tl_modules import DomainAdaptation
+from tl_modules import DomainAdaptation, fit
 
 source, target = (ImageFolder(root, domain=root, image_size=64, batch_size=32) for root in sys.argv[1:3])
 data = SequentialData(target, source, batch_size=32)
-module = DomainAdaptation(target.task, source=source.task, backbone="resnet18")
-for stage in module.plan:  # the source's, then the target's
-    data.enter(stage)
-    print(stage.name, module.enter(stage.name))
-    trainer = Trainer(max_steps=20, logger=False, enable_checkpointing=False)
-    trainer.fit(module, data)
+module = DomainAdaptation(target=target.task, source=source.task, backbone="resnet18")
+records = fit(module, data, {"logger": False, "enable_checkpointing": False}, steps=40)
+for one in records:  # the source's stage, then the target's
+    print(one.stage.name, one.steps, one.taken)
+trainer = records[-1].trainer
 trainer.test(module, data)

@@ -93,7 +93,8 @@ def fit(
             continue
         fed.enter(stage)
         taken = module.enter(stage.name)
-        made = trainer(stage, count) if callable(trainer) else made_trainer(given or {}, stage, count, module)
+        options = {**fed.usual, **(given or {})}
+        made = trainer(stage, count) if callable(trainer) else made_trainer(options, stage, count, module)
         if made is not None:
             before = resume(stage) if callable(resume) else resume if stage.name == begin else None
             path = None if before is None else str(before)
@@ -165,6 +166,8 @@ class Fed:
 
     def __init__(self, data: Any, module: TransferModule) -> None:
         self.data, self.one = data, isinstance(data, LightningDataModule)
+        # Our samplers divide the samples among the processes themselves.
+        self.usual: dict[str, Any] = {"use_distributed_sampler": False} if hasattr(data, "enter") else {}
         need = list(dict.fromkeys(role for stage in module.plan for role in stage.roles))
         if self.one:
             if not hasattr(data, "enter") and need != ["target"]:
