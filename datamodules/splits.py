@@ -10,6 +10,7 @@ from torch import Tensor
 from tl_modules.seeding import generator
 
 SPLITS = ("train", "val", "test")
+Split = str  # `train`, `val` or `test`, which the check of a configuration holds it to
 VAL_SHARE, VAL_MOST = 0.2, 1000
 TEST_SHARE = 0.2
 UNUSED = "unused"

@@ -57,7 +57,7 @@ CONFIGURATION = {
     "cell=task_finetuning steps=1": "steps=1: must be at least 2, one for each of the stages of task_finetuning",
     "cell=multitask seed=-1": "seed=-1: must be at least 0",
     "cell=multitask precision=fp16": "precision=fp16: did you mean bf16? allowed: auto, bf16, 32",
-    "cell=multitask logger=tensorbord": "logger=tensorbord: did you mean tensorboard? allowed: csv, tensorboard",
+    "cell=multitask logger=tensorbord": "logger=tensorbord: did you mean tensorboard? allowed: csv, tensorboard, wandb, mlflow, or a mapping with _target_",
     "cell=multitask trainer.devices=0": "trainer.devices=0: must be at least 1",
     "cell=multitask trainer.patience=0": "trainer.patience=0: must be at least 1",
     "cell=scratch trainer.patience=3": (
@@ -213,7 +213,7 @@ CONFIGURATION = {
 }
 
 FILES = {
-    "dataset@target=image_folder": "target.root=null: must be the folder that holds the class folders",
+    "dataset@target=image_folder": "target.root=null: must be the folder or file that holds the data",
     "dataset@target=image_folder target.root=nowhere": "target.root=nowhere: must be a folder that exists",
     "dataset@target=image_folder target.root=empty": (
         "target.root=empty: must hold a folder a class, but empty holds no class folders"
@@ -235,9 +235,9 @@ FILES = {
         "target.root=insects: must hold the folder training; it holds ant, bee"
     ),
     "dataset@target=mnist target.download=false": "target.root=data: must be a folder that exists where download=false",
-    "dataset@target=mnist target.only=[zero]": "target.only=[zero]: must name at least two classes, each once",
+    "dataset@target=mnist target.only=[zero]": "target.only=[zero]: must name at least two, each once",
     "dataset@target=mnist target.only=[zero,one,zero]": (
-        "target.only=[zero,one,zero]: must name at least two classes, each once"
+        "target.only=[zero,one,zero]: must name at least two, each once"
     ),
     "dataset@target=mnist target.dowload=false": (
         "target.dowload=false: unknown option; did you mean download? allowed: "
@@ -260,7 +260,7 @@ FILES = {
     ),
     "experiment=article/parallel_training": "data_root=null: must be the folder that holds sms_spam/SMSSpamCollection",
     "dataset@target=npz target.root=nowhere.npz": "target.root=nowhere.npz: must be a file that exists",
-    "dataset@target=voc": "target.root=null: must be the folder that holds pictures and annotations",
+    "dataset@target=voc": "target.root=null: must be the folder or file that holds the data",
     "dataset@target=texts target.root=texts.csv backbone=resnet18": (
         "backbone=resnet18: reads images, but target=texts has texts; allowed: bag, transformer, huggingface, document"
     ),
@@ -378,7 +378,7 @@ PREDICTING = {
     "run=insects": "input= is missing; python predict.py --help shows the options",
     "run=insects input=insects": "run=insects: must be the folder of a finished run, but it has no results.json",
     "run=insects inptu=x": (
-        "inptu=x: unknown option; did you mean input? allowed: run, input, out, role, cell, draw, batch"
+        "inptu=x: unknown option; did you mean input? allowed: run, input, out, role, cell, trust, draw, batch"
     ),
     "run=insects input=insects batch=0": "batch=0: must be a whole number, at least 1",
 }

@@ -46,3 +46,9 @@ class Matches(NamedTuple):
     """A text that a regular expression fits."""
 
     pattern: str
+
+
+class Distinct(NamedTuple):
+    """A list of different things, at least so many."""
+
+    least: int

@@ -34,12 +34,13 @@ def build_data(config: Config) -> PairedData:
     roles = with_data(config)
     data = {}
     for role in roles:
-        takes_kind = "kind" in signature(get_class(config[role]["_target_"])).parameters
-        ours = [key for key in FOR_THE_RUN if key != "kind" or not takes_kind]
+        takes = signature(get_class(config[role]["_target_"])).parameters
+        ours = [key for key in FOR_THE_RUN if key != "kind" or "kind" not in takes]
         given = {key: value for key, value in config[role].items() if key not in ours}
+        given |= {key: value for key, value in (("role", role), ("seed", config["seed"])) if key in takes}
         with naming(role):
             try:
-                data[role] = instantiate({**given, "role": role, "seed": config["seed"]}, _convert_="all")
+                data[role] = instantiate(given, _convert_="all")
             except InstantiationException as error:
                 raise error.__cause__ or error from None
     common: dict[str, Any] = {

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, create_model
+from pydantic_core import PydanticCustomError
 
+from datamodules.readers.sizes import ALLOWED, sides
 from tl_modules import task
 
 
@@ -30,10 +32,33 @@ class Open(Group):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
+def _distinct(value: list[Any], least: int) -> list[Any]:
+    if len(set(value)) < max(least, len(value)):
+        count = {1: "one", 2: "two"}.get(least, str(least))
+        raise PydanticCustomError("distinct", f"must name at least {count}, each once")  # type: ignore[arg-type]
+    return value
+
+
+def _sides(value: Any) -> Any:
+    try:
+        sides(value)
+    except ValueError as error:
+        raise PydanticCustomError("sides", ALLOWED) from error  # type: ignore[arg-type]
+    return value
+
+
+def _given_sides(value: Any) -> Any:
+    return _sides("null" if value is None else value)
+
+
+SIZE = Annotated[Any, PlainValidator(_given_sides)]
+SIZE_OR_NONE = Annotated[Any, PlainValidator(_sides)]
 OURS = ("tl_modules.", "datamodules.")
 TYPES: dict[str, Any] = {
     **{"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str, "tuple": tuple},
     **{"Annotated": Annotated, "Any": Any, "Literal": Literal, "Mapping": dict, "Sequence": list},
+    "Size": SIZE,
+    "Split": Literal["train", "val", "test"],
     **{"INPUTS": task.INPUTS, "KINDS": task.KINDS, "ROLES": task.ROLES},
 }
 RANGES: dict[str, Callable[..., Any]] = {
@@ -44,6 +69,7 @@ RANGES: dict[str, Callable[..., Any]] = {
     "MultipleOf": lambda of: Field(multiple_of=of),
     "NotEmpty": lambda: Field(min_length=1),
     "Matches": lambda pattern: Field(pattern=pattern),
+    "Distinct": lambda least: AfterValidator(partial(_distinct, least=least)),
 }
 
 
@@ -97,6 +123,19 @@ def arguments(path: str) -> dict[str, tuple[Any, Any]]:
         if argument.arg != "self":
             made[argument.arg] = (_type(argument.annotation, constants), _default(default, constants))
     return made
+
+
+def class_values(path: str) -> dict[str, Any]:
+    """Return the plain values that a class says in its body by annotated assignments.
+
+    Args:
+        path: Import path of the class.
+    """
+    module, _, name = path.rpartition(".")
+    tree = ast.parse(source_of(module).read_text(encoding="utf-8"))
+    body = next((one.body for one in tree.body if isinstance(one, ast.ClassDef) and one.name == name), [])
+    said = (one for one in body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name))
+    return {str(one.target.id): _default(one.value, {}) for one in said if one.value is not None}  # type: ignore[union-attr]
 
 
 def _inherited(node: ast.ClassDef, module: str, tree: ast.Module) -> dict[str, tuple[Any, Any]]:
@@ -169,6 +208,8 @@ def _type(node: ast.expr | None, constants: Mapping[str, Any]) -> Any:
     if isinstance(node, ast.Name):
         return TYPES.get(node.id, constants.get(node.id, Any))
     if isinstance(node, ast.BinOp):
+        if isinstance(node.left, ast.Name) and node.left.id == "Size":
+            return SIZE_OR_NONE
         return Union[_type(node.left, constants), _type(node.right, constants)]  # noqa: UP007 -- of values
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RANGES:
         return RANGES[node.func.id](*(_type(one, constants) for one in node.args))

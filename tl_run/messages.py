@@ -79,6 +79,8 @@ def says(problem: Mapping[str, Any], model: type[Group]) -> str:
     if kind == "literal_error":
         allowed = list(dict.fromkeys(context["expected"].replace("'", "").replace(" or ", ", ").split(", ")))
         return f"{near(problem['input'], allowed)}allowed: {', '.join(allowed)}"
+    if kind == "string_type" and loc[-1] == "root" and problem["input"] is None:
+        return "must be the folder or file that holds the data"
     if kind in TYPES:
         return f"must be {TYPES[kind]}"
     message = str(problem["msg"])

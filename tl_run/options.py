@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, create_model
+from pydantic import AfterValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
-from datamodules.readers.sizes import ALLOWED, sides
 from tl_modules.discovery import TIMM, kinds, names_in, torchvision_networks
-from tl_modules.task import INPUTS, KINDS
-from tl_run.derive import Group, Open, arguments, derived
+from tl_modules.task import KINDS
+from tl_run.derive import Group, Open, arguments, class_values, derived
 
 PartKind = Literal["stem", "trunk", "head"]
 MIXING = ("cycle", "proportional", "temperature", "aligned")
@@ -99,7 +98,6 @@ class OwnNamed(Open):
 READ_IMAGES = ("small",)
 READ_TEXTS = ("bag", "transformer", "huggingface")
 WITHOUT_MAPS = (*READ_TEXTS, "document")
-SEPARATOR = r"^(.|\\t|\t)$"
 FROM_FILES = "a file of weights or the folder of a run that exists"
 NETWORKS = ("any classification network of torchvision, such as resnet18", "timm/<name>")
 
@@ -157,182 +155,11 @@ class Dataset(Made):
     weight: float = Field(1.0, gt=0)
 
 
+NAMED = ("task", "domain")  # options of a dataset that are never empty, whatever its constructor says
+
+
 class OwnDataset(Dataset, Open):
     """`source` or `target`, for a class from elsewhere."""
-
-
-class Scenes(Dataset):
-    """`dataset=scenes/...`."""
-
-    ground: Literal["plain", "textured"]
-    target: Literal["classify", "count", "segment", "detect"]
-    image_size: int = Field(ge=32, le=112)
-
-
-class PageStreams(Dataset):
-    """`dataset=pages/...`."""
-
-    kind: Literal["classification"]
-    target: Literal["content", "starts"]
-    inputs: list[Literal[INPUTS]] = Field(min_length=1)  # type: ignore[valid-type]
-    missing: dict[Literal["train", "val", "test"], Annotated[float, Field(ge=0, le=1)]] | None
-    image_size: int = Field(ge=64, multiple_of=4)
-
-
-def _sides(value: Any) -> Any:
-    """Check a size of pictures."""
-    try:
-        sides(value)
-    except ValueError as error:
-        raise PydanticCustomError("sides", ALLOWED) from error  # type: ignore[arg-type]
-    return value
-
-
-def _given_sides(value: Any) -> Any:
-    """Check a size of pictures that cannot be left open."""
-    return _sides("null" if value is None else value)
-
-
-GivenSides = Annotated[Any, PlainValidator(_given_sides)]
-
-
-class Pictures(Dataset):
-    """What the datasets that are read from files have in common."""
-
-    root: str | None
-    image_size: Annotated[Any, PlainValidator(_sides)]
-    channels: Literal[1, 3] | None
-    duplicates: Literal["refuse", "allow"]
-
-
-def _classes(value: list[str]) -> list[str]:
-    """Check names of classes of which some are read."""
-    if len(set(value)) < max(2, len(value)):
-        raise PydanticCustomError("classes", "must name at least two classes, each once")
-    return value
-
-
-class TorchvisionSet(Pictures):
-    """`dataset=mnist` and the others that torchvision reads."""
-
-    kind: Literal["classification"]
-    dataset: str = Field(min_length=1)
-    labels: list[str] | None
-    only: Annotated[list[str], AfterValidator(_classes)] | None = None
-    published: dict[Literal["train", "val", "test"], dict[str, Any]] | None
-    download: bool
-
-
-class NpzImages(Pictures):
-    """`dataset=npz`."""
-
-    kind: Literal["classification"]
-    root: str = Field(min_length=1)
-    labels: list[str] | None
-
-
-class VocBoxes(Pictures):
-    """`dataset=voc`."""
-
-    kind: Literal["detection"]
-    image_size: GivenSides
-    channels: Literal[1, 3]
-    pictures: str = Field(min_length=1)
-    annotations: str = Field(min_length=1)
-    labels: list[str] | None
-    unusable: float = Field(ge=0, le=1)
-
-
-class PictureTable(Pictures):
-    """`dataset=picture_table`."""
-
-    kind: Literal["classification"]
-    root: str = Field(min_length=1)
-    picture: str | int
-    label: str | int
-    separator: str = Field(pattern=SEPARATOR)
-    header: bool
-    encoding: str = Field(min_length=1)
-    labels: dict[str, str] | None
-
-
-class CocoBoxes(Pictures):
-    """`dataset=coco`."""
-
-    kind: Literal["detection"]
-    image_size: GivenSides
-    channels: Literal[1, 3]
-    annotations: dict[Literal["train", "val", "test"], str]
-    pictures: str = Field(min_length=1)
-    labels: list[str] | None
-    unusable: float = Field(ge=0, le=1)
-
-
-class CocoMasks(Pictures):
-    """`dataset=coco_masks`."""
-
-    kind: Literal["segmentation"]
-    channels: Literal[1, 3]
-    annotations: dict[Literal["train", "val", "test"], str]
-    pictures: str = Field(min_length=1)
-    labels: list[str] | None
-    unusable: float = Field(ge=0, le=1)
-
-
-class LabelMaps(Pictures):
-    """`dataset=label_maps` and `label_map_boxes`."""
-
-    kind: Literal["segmentation", "detection"]
-    channels: Literal[1, 3]
-    labels: list[str] = Field(min_length=1)
-    boxes: list[str] | None
-    pictures: str = Field(min_length=1)
-    maps: str = Field(min_length=1)
-    ignore: list[int]
-    smallest: int = Field(ge=1)
-
-
-class TextTable(Dataset):
-    """`dataset=texts`."""
-
-    kind: Literal["classification"]
-    root: str = Field(min_length=1)
-    text: str | int
-    label: str | int
-    separator: str = Field(pattern=SEPARATOR)
-    header: bool
-    quotes: bool
-    encoding: str = Field(min_length=1)
-    labels: dict[str, str] | None
-    positive: str | None
-    duplicates: Literal["refuse", "allow"]
-    unusable: float = Field(ge=0, le=1)
-
-
-class PageTable(Pictures):
-    """`dataset=page_table` and `sroie`."""
-
-    kind: Literal["classification"]
-    root: str = Field(min_length=1)
-    image_size: GivenSides
-    channels: Literal[1, 3]
-    table: str = Field(min_length=1)
-    page: str = Field(min_length=1)
-    label: str = Field(min_length=1)
-    picture: str = Field(min_length=1)
-    text: str = Field(min_length=1)
-    encoding: str = Field(min_length=1)
-    classes: int | None = Field(ge=2)
-    inputs: list[Literal[INPUTS]] = Field(min_length=1)  # type: ignore[valid-type]
-    missing: dict[Literal["train", "val", "test"], Annotated[float, Field(ge=0, le=1)]] | None
-    unusable: float = Field(ge=0, le=1)
-
-
-class ImageFolder(Pictures):
-    """`dataset=image_folder`."""
-
-    kind: Literal["classification"]
-    splits: dict[Literal["train", "val", "test"], str] | None
 
 
 class Pretrained(Made):
@@ -358,22 +185,38 @@ class SecondInput(Made):
 
 PRETRAINED = "datamodules.readers.pretrained.Pretrained"
 SECOND_INPUT = "datamodules.readers.second_input.SecondInput"
+READERS = (
+    "datamodules.synthetic.scenes.Scenes",
+    "datamodules.synthetic.pages.PageStreams",
+    "datamodules.readers.torchvision_sets.TorchvisionSet",
+    "datamodules.readers.image_folder.ImageFolder",
+    "datamodules.readers.npz.NpzImages",
+    "datamodules.readers.voc.VocBoxes",
+    "datamodules.readers.coco.CocoBoxes",
+    "datamodules.readers.coco_masks.CocoMasks",
+    "datamodules.readers.picture_table.PictureTable",
+    "datamodules.readers.texts.TextTable",
+    "datamodules.readers.label_maps.LabelMaps",
+    "datamodules.readers.page_table.PageTable",
+)
+
+
+def reader_model(path: str) -> type[Made]:
+    """Return the model of a dataset of ours: its constructor's options beside those that all have."""
+    kinds = class_values(path).get("kinds")
+    also: dict[str, Any] = {"kind": (Literal[kinds], ...)} if kinds else {}
+    return derived(path, {*OF_THE_DATA, *NAMED}, Dataset, **also)  # type: ignore[return-value]
+
+
 DATASETS: dict[str, type[Made]] = {
     PRETRAINED: Pretrained,
     SECOND_INPUT: SecondInput,
-    "datamodules.synthetic.scenes.Scenes": Scenes,
-    "datamodules.synthetic.pages.PageStreams": PageStreams,
-    "datamodules.readers.torchvision_sets.TorchvisionSet": TorchvisionSet,
-    "datamodules.readers.image_folder.ImageFolder": ImageFolder,
-    "datamodules.readers.npz.NpzImages": NpzImages,
-    "datamodules.readers.voc.VocBoxes": VocBoxes,
-    "datamodules.readers.coco.CocoBoxes": CocoBoxes,
-    "datamodules.readers.coco_masks.CocoMasks": CocoMasks,
-    "datamodules.readers.picture_table.PictureTable": PictureTable,
-    "datamodules.readers.texts.TextTable": TextTable,
-    "datamodules.readers.label_maps.LabelMaps": LabelMaps,
-    "datamodules.readers.page_table.PageTable": PageTable,
+    **{path: reader_model(path) for path in READERS},
 }
+Scenes, PageStreams, TorchvisionSet, ImageFolder, NpzImages, VocBoxes, CocoBoxes, CocoMasks = (
+    DATASETS[path] for path in READERS[:8]
+)
+PictureTable, TextTable, LabelMaps, PageTable = (DATASETS[path] for path in READERS[8:])
 SCENES_KINDS = {
     "classify": "classification",
     "count": "regression",

@@ -25,6 +25,7 @@ from tl_run.options import (
     PRETRAINED,
     READ_IMAGES,
     READ_TEXTS,
+    READERS,
     SCENES_KINDS,
     SECOND_INPUT,
     WITHOUT_MAPS,
@@ -38,7 +39,6 @@ from tl_run.options import (
     OwnDataset,
     PageStreams,
     PageTable,
-    Pictures,
     PictureTable,
     Scenes,
     TextTable,
@@ -329,7 +329,7 @@ def _inputs(node: Mapping[str, Any]) -> tuple[str, ...]:
     model = DATASETS.get(node["_target_"], OwnDataset)
     if "inputs" in node:
         return tuple(node["inputs"])
-    return ("text",) if model is TextTable else ("image",) if issubclass(model, Scenes | Pictures) else ()
+    return ("text",) if model is TextTable else ("image",) if node["_target_"] in READERS else ()
 
 
 def _read_by(backbone: Mapping[str, Any] | str) -> tuple[str, ...]:

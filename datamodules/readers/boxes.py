@@ -21,7 +21,7 @@ from datamodules.readers.sizes import Size, sides
 from tl_modules.task import Task
 
 
-class Annotated(NamedTuple):
+class AnnotatedPicture(NamedTuple):
     """A picture's file with its boxes, xyxy in its pixels, their label names and their flags (`task.box_fields`)."""
 
     path: Path
@@ -78,7 +78,7 @@ class BoxedPictures(PublishedData):
     def __init__(
         self,
         root: str,
-        parts: Mapping[str, Sequence[tuple[str, Annotated]]],
+        parts: Mapping[str, Sequence[tuple[str, AnnotatedPicture]]],
         labels: Sequence[str] | None,
         image_size: Size,
         channels: int,
@@ -104,19 +104,19 @@ class BoxedPictures(PublishedData):
         super().__init__(made, *sizes)
 
     def _usable(
-        self, parts: Mapping[str, Sequence[tuple[str, Annotated]]], most: float
-    ) -> dict[str, list[tuple[str, Annotated]]]:
+        self, parts: Mapping[str, Sequence[tuple[str, AnnotatedPicture]]], most: float
+    ) -> dict[str, list[tuple[str, AnnotatedPicture]]]:
         """Leave out boxes that cannot be used, and name them."""
         wrong: list[str] = []
         total = 0
-        usable: dict[str, list[tuple[str, Annotated]]] = {}
+        usable: dict[str, list[tuple[str, AnnotatedPicture]]] = {}
         for split, items in parts.items():
             usable[split] = []
             for name, one in items:
                 total += len(one.boxes)
                 good = [right - left > 1 and bottom - top > 1 for left, top, right, bottom in one.boxes]
                 items_of = list(zip(one.boxes, one.names, one.flags, strict=True))
-                kept = Annotated(one.path, [], [], [])
+                kept = AnnotatedPicture(one.path, [], [], [])
                 for (box, label, flag), ok in zip(items_of, good, strict=True):
                     if ok:
                         kept.boxes.append(box)
@@ -150,7 +150,7 @@ class BoxedPictures(PublishedData):
         fields: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}
         return InMemory({**fields, "image": torch.stack(fields["image"])})
 
-    def _sample(self, ids: Sequence[str], items: Sequence[Annotated], index: int) -> dict[str, Any]:
+    def _sample(self, ids: Sequence[str], items: Sequence[AnnotatedPicture], index: int) -> dict[str, Any]:
         assert self.task is not None
         one = items[index]
         picture = fitted(one.path, self.task.channels, self.shape, whole=True)

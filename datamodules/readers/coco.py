@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from datamodules.readers.boxes import Annotated, BoxedPictures
+from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
 from datamodules.readers.coco_json import read_splits
 from datamodules.readers.sizes import Size
+from datamodules.splits import Split
+from tl_modules.ranges import AtLeast, AtMost, NotEmpty
 from tl_modules.task import CROWD
 
 
@@ -28,7 +30,6 @@ class CocoBoxes(BoxedPictures):
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        role: `source` or `target`; of no effect here.
         train_size: Training pictures; None for all.
         val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
         duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
@@ -42,25 +43,26 @@ class CocoBoxes(BoxedPictures):
         ValueError: If a file is missing or not of that form, or a picture is missing.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("detection",)
+
     def __init__(
         self,
-        root: str,
-        annotations: Mapping[str, str],
-        pictures: str = "{split}",
+        root: Annotated[str, NotEmpty()],
+        annotations: Mapping[Split, str],
+        pictures: Annotated[str, NotEmpty()] = "{split}",
         labels: Sequence[str] | None = None,
         image_size: Size = 128,
-        channels: int = 3,
-        unusable: float = 0.01,
+        channels: Literal[1, 3] = 3,
+        unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "boxes",
         domain: str = "pictures",
-        role: str = "target",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "refuse",
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         read = read_splits(Path(root), annotations, pictures, _box)
         parts = {split: [_annotated(Path(root), *item) for item in items] for split, items in read.items()}
@@ -74,6 +76,6 @@ def _box(annotation: Mapping[str, Any]) -> tuple[tuple[float, float, float, floa
     return (x, y, x + width, y + height), CROWD if annotation.get("iscrowd") else 0
 
 
-def _annotated(root: Path, path: Path, boxes: list[tuple[str, Any]]) -> tuple[str, Annotated]:
+def _annotated(root: Path, path: Path, boxes: list[tuple[str, Any]]) -> tuple[str, AnnotatedPicture]:
     names, flags = [name for name, _ in boxes], [flag for _, (_, flag) in boxes]
-    return path.relative_to(root).as_posix(), Annotated(path, [box for _, (box, _) in boxes], names, flags)
+    return path.relative_to(root).as_posix(), AnnotatedPicture(path, [box for _, (box, _) in boxes], names, flags)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from datamodules.readers.coco_json import read_splits
 from datamodules.readers.masks import MaskedPictures
 from datamodules.readers.published import check_share
 from datamodules.readers.sizes import Size
+from datamodules.splits import Split
+from tl_modules.ranges import AtLeast, AtMost, NotEmpty
 from tl_modules.task import Task
 
 BACKGROUND = "background"
@@ -34,7 +36,6 @@ class CocoMasks(MaskedPictures):
         unusable: The largest share of annotations that is left out for having no outline, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        role: `source` or `target`; of no effect here.
         train_size: Training pictures; None for all.
         val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
         duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
@@ -48,25 +49,26 @@ class CocoMasks(MaskedPictures):
         ValueError: If a file is missing or not of that form, a picture is missing, or labels are unknown.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("segmentation",)
+
     def __init__(
         self,
-        root: str,
-        annotations: Mapping[str, str],
-        pictures: str = "{split}",
+        root: Annotated[str, NotEmpty()],
+        annotations: Mapping[Split, str],
+        pictures: Annotated[str, NotEmpty()] = "{split}",
         labels: Sequence[str] | None = None,
         image_size: Size | None = 128,
-        channels: int = 3,
-        unusable: float = 0.01,
+        channels: Literal[1, 3] = 3,
+        unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "pixels",
         domain: str = "pictures",
-        role: str = "target",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "refuse",
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         self.root, self.image_size = Path(root), image_size
         wrong: list[str] = []

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from datamodules.readers.folders import list_classes
 from datamodules.readers.images import ImageClasses
 from datamodules.readers.published import Part
 from datamodules.readers.sizes import Size
+from datamodules.splits import Split
+from tl_modules.ranges import AtLeast, NotEmpty
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +26,6 @@ class ImageFolder(ImageClasses):
         domain: The domain, likewise.
         splits: Folder by split, such as `{"train": "train", "test": "val"}`; None for the usual names, where there are
             any.
-        role: `source` or `target`; of no effect here.
         image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
@@ -39,22 +41,23 @@ class ImageFolder(ImageClasses):
         ValueError: If the folder is missing, empty or not laid out so; see `folders.list_classes`.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
     def __init__(
         self,
-        root: str,
+        root: Annotated[str, NotEmpty()],
         task: str = "classes",
         domain: str = "pictures",
-        splits: Mapping[str, str] | None = None,
-        role: str = "target",
+        splits: Mapping[Split, str] | None = None,
         image_size: Size | None = 64,
-        channels: int | None = 3,
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "refuse",
+        channels: Literal[1, 3] | None = 3,
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         self.listing = list_classes(root, splits)
         self.root = Path(root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from datamodules.readers.folders import PICTURES, SPLIT_NAMES
 from datamodules.readers.masks import MaskedPictures
 from datamodules.readers.sizes import Size
+from tl_modules.ranges import AtLeast, NotEmpty
 from tl_modules.task import IGNORE, Task
 
 
@@ -34,7 +35,6 @@ class LabelMaps(MaskedPictures):
         channels: 1 for grey, 3 for colour.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        role: `source` or `target`; of no effect here.
         train_size: Training pictures; None for all.
         val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
         duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
@@ -48,27 +48,28 @@ class LabelMaps(MaskedPictures):
         ValueError: If a folder or a map is missing, or a name of `boxes` is none of `labels`.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("segmentation", "detection")
+
     def __init__(
         self,
-        root: str,
-        labels: Sequence[str],
+        root: Annotated[str, NotEmpty()],
+        labels: Annotated[Sequence[str], NotEmpty()],
         boxes: Sequence[str] | None = None,
-        pictures: str = "{split}",
-        maps: str = "{split}annot",
+        pictures: Annotated[str, NotEmpty()] = "{split}",
+        maps: Annotated[str, NotEmpty()] = "{split}annot",
         ignore: Sequence[int] = (),
-        smallest: int = 20,
+        smallest: Annotated[int, AtLeast(1)] = 20,
         image_size: Size | None = None,
-        channels: int = 3,
+        channels: Literal[1, 3] = 3,
         task: str = "pixels",
         domain: str = "pictures",
-        role: str = "target",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "refuse",
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         unknown = [name for name in boxes or () if name not in labels]
         if unknown:

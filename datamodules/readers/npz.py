@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch
 from datamodules.readers.images import ImageClasses
 from datamodules.readers.published import Part
 from datamodules.readers.sizes import Size
+from tl_modules.ranges import AtLeast, NotEmpty
 
 SPLITS = ("train", "val", "test")
 
@@ -24,7 +26,6 @@ class NpzImages(ImageClasses):
         labels: Class names in the order of the indices; None for the indices themselves.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        role: `source` or `target`; of no effect here.
         image_size: Pixels of a side, or height and width; None to leave them.
         channels: 1 for grey, 3 for colour; None as they are.
         train_size: Training samples, each class in proportion; None for all.
@@ -40,22 +41,23 @@ class NpzImages(ImageClasses):
         ValueError: If the file is missing.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
     def __init__(
         self,
-        root: str,
+        root: Annotated[str, NotEmpty()],
         labels: Sequence[str] | None = None,
         task: str = "classes",
         domain: str = "pictures",
-        role: str = "target",
         image_size: Size | None = None,
-        channels: int | None = None,
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "allow",
+        channels: Literal[1, 3] | None = None,
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "allow",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         if not Path(root).is_file():
             raise ValueError(f"root={root}: must be an .npz file that exists")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch.utils.data import Dataset
@@ -19,6 +19,8 @@ from datamodules.readers.published import Part, PublishedData, check_share
 from datamodules.readers.resize import fitted
 from datamodules.readers.sizes import Size, sides
 from datamodules.readers.tables import named_labels, read_columns
+from datamodules.splits import Split
+from tl_modules.ranges import AtLeast, AtMost, NotEmpty
 from tl_modules.task import Task
 
 CORNERS = 8  # numbers before the text in a line of OCR as ICDAR publishes it
@@ -47,7 +49,6 @@ class PageTable(PublishedData):
         unusable: The largest share of lines of text that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        role: `source` or `target`; of no effect here.
         train_size: Training pages, each class in proportion; None for all.
         val_size: Validation pages; None for a fifth, at most 1,000 and at most `train_size`.
         duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
@@ -61,31 +62,32 @@ class PageTable(PublishedData):
         ValueError: If the table or a column is missing, a page has neither picture nor text, or a file cannot be read.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
     def __init__(
         self,
-        root: str,
-        table: str = "index.csv",
-        page: str = "id",
-        label: str = "label",
-        picture: str = "pictures/{page}.png",
-        text: str = "texts/{page}.txt",
-        encoding: str = "utf-8",
-        classes: int | None = None,
-        inputs: Sequence[str] = ("image", "text"),
-        missing: Mapping[str, float] | None = None,
+        root: Annotated[str, NotEmpty()],
+        table: Annotated[str, NotEmpty()] = "index.csv",
+        page: Annotated[str, NotEmpty()] = "id",
+        label: Annotated[str, NotEmpty()] = "label",
+        picture: Annotated[str, NotEmpty()] = "pictures/{page}.png",
+        text: Annotated[str, NotEmpty()] = "texts/{page}.txt",
+        encoding: Annotated[str, NotEmpty()] = "utf-8",
+        classes: Annotated[int, AtLeast(2)] | None = None,
+        inputs: Annotated[Sequence[Literal["image", "text"]], NotEmpty()] = ("image", "text"),
+        missing: Mapping[Split, Annotated[float, AtLeast(0), AtMost(1)]] | None = None,
         image_size: Size = 128,
-        channels: int = 1,
-        unusable: float = 0.01,
+        channels: Literal[1, 3] = 1,
+        unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "page-classes",
         domain: str = "pages",
-        role: str = "target",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "refuse",
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         self.inputs, self.missing = list(inputs), dict(missing or {})
         check_documents(self.inputs, self.missing)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from datamodules.readers.images import ImageClasses
 from datamodules.readers.published import Part
 from datamodules.readers.sizes import Size
-from datamodules.readers.tables import named_labels, read_columns
+from datamodules.readers.tables import SEPARATOR, named_labels, read_columns
+from tl_modules.ranges import AtLeast, Matches, NotEmpty
 
 
 class PictureTable(ImageClasses):
@@ -25,7 +27,6 @@ class PictureTable(ImageClasses):
         labels: Label name by what is in the column; None for the values that occur, in alphabetical order.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        role: `source` or `target`; of no effect here.
         image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
@@ -41,27 +42,28 @@ class PictureTable(ImageClasses):
         ValueError: If the table is missing or is no such table, or a picture is missing or named twice.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
     def __init__(
         self,
-        root: str,
+        root: Annotated[str, NotEmpty()],
         picture: str | int = "picture",
         label: str | int = "label",
-        separator: str = ",",
+        separator: Annotated[str, Matches(SEPARATOR)] = ",",
         header: bool = True,
-        encoding: str = "utf-8",
+        encoding: Annotated[str, NotEmpty()] = "utf-8",
         labels: Mapping[str, str] | None = None,
         task: str = "classes",
         domain: str = "pictures",
-        role: str = "target",
         image_size: Size | None = 64,
-        channels: int | None = 3,
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "refuse",
+        channels: Literal[1, 3] | None = 3,
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         path = Path(root)
         columns = read_columns(path, (picture, label), separator, header, True, encoding)

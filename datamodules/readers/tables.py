@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+SEPARATOR = r"^(.|\\t|\t)$"  # one character, or a backslash and a t
+
 
 def read_columns(
     path: Path, columns: Sequence[str | int], separator: str, header: bool, quotes: bool, encoding: str

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
 from datamodules.base import InMemory
 from datamodules.readers.published import Part, PublishedData, check_share
-from datamodules.readers.tables import named_labels, read_columns
+from datamodules.readers.tables import SEPARATOR, named_labels, read_columns
+from tl_modules.ranges import AtLeast, AtMost, Matches, NotEmpty
 from tl_modules.task import Task
 
 
@@ -30,7 +32,6 @@ class TextTable(PublishedData):
         unusable: The largest share of rows that is left out for an empty text, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        role: `source` or `target`; of no effect here.
         train_size: Training samples, each class in proportion; None for all.
         val_size: Validation samples; None for a fifth, at most 1,000 and at most `train_size`.
         duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
@@ -44,28 +45,29 @@ class TextTable(PublishedData):
         ValueError: If the file is missing or is no such table.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
     def __init__(
         self,
-        root: str,
+        root: Annotated[str, NotEmpty()],
         text: str | int = "text",
         label: str | int = "label",
-        separator: str = ",",
+        separator: Annotated[str, Matches(SEPARATOR)] = ",",
         header: bool = True,
         quotes: bool = True,
-        encoding: str = "utf-8",
+        encoding: Annotated[str, NotEmpty()] = "utf-8",
         labels: Mapping[str, str] | None = None,
         positive: str | None = None,
-        unusable: float = 0.01,
+        unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "texts",
         domain: str = "texts",
-        role: str = "target",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "refuse",
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         self.root = Path(root)
         columns = read_columns(self.root, (text, label), separator, header, quotes, encoding)

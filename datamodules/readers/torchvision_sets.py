@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from datamodules.readers.images import ImageClasses
 from datamodules.readers.published import Part
 from datamodules.readers.resize import Picture
 from datamodules.readers.sizes import Size
+from datamodules.splits import Split
+from tl_modules.ranges import AtLeast, Distinct, NotEmpty
 
 OF_LABELS = ("targets", "labels", "_labels", "y")
 
@@ -33,7 +35,6 @@ class TorchvisionSet(ImageClasses):
         published: The constructor's options by published split, such as `{"train": {"split": "train"}, "test":
             {"split": "test"}}`; None for its option `train` where it has one, else for one split that is cut.
         download: Whether to download what is missing.
-        role: `source` or `target`; of no effect here.
         image_size: Pixels of a side, or height and width; None to leave them.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
@@ -50,26 +51,27 @@ class TorchvisionSet(ImageClasses):
             names a class twice.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
     def __init__(
         self,
-        dataset: str,
+        dataset: Annotated[str, NotEmpty()],
         root: str | None = None,
         task: str | None = None,
         domain: str | None = None,
         labels: Sequence[str] | None = None,
-        only: Sequence[str] | None = None,
-        published: Mapping[str, Mapping[str, Any]] | None = None,
+        only: Annotated[Sequence[str], Distinct(2)] | None = None,
+        published: Mapping[Split, Mapping[str, Any]] | None = None,
         download: bool = True,
-        role: str = "target",
         image_size: Size | None = None,
-        channels: int | None = None,
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "allow",
+        channels: Literal[1, 3] | None = None,
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "allow",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         found = getattr(torchvision.datasets, dataset, None)
         if not (inspect.isclass(found) and issubclass(found, torchvision.datasets.VisionDataset)):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 from xml.etree import ElementTree
 
-from datamodules.readers.boxes import Annotated, BoxedPictures
+from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
 from datamodules.readers.sizes import Size
+from tl_modules.ranges import AtLeast, AtMost, NotEmpty
 from tl_modules.task import IGNORED
 
 SPLITS = ("train", "val", "test")
@@ -29,7 +31,6 @@ class VocBoxes(BoxedPictures):
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        role: `source` or `target`; of no effect here.
         train_size: Training pictures; None for all.
         val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
         duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
@@ -43,25 +44,26 @@ class VocBoxes(BoxedPictures):
         ValueError: If the folder is not laid out so, or an annotation cannot be read.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("detection",)
+
     def __init__(
         self,
-        root: str,
-        pictures: str = "JPEGImages",
-        annotations: str = "Annotations",
+        root: Annotated[str, NotEmpty()],
+        pictures: Annotated[str, NotEmpty()] = "JPEGImages",
+        annotations: Annotated[str, NotEmpty()] = "Annotations",
         labels: Sequence[str] | None = None,
         image_size: Size = 128,
-        channels: int = 3,
-        unusable: float = 0.01,
+        channels: Literal[1, 3] = 3,
+        unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "boxes",
         domain: str = "pictures",
-        role: str = "target",
-        train_size: int | None = None,
-        val_size: int | None = None,
-        duplicates: str = "refuse",
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
+        duplicates: Literal["refuse", "allow"] = "refuse",
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         base = Path(root)
         for name in (pictures, annotations):
@@ -87,7 +89,7 @@ def names_of(root: Path, annotations: Path) -> dict[str, list[str]]:
     return {"train": sorted(path.stem for path in annotations.glob("*.xml"))}
 
 
-def read_xml(path: Path, picture: Path) -> Annotated:
+def read_xml(path: Path, picture: Path) -> AnnotatedPicture:
     """Return a picture with what its annotation says.
 
     Args:
@@ -106,4 +108,4 @@ def read_xml(path: Path, picture: Path) -> Annotated:
             flags.append(IGNORED * int(item.findtext("difficult") or 0))
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as an annotation ({error})") from error
-    return Annotated(picture, boxes, names, flags)
+    return AnnotatedPicture(picture, boxes, names, flags)

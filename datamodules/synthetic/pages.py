@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datamodules.base import DatasetModule, InMemory
 from datamodules.readers.documents import check_documents, hidden
+from datamodules.splits import Split
+from tl_modules.ranges import AtLeast, AtMost, MultipleOf, NotEmpty
 from tl_modules.seeding import seed_of
 from tl_modules.task import Task
 
@@ -74,21 +76,23 @@ class PageStreams(DatasetModule):
         ValueError: If an option is unknown or out of range.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
     def __init__(
         self,
-        target: str = "content",
-        inputs: Sequence[str] = ("image", "text"),
-        missing: Mapping[str, float] | None = None,
-        image_size: int = 96,
+        target: Literal["content", "starts"] = "content",
+        inputs: Annotated[Sequence[Literal["image", "text"]], NotEmpty()] = ("image", "text"),
+        missing: Mapping[Split, Annotated[float, AtLeast(0), AtMost(1)]] | None = None,
+        image_size: Annotated[int, AtLeast(64), MultipleOf(4)] = 96,
         task: str | None = None,
         domain: str = "pages-rendered",
         role: str = "target",
-        train_size: int | None = None,
-        val_size: int | None = None,
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
         seed: int = 0,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         if target not in TARGETS:
             raise ValueError(f"target={target}: must be one of {', '.join(TARGETS)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
 
 from datamodules.base import DatasetModule, InMemory
+from tl_modules.ranges import AtLeast, AtMost
 from tl_modules.seeding import generator
 from tl_modules.task import Task
 
@@ -196,18 +198,18 @@ class Scenes(DatasetModule):
 
     def __init__(
         self,
-        ground: str = "textured",
-        target: str = "classify",
+        ground: Literal["plain", "textured"] = "textured",
+        target: Literal["classify", "count", "segment", "detect"] = "classify",
         role: str = "target",
-        image_size: int = 48,
-        train_size: int | None = None,
-        val_size: int | None = None,
+        image_size: Annotated[int, AtLeast(32), AtMost(112)] = 48,
+        train_size: Annotated[int, AtLeast(1)] | None = None,
+        val_size: Annotated[int, AtLeast(1)] | None = None,
         seed: int = 0,
         task: str | None = None,
         domain: str | None = None,
         batch_size: int = 64,
         num_workers: int = 0,
-        labelled: int | None = None,
+        labelled: Annotated[int, AtLeast(2)] | None = None,
     ) -> None:
         choices = (("ground", ground, ("plain", "textured")), ("target", target, TARGETS), ("role", role, TRAIN_SIZE))
         for name, value, allowed in choices:
