@@ -21,6 +21,7 @@ from tl_run.rules import is_pretrained, with_data
 
 Config = dict[str, Any]
 FOR_THE_RUN = ("name", "kind", "augment", "backbone", "weight")
+SIZES = ("train_size", "val_size", "labelled")  # options of every dataset; one of one's own need not have them
 PARALLEL = "parallel_training"
 
 
@@ -37,6 +38,9 @@ def build_data(config: Config) -> PairedData:
         takes = signature(get_class(config[role]["_target_"])).parameters
         ours = [key for key in FOR_THE_RUN if key != "kind" or "kind" not in takes]
         given = {key: value for key, value in config[role].items() if key not in ours}
+        for key in [key for key in SIZES if key not in takes]:
+            if given.pop(key, None) is not None:
+                raise ValueError(f"{role}.{key}={config[role][key]}: {config[role]['_target_']} has no such option")
         given |= {key: value for key, value in (("role", role), ("seed", config["seed"])) if key in takes}
         with naming(role):
             try:

@@ -162,25 +162,29 @@ class OwnDataset(Dataset, Open):
     """`source` or `target`, for a class from elsewhere."""
 
 
-class Pretrained(Made):
+class WithoutData(Made):
+    """A source without data: the options that datasets have mean nothing."""
+
+    name: str = Field(min_length=1)
+    kind: KindName
+    task: str = Field(min_length=1)
+    domain: str = Field(min_length=1)
+    train_size: None = None
+    val_size: None = None
+    labelled: None = None
+    augment: None = None
+    backbone: None = None
+    weight: float = Field(1.0, gt=0)
+
+
+class Pretrained(WithoutData):
     """`dataset@source=pretrained`."""
 
-    name: str = Field(min_length=1)
-    kind: KindName
-    task: str = Field(min_length=1)
-    domain: str = Field(min_length=1)
     weights: str = Field(min_length=1)
-    weight: float = Field(1.0, gt=0)
 
 
-class SecondInput(Made):
+class SecondInput(WithoutData):
     """`dataset@source=second_input`."""
-
-    name: str = Field(min_length=1)
-    kind: KindName
-    task: str = Field(min_length=1)
-    domain: str = Field(min_length=1)
-    weight: float = Field(1.0, gt=0)
 
 
 PRETRAINED = "datamodules.readers.pretrained.Pretrained"
