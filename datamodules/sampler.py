@@ -55,6 +55,9 @@ class StepSampler(Sampler[list[Address]]):
         empty = [key for key, size in sizes.items() if size < 1]
         if empty:
             raise ValueError(f"the training set of {', '.join(empty)} is empty")
+        few = [key for key, size in sizes.items() if size < world_size]
+        if few:
+            raise ValueError(f"the training set of {', '.join(few)} has fewer samples than there are processes")
         if batch_size < 1 or epoch_steps < 1 or not temperature >= 1:
             raise ValueError(f"{batch_size=}, {epoch_steps=} and {temperature=} must be at least 1")
         self.sizes, self.mode, self.seed, self.progress = dict(sizes), mode, seed, progress

@@ -57,9 +57,8 @@ CONFIGURATION = {
     "cell=task_finetuning steps=1": "steps=1: must be at least 2, one for each of the stages of task_finetuning",
     "cell=multitask seed=-1": "seed=-1: must be at least 0",
     "cell=multitask precision=fp16": "precision=fp16: did you mean bf16? allowed: auto, bf16, 32",
-    "cell=multitask logger=tensorbord": (
-        "logger=tensorbord: did you mean tensorboard? allowed: csv, tensorboard, wandb, mlflow, or a mapping with _target_"
-    ),
+    "cell=multitask logger=tensorbord": "logger=tensorbord: "
+    "did you mean tensorboard? allowed: csv, tensorboard, wandb, mlflow, or a mapping with _target_",
     "cell=multitask trainer.devices=0": "trainer.devices=0: must be at least 1",
     "cell=multitask trainer.patience=0": "trainer.patience=0: must be at least 1",
     "cell=scratch trainer.patience=3": (
