@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from datamodules.pair import CombinedData, MergedData, PairedData, SequentialData
 from datamodules.synthetic.scenes import Scenes, aligned
+from tl_modules import staged
 from tl_modules.cells.dataset_merging import DatasetMerging
 from tl_modules.cells.domain_adaptation import DomainAdaptation
 from tl_modules.cells.modality_transfer import ModalityTransfer
@@ -87,10 +88,7 @@ def trainer_for(steps: int, **options: Any) -> Trainer:
 
 def fit(module: TransferModule, data: PairedData, steps: int = 3, **options: Any) -> None:
     """Train all stages for `steps` steps each."""
-    for stage in module.plan:
-        data.enter(stage)
-        module.enter(stage.name)
-        trainer_for(steps, **options).fit(module, datamodule=data)
+    staged.fit(module, data, lambda stage, _: trainer_for(steps, **options))
 
 
 def digest(module: LightningModule | torch.nn.Module) -> str:

@@ -27,7 +27,7 @@ from datamodules.readers.torchvision_sets import TorchvisionSet
 from datamodules.readers.voc import VocBoxes
 from datamodules.synthetic.scenes import TARGETS, Scenes
 from datamodules.tokenizing import train_tokenizer
-from tests.mistakes import CELL_OPTIONS
+from tests.tl_run.mistakes import CELL_OPTIONS
 from tl_modules import augment, backbones
 from tl_modules.backbones import build_backbone
 from tl_modules.backbones.bag import bag

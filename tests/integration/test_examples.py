@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run(name, *arguments, monkeypatch):
@@ -33,7 +33,6 @@ def test_every_example_is_short_and_tested(example):
     assert f'"{example}"' in Path(__file__).read_text()
 
 
-@pytest.mark.slow
 def test_own_backbone_head_and_loaders_learn(monkeypatch):
     made = run("own_project.py", monkeypatch=monkeypatch)
     assert float(made["trainer"].callback_metrics["test/target/accuracy"]) > 0.5
@@ -41,27 +40,23 @@ def test_own_backbone_head_and_loaders_learn(monkeypatch):
     assert not isinstance(made["module"].head("source"), made["DeepHead"])
 
 
-@pytest.mark.slow
 def test_two_folders(folders, monkeypatch):
     made = run("two_folders.py", *folders, monkeypatch=monkeypatch)
     assert made["target"].labels == ["dark", "light"]
     assert float(made["trainer"].callback_metrics["test/target/accuracy"]) > 0.9
 
 
-@pytest.mark.slow
 def test_datamodules_of_ones_own_are_paired_and_learn(monkeypatch):
     made = run("own_datamodules.py", monkeypatch=monkeypatch)
     assert float(made["trainer"].callback_metrics["test/target/accuracy"]) > 0.8
 
 
-@pytest.mark.slow
 def test_a_ninth_cell(monkeypatch):
     made = run("new_cell.py", monkeypatch=monkeypatch)
     assert [stage.name for stage in made["module"].plan] == ["source", "both"]
     assert "test/source/miou" in made["trainer"].callback_metrics
 
 
-@pytest.mark.slow
 def test_lightning_cli(monkeypatch):
     pytest.importorskip("jsonargparse")
     options = ["--config", str(EXAMPLES / "cli.yaml"), "--trainer.max_steps=2"]

@@ -17,7 +17,7 @@ from datamodules.readers.label_maps import LabelMaps
 from datamodules.readers.npz import NpzImages
 from datamodules.readers.sizes import sides
 from tests.conftest import fit
-from tests.test_config import says
+from tests.tl_run.test_config import says
 from tl_modules import TransferModule
 
 

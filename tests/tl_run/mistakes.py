@@ -1,6 +1,6 @@
 """Mistakes and the lines that answer them: tested one by one, and shown in `docs/errors.md`.
 
-`python -m tests.mistakes` writes that page anew.
+`python -m tests.tl_run.mistakes` writes that page anew.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tl_modules.cube import BY_NAME
 from tl_run import options
 from tl_run.cli import group_options
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 ALL_BACKBONES = ", ".join([*group_options("backbone"), *options.NETWORKS])
 MAPS = ", ".join([*(name for name in options.BACKBONES if name not in options.WITHOUT_MAPS), *options.NETWORKS])
 INTRODUCTION = """\
-Made by `python -m tests.mistakes` from the cases that the tests run. Wrong options, paths and pairs are answered before
-anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run. The
-traceback of what fails later is in the run's folder, in `error.log`, and a run that failed has no `results.json`."""
+Made by `python -m tests.tl_run.mistakes` from the cases that the tests run. Wrong options, paths and pairs are answered
+before anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run.
+The traceback of what fails later is in the run's folder, in `error.log`, and a run that failed has no `results.json`."""
 CELL_OPTIONS = "name, lr, weight_decay, clip, schedule, normalisation, source_share"
 CELL_NAMES = ", ".join([*sorted([*BY_NAME, "scratch"]), "auto", "finetune", "probe"])
 CONFIGURATION = {

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tests.test_baselines import FOUND, pictures
+from tests.tl_run.test_baselines import FOUND, pictures
 from tl_modules.discovery import torchvision_networks, torchvision_sizes
 from tl_run import runner
 from tl_run.baselines import baseline_key

@@ -14,7 +14,7 @@ from rich.console import Console
 from datamodules.pair import MergedData, SequentialData
 from datamodules.synthetic.scenes import Scenes
 from tests.conftest import CELLS, digest, module_for, pair_for, trainer_for
-from tests.test_runs import config, killed
+from tests.integration.test_runs import config, killed
 from tl_modules import TaskAdaptation
 from tl_run import runner
 from tl_run.callbacks.cache import CachedFeatures

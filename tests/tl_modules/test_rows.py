@@ -14,7 +14,7 @@ from tl_modules import DomainAdaptation, TaskAdaptation, TaskFineTuning, Transfe
 from tl_modules.heads.rows import rows_by_name
 
 KINDS = ("classification", "multilabel", "segmentation", "detection")
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def task(labels, kind="classification", name="animals"):

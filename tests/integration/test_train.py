@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-TRAIN = [sys.executable, str(Path(__file__).resolve().parents[1] / "train.py")]
+TRAIN = [sys.executable, str(Path(__file__).resolve().parents[2] / "train.py")]
 TINY = [
     "steps=12",
     "source.train_size=24",

@@ -12,7 +12,7 @@ import sys
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from tests.mistakes import PAGE, cases, make_files, page
+from tests.tl_run.mistakes import PAGE, cases, make_files, page
 
 ROOT = PAGE.parents[1]
 CASES = [case for some in cases().values() for case in some]
@@ -49,7 +49,7 @@ def test_mistake_is_answered_in_one_line(case, files, monkeypatch, capfd):
 
 
 def test_the_page_shows_these_cases():
-    assert PAGE.read_text() == page(), "python -m tests.mistakes writes it anew"
+    assert PAGE.read_text() == page(), "python -m tests.tl_run.mistakes writes it anew"
 
 
 def test_a_full_disk_ends_the_run_with_one_line_and_looks_unfinished(tmp_path, monkeypatch, capfd):

@@ -9,7 +9,7 @@ import torch
 
 from datamodules.tokenizing import train_tokenizer
 from tests.conftest import trainer_for
-from tests.test_text import TASK, TEXTS
+from tests.tl_modules.test_text import TASK, TEXTS
 from tl_modules import TransferModule
 from tl_modules.backbones import build_backbone
 from tl_modules.backbones.huggingface import described

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 
-from tests.test_runs import config
+from tests.integration.test_runs import config
 from tl_run import runner
 from tl_run.attached import LOGGERS, callbacks_of, loggers_for, remarks
 from tl_run.runner import execute
@@ -132,7 +132,7 @@ def test_a_logger_that_is_not_installed_is_named(missing, monkeypatch):
     [
         ("os.system", "must be a Callback"),
         ("nowhere.B", "cannot be imported"),
-        ("tests.test_attached.Nothing", "cannot"),
+        ("tests.tl_run.test_attached.Nothing", "cannot"),
     ],
 )
 def test_what_is_no_callback_is_never_called(target, said, tmp_path):

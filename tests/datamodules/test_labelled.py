@@ -16,7 +16,7 @@ from datamodules.readers.texts import TextTable
 from datamodules.splits import divided, stratified
 from datamodules.synthetic.pages import PageStreams
 from datamodules.synthetic.scenes import Scenes
-from tests.test_config import composed
+from tests.tl_run.test_config import composed
 from tl_run.runner import execute
 
 

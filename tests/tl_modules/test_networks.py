@@ -15,7 +15,7 @@ from tl_modules import MultiTask, TransferModule
 from tl_modules.backbones import ImageStem, build_backbone
 from tl_modules.backbones.network import cut
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 # One network of each of torchvision's families, the smallest that is quick to build; side of the images; strides.
 PYRAMID = [4, 8, 16, 32]

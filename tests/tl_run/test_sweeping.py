@@ -10,8 +10,8 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from tests.test_config import composed, says
-from tests.test_runs import config
+from tests.integration.test_runs import config
+from tests.tl_run.test_config import composed, says
 from tl_run import runner
 from tl_run.cli import lines
 from tl_run.runner import execute

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from tests.conftest import module_for, pair_for, trainer_for
-from tests.test_runs import config, killed, rows
+from tests.integration.test_runs import config, killed, rows
 from tl_modules.metrics import Scores
 from tl_run import runner
 from tl_run.callbacks.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
