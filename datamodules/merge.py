@@ -35,13 +35,13 @@ def union_labels(tasks: Mapping[str, Task]) -> list[str]:
 
 
 class MergedDataset(Dataset[Batch]):
-    """Training samples of all roles in one row, targets in the union's label space, with `role` `(B,)` a sample.
+    """Training samples of all roles in one row, targets in the union's label space, with `role` `(B,)` per sample.
 
     Args:
         datasets: Dataset by role.
         tasks: Task by role, of one kind.
         union: The union's names in order.
-        read: Gives a batch from a dataset, indices, a task and a seed a sample.
+        read: Gives a batch from a dataset, indices, a task and a seed per sample.
 
     Raises:
         ValueError: If a dataset's name is not in the union.
@@ -72,7 +72,7 @@ class MergedDataset(Dataset[Batch]):
 
         Args:
             indices: Which samples.
-            seeds: A seed a sample for the datasets' own random transforms.
+            seeds: A seed per sample for the datasets' own random transforms.
         """
         start, parts = 0, {}
         for role, dataset in self.datasets.items():

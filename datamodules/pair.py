@@ -34,7 +34,7 @@ def fetch(dataset: Any, indices: Sequence[int], task: Task, seeds: Sequence[int]
         dataset: A map-style dataset; one with `batch(indices)` gives them at once.
         indices: Which samples.
         task: Names the target where samples are pairs `(image, target)`.
-        seeds: A seed a sample for the dataset's own random transforms; None leaves the random state alone.
+        seeds: A seed per sample for the dataset's own random transforms; None leaves the random state alone.
 
     Raises:
         ValueError: If a label map has a value that is no label.
@@ -124,10 +124,10 @@ class PairedData(LightningDataModule):
         target: A LightningDataModule with `train_dataset`, `val_dataset` and `test_dataset` after `setup`, and with
             `task` unless `target_task` is given.
         source: The same for the source, or None.
-        batch_size: Samples a step and role.
+        batch_size: Samples per step and role.
         num_workers: Processes that load.
         seed: Root of the orders.
-        accumulate: Batches an optimiser step; an epoch is a whole number of these.
+        accumulate: Batches per optimiser step; an epoch is a whole number of these.
         target_task: The target's task where the DataModule does not say.
         source_task: The source's.
         overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
@@ -276,7 +276,7 @@ class PairedData(LightningDataModule):
         )
 
     def whole(self, split: str, roles: Sequence[str]) -> dict[str, DataLoader[Any]]:
-        """Return a loader a role that reads a split in order."""
+        """Return a loader per role that reads a split in order."""
         size = 4 * self.batch_size
         datasets = {r: self.kept.get((r, split), self.split(r, split)) for r in roles}
         return {r: self._loader(Whole(datasets[r], self.tasks[r], r), batch_size=size) for r in roles}
@@ -296,7 +296,7 @@ class PairedData(LightningDataModule):
 
 
 class SequentialData(PairedData):
-    """One role a stage."""
+    """One role per stage."""
 
 
 class CombinedData(PairedData):
@@ -306,14 +306,14 @@ class CombinedData(PairedData):
         target: A LightningDataModule with `train_dataset`, `val_dataset` and `test_dataset` after `setup`, and with
             `task` unless `target_task` is given.
         source: The same for the source.
-        mode: `cycle` (both roles in every step), `proportional` or `temperature` (one role a step), or `aligned`
+        mode: `cycle` (both roles in every step), `proportional` or `temperature` (one role per step), or `aligned`
             (samples that carry both roles' targets: one backbone pass serves both).
         temperature: For `temperature`.
         aligned_dataset: For `aligned`: makes the one training dataset from the source's DataModule and the target's.
-        batch_size: Samples a step and role.
+        batch_size: Samples per step and role.
         num_workers: Processes that load.
         seed: Root of the orders.
-        accumulate: Batches an optimiser step; an epoch is a whole number of these.
+        accumulate: Batches per optimiser step; an epoch is a whole number of these.
         target_task: The target's task where the DataModule does not say.
         source_task: The source's.
         overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
@@ -364,7 +364,7 @@ class CombinedData(PairedData):
         return {key: self._aligned}, {key: self.tasks["target"]}, "cycle"
 
     def whole(self, split: str, roles: Sequence[str]) -> dict[str, DataLoader[Any]]:
-        """Return a loader a role that reads a split in order, or one for both where `aligned` roles have one split."""
+        """Return a loader per role that reads a split in order, or one for both where `aligned` roles have one split."""
         if self.mode == "aligned" and set(roles) == set(ROLES):
             both = same_samples(*(self.split(role, split) for role in ROLES))
             if both is not None:
@@ -381,10 +381,10 @@ class MergedData(PairedData):
             `task` unless `target_task` is given.
         source: The same for the source.
         source_share: The source's fraction of each batch; None for its fraction of all samples.
-        batch_size: Samples a step.
+        batch_size: Samples per step.
         num_workers: Processes that load.
         seed: Root of the orders.
-        accumulate: Batches an optimiser step; an epoch is a whole number of these.
+        accumulate: Batches per optimiser step; an epoch is a whole number of these.
         target_task: The target's task where the DataModule does not say.
         source_task: The source's.
         overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a

@@ -24,8 +24,8 @@ class StepSampler(Sampler[list[Address]]):
 
     Args:
         sizes: Samples in the dataset of each key; the last key counts as the target for proportions.
-        batch_size: Samples a step and process; a smaller dataset gives all it has.
-        mode: `cycle`: every key in every step. `proportional`: one key a step, as often as its size says.
+        batch_size: Samples per step and process; a smaller dataset gives all it has.
+        mode: `cycle`: every key in every step. `proportional`: one key per step, as often as its size says.
             `temperature`: likewise with sizes to the power of `1 / temperature` (Arivazhagan et al. 2019).
         epoch_steps: Steps until Lightning's epoch ends.
         seed: Root of the orders.
@@ -107,7 +107,7 @@ class ShareSampler(StepSampler):
 
     Args:
         sizes: Samples in the merged dataset, under its one key.
-        batch_size: Samples a step and process.
+        batch_size: Samples per step and process.
         mode: As `StepSampler`'s; there is one key.
         epoch_steps: Steps until Lightning's epoch ends.
         seed: Root of the orders.

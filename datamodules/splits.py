@@ -50,7 +50,7 @@ def stratified(
     """Choose samples at random, as many of each class as its share of the whole (largest remainders).
 
     Args:
-        labels: A class index a sample.
+        labels: A class index per sample.
         count: How many to choose.
         address: Of the randomness, for `seeding.generator`.
         each: Whether each class has one at least, where there are enough.
@@ -89,7 +89,7 @@ def cut(
     the training samples, the same for every seed; val is cut off the rest under the seed.
 
     Args:
-        labels: Class index a sample by published split; `train` at least.
+        labels: Class index per sample by published split; `train` at least.
         train_size: Training samples; None for all.
         val_size: Validation samples; None for a fifth of what val is cut off, at most 1,000 and at most `train_size`.
         seed: Root of the choice.
@@ -148,7 +148,7 @@ def cut_as(
     has not, and outside of test those that it has but does not use, are cut as `cut` does.
 
     Args:
-        labels: Class index a sample by published split; `train` at least.
+        labels: Class index per sample by published split; `train` at least.
         others: For each sample of the published `train`, the other role's split, `unused` where it has the sample but
             none of its splits does, and None where it has not.
         train_size: Training samples; None for all.

@@ -12,7 +12,7 @@ class Features:
     """A backbone's output.
 
     Args:
-        pooled: One vector a sample, `(B, D)`.
+        pooled: One vector per sample, `(B, D)`.
         maps: Feature maps by stride (pixels of input a cell), each `(B, C, H, W)`; empty where the backbone has none.
         size: Height and width of the input in pixels; None for inputs without.
     """

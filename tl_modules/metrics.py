@@ -15,7 +15,7 @@ from tl_modules.task import Task
 
 
 class Scores(nn.Module):
-    """One split's metrics and loss a role.
+    """One split's metrics and loss per role.
 
     Args:
         heads: Head by role.

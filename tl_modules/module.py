@@ -1,4 +1,4 @@
-"""The base of all cells: parts, stages, one shared step, metrics a role and split, one optimiser."""
+"""The base of all cells: parts, stages, one shared step, metrics per role and split, one optimiser."""
 
 from __future__ import annotations
 

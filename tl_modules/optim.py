@@ -17,7 +17,7 @@ WARMUP = 0.2
 def named_groups(
     parts: Iterable[tuple[str, str, nn.Module]], lr: float, weight_decay: float, factors: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """Return an optimiser group a part and decay, of the parameters that learn.
+    """Return an optimiser group per part and decay, of the parameters that learn.
 
     Args:
         parts: Kind, name and part.

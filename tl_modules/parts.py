@@ -36,7 +36,7 @@ class Parts(nn.Module):
         report: What became of the tensors of the backbones whose weights were loaded.
 
     Raises:
-        ValueError: If roles of different kinds share a head, or a stem a domain is asked of a module that is all trunk.
+        ValueError: If roles of different kinds share a head, or a stem per domain is asked of a module that is all trunk.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Parts(nn.Module):
                 self.head[head] = made
             if isinstance(body, OwnTrunk) and len(self.stem) > len(self.trunk):
                 raise ValueError(
-                    f"backbone={type(body.net).__name__}: this cell needs a stem a domain, and a module of one's own "
+                    f"backbone={type(body.net).__name__}: this cell needs a stem per domain, and a module of one's own "
                     "is all trunk; give a tl_modules.backbones.Backbone(stem, trunk)"
                 )
         named = list(self.named())

@@ -97,7 +97,7 @@ def split_steps(steps: int, stages: list[Stage]) -> list[int]:
     """Divide a run's optimiser steps among its stages.
 
     Returns:
-        One number a stage, each at least 1, together exactly `steps`.
+        One number per stage, each at least 1, together exactly `steps`.
 
     Raises:
         ValueError: If there are fewer steps than stages.

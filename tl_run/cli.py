@@ -34,7 +34,7 @@ BAD_CONFIG, FAILED = 2, 1
 
 
 def run(main: Callable[[], Any], prepared: Callable[[Sequence[str]], list[str]] = list) -> None:
-    """Call a function decorated by `hydra.main`; on bad input print a line a problem and exit with status 2.
+    """Call a function decorated by `hydra.main`; on bad input print a line per problem and exit with status 2.
 
     A sweep's configurations are all checked before its first run starts. A run that fails exits with status 1 and its
     one line.

@@ -29,7 +29,7 @@ from tl_run.single import check_backbone, check_group, check_root
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot run; its text has one line a problem."""
+    """A configuration that cannot run; its text has one line per problem."""
 
 
 def check(cfg: Mapping[str, Any]) -> None:
@@ -39,7 +39,7 @@ def check(cfg: Mapping[str, Any]) -> None:
         cfg: Plain values, interpolations resolved, without the `hydra` node.
 
     Raises:
-        ConfigError: If it cannot run; one line a problem, such as `cell.lr=-1: must be greater than 0`.
+        ConfigError: If it cannot run; one line per problem, such as `cell.lr=-1: must be greater than 0`.
     """
     cfg = {key: value for key, value in cfg.items() if key != "by_rule"}  # written by the check of the command line
     problems = [*check_root(cfg)]

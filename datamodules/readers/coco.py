@@ -15,7 +15,7 @@ from tl_modules.task import CROWD
 
 
 class CocoBoxes(BoxedPictures):
-    """A JSON file a split, with `images`, `annotations` and `categories`, and the folder of its pictures.
+    """A JSON file per split, with `images`, `annotations` and `categories`, and the folder of its pictures.
 
     Boxes are x, y, width and height from 0. Boxes of crowds (`iscrowd`) are neither learned nor counted. See also
     `BoxedPictures`.

@@ -1,4 +1,4 @@
-"""A label a pixel from the outlines in COCO's JSON."""
+"""A label per pixel from the outlines in COCO's JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BACKGROUND = "background"
 
 
 class CocoMasks(MaskedPictures):
-    """A JSON file a split, with `images`, `annotations` and `categories`, and the folder of its pictures.
+    """A JSON file per split, with `images`, `annotations` and `categories`, and the folder of its pictures.
 
     An annotation's `segmentation`, polygons or run lengths, gives its pixels their category; where several meet, the
     smallest object is in front. Pixels of none are `background`.

@@ -52,9 +52,9 @@ def list_classes(root: str | Path, splits: Mapping[str, str] | None = None) -> L
     if not labels:
         loose = any(path.suffix.lower() in PICTURES for path in places["train"].iterdir())
         holds = "pictures outside of class folders" if loose else "no class folders"
-        raise ValueError(f"root={root}: must hold a folder a class, but {places['train']} holds {holds}")
+        raise ValueError(f"root={root}: must hold a folder per class, but {places['train']} holds {holds}")
     if len(labels) == 1:
-        raise ValueError(f"root={root}: must hold a folder a class, but {places['train']} holds {labels[0]} alone")
+        raise ValueError(f"root={root}: must hold a folder per class, but {places['train']} holds {labels[0]} alone")
     for split, place in places.items():
         listing.files[split] = []
         for folder in _folders(place):

@@ -1,4 +1,4 @@
-"""A folder of pictures, a folder a class."""
+"""A folder of pictures, a folder per class."""
 
 from __future__ import annotations
 

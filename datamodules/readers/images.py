@@ -47,7 +47,7 @@ class LazyPictures(Dataset[dict[str, Any]]):
     """Pictures that are read when they are asked for.
 
     Args:
-        ids: An id a sample.
+        ids: An id per sample.
         labels: Class indices `(N,)`.
         read: Gives sample i's picture as uint8 `(C, S, S)`.
     """

@@ -1,4 +1,4 @@
-"""Pictures with a label a pixel in PNGs beside them; boxes can be had from the same maps."""
+"""Pictures with a label per pixel in PNGs beside them; boxes can be had from the same maps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tl_modules.task import IGNORE, Task
 
 
 class LabelMaps(MaskedPictures):
-    """A folder of pictures and one of label PNGs of the same names, a pair a split or one for all.
+    """A folder of pictures and one of label PNGs of the same names, a pair per split or one for all.
 
     Args:
         root: The folder above both.

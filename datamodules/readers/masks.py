@@ -1,4 +1,4 @@
-"""Pictures with a label a pixel, from wherever it comes."""
+"""Pictures with a label per pixel, from wherever it comes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tl_modules.task import IGNORE
 
 
 class MaskedPictures(PublishedData):
-    """Pictures with a label a pixel; subclasses set these and say which value a pixel has.
+    """Pictures with a label per pixel; subclasses set these and say which value a pixel has.
 
     Attributes:
         root: The folder above all, which ids are relative to.

@@ -22,8 +22,8 @@ class Part(NamedTuple):
     """A published split.
 
     Args:
-        ids: An id a sample.
-        strata: A number a sample; splits hold each number in proportion, as class indices or the like.
+        ids: An id per sample.
+        strata: A number per sample; splits hold each number in proportion, as class indices or the like.
         content: Whatever `dataset_of` makes samples from.
         files: The file each sample is, where it has one of its own.
     """

@@ -217,13 +217,13 @@ FILES = {
     "dataset@target=image_folder": "target.root=null: must be the folder or file that holds the data",
     "dataset@target=image_folder target.root=nowhere": "target.root=nowhere: must be a folder that exists",
     "dataset@target=image_folder target.root=empty": (
-        "target.root=empty: must hold a folder a class, but empty holds no class folders"
+        "target.root=empty: must hold a folder per class, but empty holds no class folders"
     ),
     "dataset@target=image_folder target.root=flat": (
-        "target.root=flat: must hold a folder a class, but flat holds pictures outside of class folders"
+        "target.root=flat: must hold a folder per class, but flat holds pictures outside of class folders"
     ),
     "dataset@target=image_folder target.root=lone": (
-        "target.root=lone: must hold a folder a class, but lone holds insects alone"
+        "target.root=lone: must hold a folder per class, but lone holds insects alone"
     ),
     "dataset@target=image_folder target.root=hollow": "target.root=hollow: the class bee has no pictures in hollow",
     "dataset@target=image_folder target.root=novel": (

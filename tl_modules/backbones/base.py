@@ -87,7 +87,7 @@ class ImageStem(nn.Module):
     Args:
         conv: The network's first convolution.
         mean: Mean a channel of images in 0..1; repeated or cut to the convolution's channels.
-        std: Standard deviation a channel.
+        std: Standard deviation per channel.
         channels: Channels of the images, at most the convolution's, which it is by default.
     """
 

@@ -19,7 +19,7 @@ QUERY_HEADS = 4
 
 
 class DocumentStem(nn.Module):
-    """An encoder an input; their vectors, fused.
+    """An encoder per input; their vectors, fused.
 
     A learned vector stands for an input that a sample lacks. In training an input of a sample that has several is left
     out at random, so that each can stand alone (modality dropout: Neverova et al. 2016, ModDrop).

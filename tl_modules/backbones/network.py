@@ -70,7 +70,7 @@ class NetworkTrunk(Trunk):
         categories: Names of the outputs that its published weights have.
 
     Raises:
-        ValueError: If the network gives no vector a picture.
+        ValueError: If the network gives no vector per picture.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class NetworkTrunk(Trunk):
         for module, training in modes.items():
             module.training = training
         if not isinstance(pooled, Tensor) or pooled.ndim != 2:
-            raise ValueError(f"{type(net).__name__} gives no vector a picture without its classifier")
+            raise ValueError(f"{type(net).__name__} gives no vector per picture without its classifier")
         for name, output in outputs.items():
             grid = trial.values.shape[-2:] if trial.values.ndim == 4 else (0, 0)
             found = _map_of(name, output, grown.get(name), (trial.size or (0, 0))[0], math.prod(grid), prefix)
@@ -159,13 +159,13 @@ def cut(
             further filters.
         size: Height and width in pixels of the picture of a trial pass, which finds the features' shapes.
         mean: Mean a channel that its weights were trained with.
-        std: Standard deviation a channel.
+        std: Standard deviation per channel.
         classifier: Whether its last linear layer (or, where there is none, its last convolution) is a classifier.
         pretrained: Whether its filters were trained: further channels then start without a say, so that pictures give
             what they give without them; else all start alike.
 
     Raises:
-        ValueError: If its first layer is no convolution, or it gives no vector a picture.
+        ValueError: If its first layer is no convolution, or it gives no vector per picture.
         Exception: What the network raises on pictures of that size.
     """
     layers = [(name, module) for name, module in net.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]

@@ -12,7 +12,7 @@ from tl_modules.stages import Stage, at_once
 class MultiTask(TransferModule):
     """Learn both tasks on one backbone: different task, same domain, at once.
 
-    Hard parameter sharing (Caruana 1997): one stem, one trunk, a head a role.
+    Hard parameter sharing (Caruana 1997): one stem, one trunk, a head per role.
     """
 
     needs_source: ClassVar[bool] = True

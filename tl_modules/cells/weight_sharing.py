@@ -11,7 +11,7 @@ from tl_modules.stages import Stage, at_once
 class WeightSharing(TransferModule):
     """Learn both domains on one trunk: same task, different domain, at once.
 
-    A stem a domain, one trunk and one head over the union of the label names. A target whose samples carry two inputs
+    A stem per domain, one trunk and one head over the union of the label names. A target whose samples carry two inputs
     has two domains in itself and needs no source: with a backbone of several inputs each has its encoder.
     """
 

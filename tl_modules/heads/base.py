@@ -169,7 +169,7 @@ class Head(nn.Module):
         return {self.monitor: self.mode, **self.directions}
 
     def named(self, predictions: Any, labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Return predictions as plain values with label names, a dict a sample."""
+        """Return predictions as plain values with label names, a dict per sample."""
         raise TypeError(f"{type(self).__name__} has no names")
 
     @classmethod

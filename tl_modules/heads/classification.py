@@ -110,7 +110,7 @@ class Classification(VectorHead):
         return {name: mode for name, mode in super().reported(labels).items() if name not in absent}
 
     def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Return `label` and `probability` a sample."""
+        """Return `label` and `probability` per sample."""
         best, index = predictions.max(1)
         pairs = zip(best.tolist(), index.tolist(), strict=True)
         return [{"label": labels[i], "probability": p} for p, i in pairs]

@@ -266,7 +266,7 @@ class Detection(Head):
         return torch.where(torch.isfinite(smallest), index, -1)
 
     def predict(self, outputs: Outputs) -> list[dict[str, Tensor]]:
-        """Return boxes, scores and labels a picture, at most 100, after non-maximum suppression a label."""
+        """Return boxes, scores and labels per picture, at most 100, after non-maximum suppression per label."""
         everywhere, scores = self.tensors(outputs)
         found = []
         for row in range(len(scores)):
@@ -289,7 +289,7 @@ class Detection(Head):
         return boxes, (outputs.logits.sigmoid() * outputs.centred.sigmoid()[..., None]).sqrt()
 
     def targets(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return the true boxes, labels and, where there are any, flags a picture."""
+        """Return the true boxes, labels and, where there are any, flags per picture."""
         names = {"boxes": self.key, "labels": self.label_key, "flags": self.flag_key}
         columns = {name: batch[key] for name, key in names.items() if key in batch}
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

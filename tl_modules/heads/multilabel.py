@@ -28,7 +28,7 @@ class MeanAP(MultilabelAveragePrecision):
 
 
 class Multilabel(VectorHead):
-    """A sigmoid a name; mean average precision and macro-F1 at 0.5.
+    """A sigmoid per name; mean average precision and macro-F1 at 0.5.
 
     Args:
         dim: Length of the pooled features.
@@ -82,7 +82,7 @@ class Multilabel(VectorHead):
         return Defined(made, compute_groups=False)  # type: ignore[arg-type]
 
     def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the `labels` above one half and all `probabilities` a sample."""
+        """Return the `labels` above one half and all `probabilities` per sample."""
         rows = [dict(zip(labels, row, strict=True)) for row in predictions.tolist()]
         return [{"labels": [name for name, p in row.items() if p > 0.5], "probabilities": row} for row in rows]
 

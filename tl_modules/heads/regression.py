@@ -115,7 +115,7 @@ class Regression(VectorHead):
         return Defined({"mae": MeanAbsoluteError(), "r2": DefinedR2()}, compute_groups=False)  # type: ignore[dict-item]
 
     def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Return `value` a sample."""
+        """Return `value` per sample."""
         return [{"value": value} for value in predictions.tolist()]
 
     def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:

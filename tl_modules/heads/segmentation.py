@@ -58,7 +58,7 @@ class MeanIoU(Metric):
 
 
 class Segmentation(Head):
-    """A pyramid's maps summed at the finest and classified a pixel (Kirillov et al. 2019, semantic branch).
+    """A pyramid's maps summed at the finest and classified per pixel (Kirillov et al. 2019, semantic branch).
 
     The loss is cross-entropy with weights against rare names' neglect (square root of inverse frequency within the
     batch) plus soft Dice over the names that occur (Milletari et al. 2016), so that small objects do not drown in
@@ -156,7 +156,7 @@ class Segmentation(Head):
         return {name: mode for name, mode in super().reported(labels).items() if front or name != "miou_foreground"}
 
     def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the number of `pixels` of each name that was found, a sample."""
+        """Return the number of `pixels` of each name that was found, per sample."""
         counts = [torch.bincount(mask.flatten(), minlength=len(labels)).tolist() for mask in predictions]
         return [{"pixels": {n: c for n, c in zip(labels, row, strict=True) if c}} for row in counts]
 

@@ -32,7 +32,7 @@ class ValidateAt(Callback):
 
     Args:
         steps: Which, counted from the stage's start.
-        accumulate: Batches an optimiser step; an epoch is a whole number of these.
+        accumulate: Batches per optimiser step; an epoch is a whole number of these.
     """
 
     def __init__(self, steps: Sequence[int], accumulate: int = 1) -> None:

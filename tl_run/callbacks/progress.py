@@ -1,4 +1,4 @@
-"""Progress of a stage on the terminal, or a line a validation where there is none."""
+"""Progress of a stage on the terminal, or a line per validation where there is none."""
 
 from __future__ import annotations
 
