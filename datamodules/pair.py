@@ -364,7 +364,7 @@ class CombinedData(PairedData):
         return {key: self._aligned}, {key: self.tasks["target"]}, "cycle"
 
     def whole(self, split: str, roles: Sequence[str]) -> dict[str, DataLoader[Any]]:
-        """Return a loader per role that reads a split in order, or one for both where `aligned` roles have one split."""
+        """Return a loader per role that reads a split in order; one for both where `aligned` roles have one split."""
         if self.mode == "aligned" and set(roles) == set(ROLES):
             both = same_samples(*(self.split(role, split) for role in ROLES))
             if both is not None:

@@ -36,7 +36,7 @@ class Parts(nn.Module):
         report: What became of the tensors of the backbones whose weights were loaded.
 
     Raises:
-        ValueError: If roles of different kinds share a head, or a stem per domain is asked of a module that is all trunk.
+        ValueError: If roles of different kinds share a head, or a stem per domain is asked of what is all trunk.
     """
 
     def __init__(

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from tl_modules.cube import BASELINES, FINETUNE, PROBE, SCRATCH
+from tl_run.attached import further
 from tl_run.messages import plain
 from tl_run.options import METRICS, augment_model
 from tl_run.single import check_backbone
 
 FINETUNINGS = {FINETUNE: "full", PROBE: "linear_probe"}
 FROZEN = {"stem", "trunk"}
+# Options of the Trainer, and callbacks, that only show what a run does.
+OF_DISPLAY = ("enable_model_summary", "profiler", "log_every_n_steps", "num_sanity_val_steps", "detect_anomaly")
+WATCH = ("LearningRateMonitor", "DeviceStatsMonitor", "ModelSummary", "RichModelSummary", "ThroughputMonitor")
 # Options of a dataset that say what it is called, where it lies and what is refused; its sizes are counted instead.
 NAMES = ("_convert_", "name", "task", "domain", "root", "download", "duplicates", "unusable")
 NO_EFFECT = (*NAMES, "train_size", "val_size", "labelled", "weight", "augment", "backbone")
@@ -96,6 +100,10 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
         "selection": {**cfg["selection"], "metric": cfg["selection"]["metric"] or usual},
         "precision": precision,
     }
+    more = {key: trainer[key] for key in further(trainer) if key not in OF_DISPLAY}
+    callbacks = [one for one in (cfg["callbacks"] or {}).values() if one["_target_"].rpartition(".")[2] not in WATCH]
+    shared |= {"further": more} if more else {}
+    shared |= {"callbacks": callbacks} if callbacks else {}
     return hashlib.blake2b(json.dumps(shared, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -101,7 +101,7 @@ def _hold(given: str | None, direction: str | None, metric: str | None) -> None:
 
 
 def _swept(arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """Return checked configurations of a sweep, one per combination of what decides the direction; of the rest the first.
+    """Return checked configurations of a sweep, one per combination of what decides the direction, else the first.
 
     Values that are drawn from an interval stay at their default.
     """

@@ -105,6 +105,7 @@ def test_samples_without_a_label_are_not_counted():
     assert count_labelled(InMemory(fields), "label") == 3
 
 
+@pytest.mark.slow
 def test_a_run_tells_labels_and_overlaps(tmp_path, capsys):
     config = composed(
         "cell=task_finetuning", "experiment=quick", "target.labelled=40", "trainer.progress=false", "steps=4"

@@ -262,6 +262,7 @@ def test_pages_without_a_picture_are_compared_by_what_they_have(tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", [["image", "text"], ["text"], ["image"]])
 def test_what_is_generated_does_not_overlap(inputs):
     pages = [PageStreams(target, inputs) for target in ("content", "starts")]

@@ -128,6 +128,7 @@ class Broken(Callback):
         batch["source"]["value"] = batch["source"]["value"] * float("nan")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2}, {"nan": True}, {"num_workers": 1}],
@@ -245,6 +246,7 @@ def squares(names: tuple[str, ...], shown: dict[str, tuple[int, int, int]], doma
     return Fixed(Task("squares", "detection", names, "paper"), InMemory(fields))
 
 
+@pytest.mark.slow
 def test_merged_datasets_with_disjoint_names_find_both_kinds_in_one_picture() -> None:
     shown = {"red": (255, 0, 0), "blue": (0, 0, 255)}
     source, target = squares(("red",), shown, "s", 0), squares(("blue",), shown, "t", 1)

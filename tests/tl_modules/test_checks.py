@@ -247,6 +247,7 @@ def test_a_trainers_clipping_is_refused_and_the_modules_named() -> None:
     assert trainer_for(1).test(module(TransferModule), loader(), verbose=False)
 
 
+@pytest.mark.slow
 def test_a_compiled_module_is_fitted_validated_and_tested_as_the_plain_one() -> None:
     tested = []
     for wrap in (lambda cell: cell, lambda cell: torch.compile(cell, backend="eager")):

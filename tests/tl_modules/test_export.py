@@ -34,6 +34,7 @@ def test_other_channels_than_colours_are_exported(channels):
         assert torch.allclose(program.module()(images), module.head("target").predict(module(images)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["small", "mobilenet_v3_small", {"name": "vit_b_32", "image_size": 64}])
 @pytest.mark.parametrize("kind", LABELS)
 def test_exported_program_gives_the_modules_predictions(kind, backbone):
@@ -83,6 +84,7 @@ def test_a_role_is_exported_in_its_own_label_space_and_apart_from_the_module():
         assert torch.equal(plain(images), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_onnx_gives_the_same(channels, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -104,6 +106,7 @@ def test_a_text_encoder_is_refused_in_one_line():
         module_for("classification", "bag").export()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LABELS)
 def test_onnx_takes_batches_of_any_size_from_a_module_in_training_mode(kind, tmp_path):
     pytest.importorskip("onnxscript")

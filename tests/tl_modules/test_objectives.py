@@ -184,6 +184,7 @@ def test_what_a_cell_adds_is_learned_too_and_a_bare_parameter_is_refused():
         Trainer(max_steps=2, **QUIET).fit(module, datamodule=CombinedData(target, source, batch_size=8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_runs_from_the_command_line(objective, tmp_path):
     cell = "domain_adaptation" if objective == "coral" else "multitask"

@@ -31,6 +31,7 @@ def normalised(module, role="target"):
     return (IMAGES - stem.mean) / stem.std
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0", "vit_b_16", "squeezenet1_1", "swin_t"])
 def test_torchvision_loads_it_strictly(name):
     from torchvision.models import get_model
@@ -55,6 +56,7 @@ def test_torchvision_loads_it_strictly(name):
     assert set(net.state_dict()) - set(bare) == set(state) - set(bare) or own is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050", "convnext_atto"])
 def test_timm_loads_it_strictly(name):
     timm = pytest.importorskip("timm")

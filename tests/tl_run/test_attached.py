@@ -55,12 +55,14 @@ class Kept(Logger):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["swa", "batch_size_finder"])
 def test_lightnings_callbacks_work_in_a_run(name, tmp_path):
     execute(config("cell=multitask", f"callbacks={name}"), tmp_path)
     assert (tmp_path / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_the_mean_of_the_last_steps_and_what_is_kept(tmp_path):
     last = []
     for name, more in (("6", []), ("7", []), ("8", []), ("8", ["callbacks=swa"])):
@@ -72,6 +74,7 @@ def test_averaged_weights_are_the_mean_of_the_last_steps_and_what_is_kept(tmp_pa
     assert torch.allclose(mean, sum(each) / 3, atol=1e-6) and not torch.allclose(mean, each[-1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_early_stopping_stops_each_stage_by_its_own_metric(tmp_path):
     more = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "cell.lr=1e-12")
     given = config("cell=task_adaptation", "steps=40", "trainer.validations=10", *more)
@@ -82,6 +85,7 @@ def test_early_stopping_stops_each_stage_by_its_own_metric(tmp_path):
     assert all(stage["steps"] < stage["most_steps"] for stage in stages) and len(stages) == 2
 
 
+@pytest.mark.slow
 def test_ones_own_callback_and_logger_are_made_by_their_paths(tmp_path):
     callback = f"+callbacks.mine={{_target_:{__name__}.Mine,word:hello}}"
     logger = f"logger=[csv,tensorboard,{{_target_:{__name__}.Kept,tag:t}}]"

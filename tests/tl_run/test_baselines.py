@@ -37,6 +37,8 @@ SHAPES = [
     "cell.schedule=constant trainer.patience=3",
     "selection.rule=last",
     "selection.metric=auroc",
+    "callbacks=ema",
+    "+trainer.max_time=00:01:00:00",
 ]
 SHAPES_NOT = [
     "trainer.devices=2 datamodule.batch_size=16",
@@ -57,6 +59,10 @@ SHAPES_NOT = [
     "selection.metric=accuracy",
     "target.labelled=100",
     "datamodule.overlap=drop",
+    "callbacks=lr_monitor",
+    "+trainer.detect_anomaly=true",
+    "datamodule.pin_memory=true",
+    "datamodule.num_workers=1 datamodule.prefetch_factor=3 datamodule.persistent_workers=true",
 ]
 
 

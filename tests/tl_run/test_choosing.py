@@ -56,6 +56,7 @@ def test_lightning_validates_exactly_then(steps: int, accumulate: int) -> None:
     assert trainer.global_step == steps and seen.steps == due
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["domain_adaptation", "multitask", "scratch"])
 def test_every_stage_of_every_cell_has_the_same_number_of_choices(cell: str, tmp_path: Path) -> None:
     execute(config(f"cell={cell}", "steps=13", "trainer.accumulate=2"), tmp_path)
@@ -124,6 +125,7 @@ def test_ties_go_to_the_lower_loss_then_to_the_later(
     assert found == saved
 
 
+@pytest.mark.slow
 def test_a_run_that_was_moved_keeps_its_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = config("cell=scratch", "steps=13", "trainer.accumulate=2")
     execute(given, tmp_path / "straight")

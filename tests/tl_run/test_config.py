@@ -81,6 +81,7 @@ def test_every_option_of_a_group_composes(group):
         assert found == [] or (option in options.READ_TEXTS and "reads text" in found[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", [name for name in group_options("experiment") if name not in ARTICLE])
 @pytest.mark.parametrize("cell", group_options("cell"))
 def test_every_cell_fits_the_cube_by_default_and_under_every_experiment(cell, experiment):
@@ -105,6 +106,7 @@ def test_every_example_of_the_article_composes(experiment, tmp_path):
     assert all(".root=" in line for line in problems), "only the data are missing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", group_options("dataset"))
 def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_path):
     for name in ("a", "b"):
@@ -293,6 +295,7 @@ def test_metric_names_are_the_heads(kind):
 TRAIN = [sys.executable, str(ROOT / "train.py")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mistake",
     [
@@ -350,6 +353,7 @@ EXTENDED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", EXTENDED, ids=lambda given: given[0])
 def test_parts_of_ones_own_run_from_a_folder_of_ones_own(given, tmp_path):
     """A cell, dataset, backbone, head, objective and augmentation, none of them in the package."""

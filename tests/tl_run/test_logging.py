@@ -51,6 +51,7 @@ class Losses(Callback):
             self.rows.append(self.now)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["cycle", "proportional"])
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize(("interval", "batch_size"), [(1, 8), (3, 8), (5, 24), (7, 12)])

@@ -126,6 +126,7 @@ def test_the_test_set_is_asked_for_twice() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_returns_its_selection_metric_on_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("samples", "predictions", "curves"):
         monkeypatch.setattr(runner.pictures, name, lambda *_: None)
