@@ -191,9 +191,9 @@ def test_listing_names_what_is_wrong(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     for root, message in (
         (tmp_path / "y", "must be a folder that exists"),
-        (tmp_path / "x", "must hold a folder a class, but .*x holds a alone"),
+        (tmp_path / "x", "must hold a folder per class, but .*x holds a alone"),
         (tmp_path / "z", "the class a has no pictures in"),
-        (tmp_path / "x" / "a", "must hold a folder a class, but .* holds no class folders"),
+        (tmp_path / "x" / "a", "must hold a folder per class, but .* holds no class folders"),
     ):
         with pytest.raises(ValueError, match=message):
             list_classes(root)

@@ -311,7 +311,7 @@ def test_own_backbones() -> None:
     mine, other = (module.parts.of(role, "trunk") for role in ("target", "source"))
     assert mine is not other and digest(mine) == digest(other)
     fit(TransferModule(data.tasks["target"], backbone=net), pair_for("scratch", "count"), steps=1)
-    with pytest.raises(ValueError, match="stem a domain"):
+    with pytest.raises(ValueError, match="stem per domain"):
         module_for("weight_sharing", pair_for("weight_sharing"), backbone=net)
     with pytest.raises(ValueError, match="needs a backbone with feature maps"):
         module_for("multitask", pair_for("multitask"), backbone=net)
