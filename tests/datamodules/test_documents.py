@@ -133,6 +133,7 @@ def test_a_share_of_the_inputs_is_hidden_the_same_way_for_the_test_of_every_seed
     assert all(a or b for a, b in zip(*again.present.values(), strict=True))  # no page loses both
 
 
+@pytest.mark.slow
 def test_streams_of_pages_repeat_and_their_splits_differ():
     data = PageStreams("starts", train_size=40, val_size=20, image_size=64)
     data.setup()
@@ -181,6 +182,7 @@ def test_an_input_is_left_out_in_training_alone_and_never_both():
     assert not stem.eval()._left_out(there).any()
 
 
+@pytest.mark.slow
 def test_two_inputs_are_two_domains_and_each_is_scored_alone_too():
     data = PageStreams("content", train_size=64, val_size=16, image_size=64)
     pair = SequentialData(data, batch_size=16)

@@ -15,6 +15,7 @@ def composed(split: str, role: str = "target", seed: int = 0, ground: str = "tex
     return compose(ground, split, count, 48, role, seed)
 
 
+@pytest.mark.slow
 def test_no_digit_of_one_split_is_in_a_scene_of_another():
     used = {split: set() for split in SPLITS}
     for split in SPLITS:
@@ -46,6 +47,7 @@ def pixels(dataset: InMemory) -> set[bytes]:
     return {image.numpy().tobytes() for image in dataset.fields["image"]}
 
 
+@pytest.mark.slow
 def test_no_scene_is_in_both_roles_or_two_splits():
     data = {role: Scenes("textured", "classify", role, train_size=200, val_size=100) for role in ROLES}
     for one in data.values():

@@ -169,6 +169,7 @@ def test_parallel_training_equals_scratch(options: dict[str, Any]) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", ["scratch", *CELLS])
 def test_every_cell_trains_tests_and_reloads_with_every_kind(cell: str, kind: str, tmp_path: Path) -> None:
@@ -340,6 +341,7 @@ def text_task(domain: str, name: str = "topic") -> Fixed:
     return Fixed(Task(name, "classification", ("no", "yes"), domain, positive="yes"), InMemory(fields))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_text_runs_through_the_same_code(cell: str) -> None:
     target, source = text_task("mail"), text_task("mail" if cell in ("multitask",) else "chat", "tone")

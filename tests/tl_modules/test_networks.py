@@ -51,6 +51,7 @@ def uncut(name, size):
     return net.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_cut_network_computes_what_the_whole_one_does(name):
     size, strides = FAMILIES[name]
@@ -96,6 +97,7 @@ def test_timm_networks_are_cut_by_the_same_rule(name):
     assert built.dim == net.num_features
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["weights", "file", "random"])
 @pytest.mark.parametrize("name", ["resnet18", "timm/vit_tiny_patch16_224"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])

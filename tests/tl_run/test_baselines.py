@@ -76,11 +76,13 @@ def key(*overrides: str, steps: int | None = None, precision: str = "32-true", *
     return baseline_key(cfg, steps or cfg["steps"], precision, {**FOUND, **found})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", SHAPES)
 def test_what_shapes_the_result_changes_the_key(given: str) -> None:
     assert key(*given.split()) != key()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", SHAPES_NOT)
 def test_what_does_not_shape_the_result_leaves_the_key(given: str) -> None:
     assert key(*given.split()) == key()

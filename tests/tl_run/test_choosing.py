@@ -44,6 +44,7 @@ class Recorded(Callback):
         self.steps.append(trainer.global_step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2, 3])
 @pytest.mark.parametrize("steps", [2, 11, 13])
 def test_lightning_validates_exactly_then(steps: int, accumulate: int) -> None:

@@ -145,6 +145,7 @@ def test_a_run_tells_exposure_cost_and_machine_and_a_resumed_one_the_same(
     assert "source samples" in text and "96" in text and f"{results[0]['stages'][0]['flops']:.2e}" in text
 
 
+@pytest.mark.slow
 def test_a_stage_killed_at_its_end_counts_its_cached_features(tmp_path: Path) -> None:
     given = config("cell=domain_adaptation", "finetuning=linear_probe", "source.augment=null", "target.augment=null")
     execute(given, tmp_path / "run")

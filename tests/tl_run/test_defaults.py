@@ -70,6 +70,7 @@ def test_the_learning_rate_is_the_weights(given: list[str], rate: float, data: P
     assert ("cell.lr" in cfg["by_rule"]) == ("cell.lr=0.02" not in given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "side"),
     [
@@ -123,6 +124,7 @@ def test_sizes_read_from_sources_are_those_of_the_weights() -> None:
         assert {key: [side] for key, side in sizes.items()} == {key: list(side) for key, side in known.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

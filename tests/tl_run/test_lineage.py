@@ -50,6 +50,7 @@ def copied(folder, tmp_path, names):
     return ["dataset@target=image_folder", f"target.root={tmp_path / 'copy'}", "target.image_size=16"]
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_was_trained_on_is_not_tested(first, tmp_path):
     folder, _ = first
     trained = json.loads((folder / "run" / "splits.json").read_text())["target"]["train"]["ids"]
@@ -82,6 +83,7 @@ def test_only_this_projects_classes_are_made_from_a_recorded_configuration(first
     assert earlier.compare(given, data) == {"backbone.weights": None}
 
 
+@pytest.mark.slow
 def test_an_earlier_source_tells_no_labels_of_data_that_were_not_read(first, tmp_path):
     folder, options = first
     source = [option.replace("target", "source") for option in options]

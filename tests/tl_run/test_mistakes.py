@@ -38,6 +38,7 @@ def call(program, command, monkeypatch, capfd):
     return code, capfd.readouterr().err.strip().splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.program} {case.command}".strip())
 def test_mistake_is_answered_in_one_line(case, files, monkeypatch, capfd):
     monkeypatch.chdir(files)
