@@ -41,18 +41,19 @@ def _class_of(cell: Cell) -> str:
     return cell.path.rsplit(".", 1)[1]
 
 
-def check_data(tasks: Mapping[str, Task], data: Any) -> None:
+def check_data(tasks: Mapping[str, Task], data: Any, whose: str = "target") -> None:
     """Check that a DataModule's targets mean what the module's do.
 
     Args:
         tasks: The module's task by role.
-        data: The DataModule: one with `tasks` by role, or with the target's `task`; others are not checked.
+        data: The DataModule: one with `tasks` by role, or with a role's `task`; others are not checked.
+        whose: The role of one with a `task`.
 
     Raises:
         ValueError: If kind, field or labels differ, or the labels' order.
     """
     several = getattr(data, "tasks", None)
-    theirs = several if isinstance(several, Mapping) else {"target": getattr(data, "task", None)}
+    theirs = several if isinstance(several, Mapping) else {whose: getattr(data, "task", None)}
     for role, task in tasks.items():
         their = theirs.get(role)
         if not isinstance(their, Task):

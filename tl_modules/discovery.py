@@ -21,6 +21,7 @@ _HELPERS = {
     "objectives": ("base",),
 }
 TIMM = "timm/"
+BASES = "bases"  # beside a class's own attributes
 _ENUM = re.compile(r"^class (\w+)\(WeightsEnum\):\n((?:[ \t].*\n|\n)*)", re.MULTILINE)
 _WEIGHTS = re.compile(r"^    (\w+) = Weights\(", re.MULTILINE)
 _SIZE = re.compile(r"\bcrop_size=(\d+)")
@@ -36,6 +37,11 @@ def names_in(folder: str) -> tuple[str, ...]:
     """
     paths = (Path(__file__).parent / folder).glob("[a-z]*.py")
     return tuple(sorted(path.stem for path in paths if path.stem not in _HELPERS[folder]))
+
+
+def class_name(name: str) -> str:
+    """Return the name of the class that a file of that name defines: `LossBalance` for `loss_balance`."""
+    return "".join(part.title() for part in name.split("_"))
 
 
 def imported(path: str, option: str) -> Any:
@@ -80,11 +86,21 @@ class Kind:
 @cache
 def kinds() -> dict[str, Kind]:
     """Return what is known of the kinds of task that files of `heads/` are for."""
+    said = {cls: one for name in (*names_in("heads"), "base") for cls, one in attributes("heads", name).items()}
+
+    def inherited(cls: str) -> dict[str, Any]:
+        own = dict(said.get(cls, {}))
+        for base in own.pop(BASES, ()):
+            own = {**inherited(base), **own}
+        return own
+
     found = {}
     for name in names_in("heads"):
-        for said in (said for said in attributes("heads", name).values() if said.get("kind") == name):
-            known = {one.name: said[one.name] for one in fields(Kind) if one.name in said}
-            found[name] = Kind(**{"field": name, "monitor": "loss", **known})
+        mine = [inherited(cls) for cls, one in attributes("heads", name).items() if one.get("kind") == name]
+        if not mine:
+            raise ValueError(f"tl_modules/heads/{name}.py defines no Head with kind = {name!r}")
+        known = {one.name: mine[0][one.name] for one in fields(Kind) if one.name in mine[0]}
+        found[name] = Kind(**{"monitor": "loss", **known, "field": known.get("field") or name})
     return found
 
 
@@ -97,17 +113,16 @@ def attributes(folder: str, name: str) -> dict[str, dict[str, Any]]:
         name: The file's name without its ending.
     """
     tree = ast.parse((Path(__file__).parent / folder / f"{name}.py").read_text(encoding="utf-8"))
-    return {
-        node.name: {
-            line.target.id: ast.literal_eval(line.value)
-            for line in node.body
-            if isinstance(line, ast.AnnAssign)
-            and isinstance(line.target, ast.Name)
-            and isinstance(line.value, ast.Constant | ast.Dict | ast.Tuple | ast.List)
-        }
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for node in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        found[node.name] = {BASES: [base.id for base in node.bases if isinstance(base, ast.Name)]}
+        for line in node.body:
+            if not isinstance(line, ast.AnnAssign | ast.Assign):
+                continue
+            target, value = line.target if isinstance(line, ast.AnnAssign) else line.targets[0], line.value
+            if isinstance(target, ast.Name) and isinstance(value, ast.Constant | ast.Dict | ast.Tuple | ast.List):
+                found[node.name][target.id] = ast.literal_eval(value)
+    return found
 
 
 def kind_of(name: str) -> Kind | None:

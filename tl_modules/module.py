@@ -301,14 +301,21 @@ class TransferModule(LightningModule):
             batches[key] = self.augment[key.split("+")[-1]](part, noise)
         losses: dict[str, Tensor] = {}
         features: dict[str, Features] = {}
+        ties = []  # DDP refuses a step whose loss does not reach the features
         for units in by_trunk(self.parts, batches):
             torch.manual_seed(seed_of(*address, [key for key, _ in units]))
             for (key, role), found in features_of(self.parts, batches, units).items():
                 features[role] = found
-                losses[role] = self.loss(role, found, batches[key])
-        self._log_losses({role: loss for role, loss in losses.items() if self.merged or role in self.stage.learn})
+                loss = self.loss(role, found, batches[key])
+                if loss is None:
+                    ties.append(found.pooled.float().sum() * 0)
+                else:
+                    losses[role] = loss
+        self._log_losses(losses)
         torch.manual_seed(seed_of(*address, "objective"))
-        return self.objective(self.weighted(losses), features, self.stage)
+        if losses:
+            ties.insert(0, self.objective(self.weighted(losses), features, self.stage))
+        return ties[0] if len(ties) == 1 else torch.stack(ties).sum()
 
     def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the roles' losses times their static weights."""
@@ -322,14 +329,14 @@ class TransferModule(LightningModule):
                 old[f"training_step.train/{role}/loss"].reset()
         self.log_dict({f"train/{role}/loss": loss.detach() for role, loss in losses.items()}, batch_size=1)
 
-    def loss(self, role: str, features: Features, batch: Batch) -> Tensor:
-        """Return a role's loss on a batch with its features; zero, tied to them, where nothing is to be learned."""
+    def loss(self, role: str, features: Features, batch: Batch) -> Tensor | None:
+        """Return a role's loss on a batch with its features; None where nothing is to be learned from it."""
         head, merged = self.head(role), "role" in batch
         found = targets_of(batch, self.tasks[role], head.key)
         if merged or role in self.stage.learn:
             self.supervised["train"].note(role, batch, found is not None)
         if found is None or not (merged or role in self.stage.learn):
-            return features.pooled.float().sum() * 0  # tied to the features: DDP refuses None
+            return None
         targets, rows = found
         features = features if rows is None else features.take(rows)
         union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels)) if merged else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from tl_modules.checks import check_data
 from tl_modules.module import TransferModule
 from tl_modules.stages import Stage, split_steps
 from tl_modules.weights.transfer import Report
@@ -52,8 +55,9 @@ def fit(
             LightningDataModule or loaders: `{"source": ..., "target": ...}` of DataModules, of training loaders, or of
             `{"train": loader, "val": loader}`.
         trainer: Arguments of the `Trainer` that each stage gets, or what makes it from the stage and its steps; None
-            from there for a stage that is done. With arguments, `callbacks` and `logger` are shared by the stages, and
-            a checkpoint per stage is kept where the stage is validated and `enable_checkpointing` is not False.
+            from there for a stage that is done. With arguments, `callbacks` are copied for each stage, or are what
+            makes them from the stage, the metric that it is chosen by and `max` or `min`; and a checkpoint per stage is
+            kept where the stage is validated and `enable_checkpointing` is not False.
         steps: Optimiser steps of all stages together, divided by their shares; else `max_steps` of the arguments are
             divided so, and `max_epochs` are each stage's.
         resume: A checkpoint to go on from, whose stage is not begun anew and before which no stage is trained; or what
@@ -90,6 +94,7 @@ def fit(
     records = []
     for stage, count in zip(module.plan, counts, strict=True):
         if begin is not None and names.index(stage.name) < names.index(begin):
+            module.trained.add(stage.name)  # its outcome is in the checkpoint
             continue
         fed.enter(stage)
         taken = module.enter(stage.name)
@@ -122,7 +127,10 @@ def made_trainer(given: Mapping[str, Any], stage: Stage, steps: int | None, modu
         options |= {"max_steps": steps}
         options.setdefault("max_epochs", -1)
     callbacks = options.pop("callbacks", None) or []
+    if callable(callbacks):
+        callbacks = callbacks(stage, *module.monitor)
     callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+    callbacks = copy.deepcopy(callbacks)  # what one stage left in them is nothing to the next
     validated = options.get("limit_val_batches") != 0 and not any(isinstance(one, ModelCheckpoint) for one in callbacks)
     if options.get("enable_checkpointing", True) is not False and validated:
         monitor, mode = module.monitor
@@ -180,10 +188,18 @@ class Fed:
         if wrong:
             needs = f"{type(module).__name__} needs {' and '.join(need)}"
             raise ValueError(f"data: {wrong[0]} is {'not there' if wrong[0] in need else 'unknown'}; {needs}")
-        for one in self.data.values():
+        for role, one in self.data.items():
             if isinstance(one, LightningDataModule):
                 one.prepare_data()
                 one.setup("fit")
+                check_data(module.tasks, one, role)
+                continue
+            unknown = sorted(set(one) - {"train", "val"}) if isinstance(one, Mapping) else []
+            parts = list(one.values()) if isinstance(one, Mapping) else [one]
+            if unknown or any(isinstance(part, list | tuple) for part in parts):
+                found = f"the key {unknown[0]!r}" if unknown else "a list"
+                wants = 'a training loader, {"train": loader, "val": loader} or a LightningDataModule'
+                raise ValueError(f"data: {role} must be {wants}; it has {found}")
 
     def enter(self, stage: Stage) -> None:
         """Make a stage the current one."""
@@ -202,7 +218,8 @@ class Fed:
     def _loader(self, role: str, split: str) -> Any:
         one = self.data[role]
         if isinstance(one, LightningDataModule):
-            return getattr(one, f"{split}_dataloader")()
+            given = split == "train" or is_overridden("val_dataloader", one)
+            return getattr(one, f"{split}_dataloader")() if given else None
         if isinstance(one, Mapping):
             return one.get(split)
         return one if split == "train" else None

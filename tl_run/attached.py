@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tl_run.derive import arguments
+from tl_run.derive import MORE, arguments
 from tl_run.messages import near, plain
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def check_attached(cfg: Mapping[str, Any]) -> Iterator[str]:
         given = f"trainer.{key}={plain(cfg['trainer'][key])}"
         if key in ELSEWHERE:
             yield f"{given}: is said by {ELSEWHERE[key]}"
+        elif key == "limit_val_batches" and not cfg["trainer"][key]:
+            yield f"{given}: a stage is chosen by its validations; must be more than 0"
         elif key not in trainer_options():
             known = [*known_options(), *(name for name in trainer_options() if name not in ELSEWHERE)]
             yield f"{given}: unknown; {near(key, known)}allowed: {', '.join(dict.fromkeys(known))}"
@@ -190,7 +192,7 @@ def _check_made(option: str, node: Any) -> Iterator[str]:
         except (ValueError, SyntaxError, OSError):  # such as a name that a package brings from elsewhere
             return
         given = [key for key in node if key != "_target_"]
-        for key in given if known and "kwargs" not in known else ():
+        for key in given if known and MORE not in known else ():
             if key not in known:
                 yield f"{option}.{key}={plain(node[key])}: unknown; {near(key, known)}allowed: {', '.join(known)}"
 

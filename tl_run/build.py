@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
+from lightning.pytorch import LightningDataModule
 
 from datamodules.align import aligned
 from datamodules.collate import as_sample
@@ -35,7 +35,10 @@ def build_data(config: Config) -> PairedData:
     roles = with_data(config)
     data = {}
     for role in roles:
-        takes = signature(get_class(config[role]["_target_"])).parameters
+        made = get_class(config[role]["_target_"])
+        if not issubclass(made, LightningDataModule):
+            raise ValueError(f"{role}._target_={config[role]['_target_']}: must be a LightningDataModule")
+        takes = signature(made).parameters
         ours = [key for key in FOR_THE_RUN if key != "kind" or "kind" not in takes]
         given = {key: value for key, value in config[role].items() if key not in ours}
         for key in [key for key in SIZES if key not in takes]:
@@ -43,10 +46,8 @@ def build_data(config: Config) -> PairedData:
                 raise ValueError(f"{role}.{key}={config[role][key]}: {config[role]['_target_']} has no such option")
         given |= {key: value for key, value in (("role", role), ("seed", config["seed"])) if key in takes}
         with naming(role):
-            try:
-                data[role] = instantiate(given, _convert_="all")
-            except InstantiationException as error:
-                raise error.__cause__ or error from None
+            # Called as it is: what stands in its options is plain values, never another thing to be made.
+            data[role] = made(**{key: value for key, value in given.items() if key not in ("_target_", "_convert_")})
     common: dict[str, Any] = {
         **data,
         "batch_size": options["batch_size"],

@@ -141,12 +141,15 @@ def with_resumed(arguments: Sequence[str]) -> list[str]:
     if not recorded.is_file():
         raise ConfigError(f"resume={value}: must be the folder of a run, but {recorded} is missing")
     before = [str(line) for line in OmegaConf.load(recorded)]
-    before = [line for line in before if not line.startswith(("resume=", "hydra."))]
-    others = [a for a in arguments if a not in before and not a.startswith(("resume=", "hydra.", "trainer.progress="))]
+    before = [line for line in before if not line.startswith(("resume=", "hydra.", "trust="))]
+    free = ("resume=", "hydra.", "trainer.progress=", "trust=")
+    own, rest = config_dir(arguments)
+    others = [a for a in rest if a not in before and not a.startswith(free)]
     if others:
         raise ConfigError(f"resume={value}: goes on with the run's own options; leave out {' '.join(others)}")
     folder = str(Path(value)).replace("'", "\\'")
-    return [*before, *arguments, f"hydra.run.dir='{folder}'"]
+    flags = [] if own is None else ["--config-dir", str(own)]  # before the options: argparse takes these in one row
+    return [*flags, *before, *rest, f"hydra.run.dir='{folder}'"]
 
 
 def check_ahead(arguments: Sequence[str]) -> None:

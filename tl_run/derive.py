@@ -53,6 +53,7 @@ def _given_sides(value: Any) -> Any:
 
 SIZE = Annotated[Any, PlainValidator(_given_sides)]
 SIZE_OR_NONE = Annotated[Any, PlainValidator(_sides)]
+MORE = "**"  # stands for further arguments that a constructor takes by name
 OURS = ("tl_modules.", "datamodules.")
 TYPES: dict[str, Any] = {
     **{"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str, "tuple": tuple},
@@ -85,7 +86,7 @@ def derived(path: str, without: Iterable[str] = (), base: type[Group] = Group, *
     Raises:
         ValueError: If there is no such function.
     """
-    own = {name: one for name, one in arguments(path).items() if name not in without}
+    own = {name: one for name, one in arguments(path).items() if name not in without and name != MORE}
     return create_model(path.rpartition(".")[2], __base__=base, **{**also, **own})
 
 
@@ -122,7 +123,7 @@ def arguments(path: str) -> dict[str, tuple[Any, Any]]:
     for argument, default in pairs:
         if argument.arg != "self":
             made[argument.arg] = (_type(argument.annotation, constants), _default(default, constants))
-    return made
+    return made | ({MORE: (Any, None)} if given.kwarg else {})
 
 
 def class_values(path: str) -> dict[str, Any]:
@@ -219,5 +220,7 @@ def _type(node: ast.expr | None, constants: Mapping[str, Any]) -> Any:
         return ast.literal_eval(node)
     if isinstance(node, ast.Subscript):
         outer, inner = _type(node.value, constants), _type(node.slice, constants)
+        if outer is tuple:  # YAML has lists alone
+            return list
         return Any if outer is Any else outer[inner]
     return Any

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
-from tl_modules.discovery import TIMM, kinds, names_in, torchvision_networks
+from tl_modules.discovery import TIMM, class_name, kinds, names_in, torchvision_networks
 from tl_modules.task import KINDS
-from tl_run.derive import Group, Open, arguments, class_values, derived
+from tl_run.derive import MORE, Group, Open, arguments, class_values, derived
 
 PartKind = Literal["stem", "trunk", "head"]
 MIXING = ("cycle", "proportional", "temperature", "aligned")
@@ -62,7 +62,7 @@ def own_model(path: str, base: type[Group], without: Collection[str] = ()) -> ty
         own = arguments(path)
     except (ValueError, SyntaxError, OSError):
         own = {}
-    if not own or "kwargs" in own:
+    if not own or MORE in own:
         return create_model(base.__name__, __base__=(base, Open))
     known = {*base.model_fields, *without}
     fields: dict[str, Any] = {name: one for name, one in own.items() if name not in known}
@@ -76,7 +76,7 @@ BACKBONES: dict[str, type[Group]] = {
 }
 Small, HuggingFace = BACKBONES["small"], BACKBONES["huggingface"]
 OBJECTIVES: dict[str, type[Group]] = {
-    name: derived(f"tl_modules.objectives.{name}.{name.title()}", ("tasks", "widths"), name=(Literal[name], ...))
+    name: derived(f"tl_modules.objectives.{name}.{class_name(name)}", ("tasks", "widths"), name=(Literal[name], ...))
     for name in names_in("objectives")
 }
 
@@ -282,6 +282,7 @@ class Root(Group):
     seed: int = Field(ge=0)
     data_root: str | None
     resume: str | None
+    trust: bool
     source_checkpoint: str | None
     optimized_metric: str | None
     optimize_on_test: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -25,6 +25,22 @@ def own_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{role}.kind", str(node["kind"])
         yield from _named(f"{role}.augment.name", node.get("augment"))
         yield from _backbones(f"{role}.backbone", node.get("backbone"))
+
+
+def foreign_paths(config: Mapping[str, Any], ours: Collection[str]) -> list[str]:
+    """Return all import paths in a configuration that are neither ours nor Lightning's.
+
+    Args:
+        config: The composed configuration.
+        ours: Paths of our cells and datasets.
+    """
+    found = [path for _, path in own_paths(config)]
+    nodes = [config.get(group) for group in ("cell", "source", "target")]
+    nodes += [*(config.get("callbacks") or {}).values()]
+    loggers = config.get("logger")
+    nodes += loggers if isinstance(loggers, list) else [loggers]
+    found += [str(node["_target_"]) for node in nodes if isinstance(node, Mapping) and "_target_" in node]
+    return sorted({path for path in found if path not in ours and not path.startswith(("lightning.", "tl_run."))})
 
 
 def import_own(config: Mapping[str, Any]) -> None:

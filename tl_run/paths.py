@@ -64,7 +64,8 @@ def composing(arguments: Sequence[str] | None = None) -> Iterator[list[str]]:
 def searched(arguments: Sequence[str] | None = None) -> list[str]:
     """Return the override with which `hydra.compose` reads the folders of a command line beside ours."""
     own = folders(arguments)[1:]
-    return [f"hydra.searchpath=['file://{folder}']" for folder in own]
+    quoted = [str(folder).replace("\\", "\\\\").replace("'", "\\'") for folder in own]
+    return [f"hydra.searchpath=['file://{folder}']" for folder in quoted]
 
 
 def import_from_here() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,7 @@ class Sample(NamedTuple):
     inputs: dict[str, Any]
     path: Path | None = None
     placed: Placement = Placement()
+    place: str = ""  # of the file among the inputs, as a file's name
 
 
 def predict(
@@ -142,6 +144,7 @@ def read_pictures(paths: Sequence[Path], shape: Sequence[int], task: Task, docum
         documents: Whether they are pages, whose text stands in a file of the same name with the ending `.txt`, if any.
     """
     channels, height, width = shape
+    common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
     for path in paths:
         whole = documents or head_of(task.kind).in_place
         image, scale, offset, size = fitted(path, channels, (height, width), whole=whole)
@@ -152,7 +155,9 @@ def read_pictures(paths: Sequence[Path], shape: Sequence[int], task: Task, docum
                 inputs["text"] = beside.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError(f"input={beside}: is no text file in UTF-8") from error
-        yield Sample(str(path), inputs, path, Placement(scale, offset, size))
+        place = path.resolve().relative_to(common.parent)
+        name = "_".join([*place.parent.parts, place.stem, place.suffix[1:]])
+        yield Sample(str(path), inputs, path, Placement(scale, offset, size), name)
 
 
 def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
@@ -174,18 +179,12 @@ def finish(sample: Sample, named: dict[str, Any], found: Any, task: Task, out: P
     shown = head_of(task.kind).on_file(named, found, task.labels, sample.placed)
     if isinstance(named.get("mask"), Tensor):
         (out / "masks").mkdir(exist_ok=True)
-        mask, named["mask"] = named["mask"], f"masks/{unique(sample)}.png"
+        mask, named["mask"] = named["mask"], f"masks/{sample.place}.png"
         Image.fromarray(mask.to(torch.uint8).numpy()).save(out / named["mask"])
     if drawn:
         with Image.open(sample.path) as image:
-            pictures.prediction(image.convert(MODES[3]), shown, task, out / "drawn" / f"{unique(sample)}.png")
+            pictures.prediction(image.convert(MODES[3]), shown, task, out / "drawn" / f"{sample.place}.png")
     return named
-
-
-def unique(sample: Sample) -> str:
-    """Return a file name for a picture's results: its own with its folder, so that two do not meet."""
-    assert sample.path is not None
-    return f"{sample.path.parent.name}_{sample.path.stem}_{sample.path.suffix[1:]}"
 
 
 def table(rows: Sequence[dict[str, Any]], task: Task) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from datamodules.readers.folders import list_classes
 from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
-from tl_modules.discovery import attributes
+from tl_modules.discovery import attributes, class_name
 from tl_modules.stages import SOURCE_SHARE
 from tl_run.attached import check_attached
 from tl_run.baselines import check_baseline
@@ -45,8 +45,10 @@ from tl_run.options import (
     TorchvisionSet,
     VocBoxes,
 )
+from tl_run.own import foreign_paths
 from tl_run.single import check_backbone
 
+OURS = (*DATASETS, *(cell.path for cell in BY_NAME.values()), SCRATCH_PATH)
 PLURAL = {"image": "images", "text": "texts"}
 NO_ROOT = "None/"  # what ${data_root}/ gives where it is null
 
@@ -277,7 +279,7 @@ def _check_objective(cfg: Mapping[str, Any]) -> Iterator[str]:
     given, name = cfg["objective"]["name"], cfg["cell"]["name"]
     if given not in OBJECTIVES or name not in (*BY_NAME, *BASELINES):
         return
-    said = next(iter(attributes("objectives", given).values()))
+    said = attributes("objectives", given)[class_name(given)]
     if not said.get("several"):
         return
     at = f"objective={given}: has no effect in {name}"
@@ -288,6 +290,8 @@ def _check_objective(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"{at}, which learns both roles by one loss"
     elif not _at_once(cfg) and not (said.get("adapts") and BY_NAME[name].same_task):
         yield f"{at}, which learns one role at a time"
+    elif said.get("adapts") and "trunk" in (cfg["finetuning"] or {"freeze": ()})["freeze"]:
+        yield f"{at} with finetuning={cfg['finetuning']['name']}, which freezes the trunk that it adapts"
     elif said.get("adapts") and cfg["datamodule"]["mode"] in ("proportional", "temperature") and not stages:
         yield f"{at} with datamodule.mode={cfg['datamodule']['mode']}, where a step has one role"
 
@@ -374,6 +378,12 @@ def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
     for key in ("data_root", "resume"):
         if cfg[key] is not None and not Path(cfg[key]).is_dir():
             yield f"{key}={cfg[key]}: must be a folder that exists"
+    foreign = foreign_paths(cfg, OURS) if cfg["resume"] is not None else []
+    if cfg["trust"] and cfg["resume"] is None:
+        yield "trust=true: has no effect without resume="
+    elif foreign and not cfg["trust"]:
+        said = f"uses {', '.join(foreign)}, which is code that is not ours; trust=true imports it"
+        yield f"resume={cfg['resume']}: {said}"
     given = cfg["source_checkpoint"]
     if given is not None and (_at_once(cfg) or cfg["cell"]["name"] in BASELINES):
         yield f"source_checkpoint={given}: has no effect in {cfg['cell']['name']}, which has no source stage"

@@ -244,7 +244,7 @@ class Run:
             "name": stage.name,
             "steps": trainer.global_step,
             "most_steps": now.steps,
-            "ended": now.plateau.says() if now.plateau else "all steps",
+            "ended": self.ended(trainer),
             **now.cost.record(trainer, self.module.stage.roles),
             "resumed_at": now.reached,
             "trainable_parameters": trainable,
@@ -254,6 +254,14 @@ class Run:
             "status": DIVERGED if score is not None and not math.isfinite(score) else COMPLETE,
             "checkpoint": "best.ckpt" if chosen else "last.ckpt",
         }
+
+    def ended(self, trainer: Trainer) -> str:
+        """Return what ended the stage that has just been fitted."""
+        now = self.current
+        if trainer.global_step >= now.steps or (now.plateau is not None and now.plateau.says() != "all steps"):
+            return now.plateau.says() if now.plateau else "all steps"
+        by = [type(one).__name__ for one in trainer.callbacks if getattr(one, "stopped_epoch", 0)]  # type: ignore[attr-defined]
+        return f"stopped by {', '.join(by)}" if by else "stopped by the Trainer"
 
     def checkpoints(self, folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
         """Return the callbacks that keep the best and the last checkpoint, both written after each validation."""
@@ -295,6 +303,7 @@ class Run:
         # from a batch without its input.
         reads_maps = any(self.module.head(role).needs_maps for role in self.module.tasks)
         unused = one_role_a_step or reads_maps or any(inputs_of(stem) for stem in self.module.parts.stem.values())
+        unused = unused or any(True for _ in self.module.objective.parameters())  # of a role without a loss in a step
         several = "ddp_find_unused_parameters_true" if unused else "ddp"
         return {
             "accelerator": options["accelerator"],
@@ -349,7 +358,7 @@ class Run:
             **self.start(),
             "source_checkpoint": config["source_checkpoint"],
             "steps": sum(record["steps"] for record in records),
-            "batch_size": config["datamodule"]["batch_size"],
+            "batch_size": self.data.batch_size,
             "lr": config["cell"]["lr"],
             "baseline_key": self.baseline_key(),
             "selection": last["selection"],
@@ -391,7 +400,9 @@ class Run:
         samples = (as_sample(test[i], task, str(i)) for i in range(min(len(test), MOST_LOOKED_AT)))
         image = next((list(sample["image"].shape) for sample in samples if "image" in sample), None)
         named = {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain}
-        if role == "source" and self.config["source_checkpoint"] is not None:  # the earlier run learned, not this one
+        learned = any(role in stage.learn for stage in self.module.plan)
+        earlier = role == "source" and self.config["source_checkpoint"] is not None
+        if earlier and not learned:  # the earlier run did
             return {**named, "checkpoint": self.config["source_checkpoint"], "image": image}
         labelled = self.data.labelled(role)
         if not any(role in stage.learn for stage in self.module.plan):

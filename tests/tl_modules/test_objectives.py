@@ -196,3 +196,22 @@ def test_every_objective_runs_from_the_command_line(objective, tmp_path):
     if objective == "coral":
         assert results["target"]["labelled"] == {"train": 0, "val": 0}
         assert results["selection"] == "val/source/accuracy max" and "target/accuracy" in results["test"]
+
+
+def test_a_role_without_targets_keeps_its_variance():
+    made = build_objective("uncertainty", tasks(), {"source": 4, "target": 4})
+    optimizer = torch.optim.AdamW(made.parameters(), lr=0.1, weight_decay=0.0)
+    for step in range(10):
+        losses = {"source": torch.tensor(2.0)} | ({"target": torch.tensor(0.1)} if step < 3 else {})
+        optimizer.zero_grad()
+        made(losses, {}, BOTH).backward()
+        optimizer.step()
+        if step == 2:
+            before = float(made.log_variances["target"].detach())
+    assert float(made.log_variances["target"].detach()) == before != 0
+
+
+def test_adapting_a_frozen_trunk_is_refused():
+    task = Task("a", "classification", ("x", "y"))
+    with pytest.raises(ValueError, match="has no effect where the trunk is frozen"):
+        DomainAdaptation(target=task, source=task, objective="coral", finetuning="linear_probe")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -148,3 +148,49 @@ def test_fewer_steps_than_stages_and_a_strange_checkpoint_are_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="is of stage None; TaskFineTuning has source, target"):
         fit(module, data, BARE, steps=4, resume=tmp_path / "x.ckpt")
+
+
+class Counting(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_train_start(self, trainer, pl_module):
+        self.seen.append(pl_module.stage.name)
+        assert len(self.seen) == 1, "what one stage left behind"
+
+
+@pytest.mark.parametrize("callbacks", [[Counting()], lambda stage, monitor, mode: [Counting()]])
+def test_each_stage_has_callbacks_of_its_own(callbacks):
+    module = TaskFineTuning(target=TASK, source=TASK)
+    records = fit(module, FORMS["loaders"](), {**BARE, "callbacks": callbacks}, steps=4)
+    assert len(records) == 2
+
+
+def test_labels_in_another_order_than_a_datamodules_are_refused():
+    source, target = scenes()
+    turned = {**target.task.to_dict(), "labels": list(target.task.labels)[::-1]}
+    with pytest.raises(ValueError, match=r"target: the module's labels .* differ in another order"):
+        module = TaskFineTuning(target=turned, source=source.task)
+        fit(module, {"source": source, "target": target}, BARE, steps=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"train": [1], "valid": [1]}, "it has the key 'valid'"),
+        ({"train": DataLoader(pairs(), 4), "val": [1, 2]}, "it has a list"),
+        ((1, 2), "it has a list"),
+    ],
+)
+def test_loaders_under_other_names_or_in_lists_are_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        fit(TransferModule(target=TASK), {"target": given}, BARE, steps=2)
+
+
+class Unvalidated(Plain):
+    val_dataloader = LightningDataModule.val_dataloader
+
+
+def test_a_datamodule_without_validation_trains():
+    (record,) = fit(TransferModule(target=TASK), {"target": Unvalidated()}, BARE, steps=2)
+    assert record.trainer.global_step == 2

@@ -7,7 +7,7 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from tl_modules.discovery import imported, names_in
+from tl_modules.discovery import class_name, imported, names_in
 from tl_modules.objectives.base import Objective
 from tl_modules.stages import Stage
 from tl_modules.task import Task
@@ -32,7 +32,7 @@ def objective_of(spec: str | Mapping[str, Any]) -> tuple[type[Objective], dict[s
     if "." in name:
         found = imported(name, "objective")
     elif name in OBJECTIVES:
-        found = getattr(import_module(f"{__name__}.{name}"), name.title().replace("_", ""))
+        found = getattr(import_module(f"{__name__}.{name}"), class_name(name))
     else:
         own = "the import path of an Objective whose module is imported"
         raise ValueError(f"objective={name!r} is unknown; allowed: {', '.join(OBJECTIVES)}, or {own}")
@@ -61,6 +61,8 @@ def check_objective(objective: Objective, name: str, cell: str, plan: Sequence[S
     if objective.several and (merged or all(len(stage.roles) < 2 for stage in plan)):
         why = "learns both roles by one loss" if merged else "has one role per stage"
         raise ValueError(f"objective={name!r}: has no effect in {cell}, which {why}")
+    if objective.adapts and any(stage.see and "trunk" in stage.freeze for stage in plan):
+        raise ValueError(f"objective={name!r}: has no effect where the trunk is frozen while it adapts")
 
 
 def build_objective(spec: str | Mapping[str, Any], tasks: Mapping[str, Task], widths: Mapping[str, int]) -> Objective:

@@ -37,8 +37,8 @@ class Objective(nn.Module):
         """Return the loss of a step, a scalar.
 
         Args:
-            losses: By role of the step's batches, each times its static weight; of a role that the stage only sees,
-                and of a batch without targets, a zero that is tied to its features.
+            losses: By role, each times its static weight; only of roles that are learned and whose batch has targets,
+                one at least.
             features: By role, of the step's batches; pooled ones are `(B, D)`.
             stage: The current stage.
         """

@@ -33,13 +33,5 @@ class Uncertainty(Objective):
 
     def forward(self, losses: Mapping[str, Tensor], features: Mapping[str, Features], stage: Stage) -> Tensor:
         """Return the weighted sum."""
-        total = torch.stack(
-            [s.sum() * 0 for s in self.log_variances.values()]
-        ).sum()  # each takes part: DDP asks for it
-        for role, loss in losses.items():
-            if role in stage.learn:
-                s = self.log_variances[role]
-                total = total + torch.exp(-s) * loss + s / 2
-            else:
-                total = total + loss
-        return total
+        variances = {role: self.log_variances[role] for role in losses}
+        return torch.stack([torch.exp(-s) * losses[role] + s / 2 for role, s in variances.items()]).sum()

@@ -94,7 +94,8 @@ def network_state_dict(
 
     Returns:
         Copies on the CPU. Names are those of the network of torchvision or timm, of the encoder of Hugging Face, of a
-        module of one's own, and for the other backbones those of a `Backbone`.
+        module of one's own, and for the other backbones those of a `Backbone`. Networks of torchvision and timm take
+        images that are normalised already: `(image - stem.mean) / stem.std` of images in 0..1; here the stem does it.
 
     Raises:
         ValueError: If a classifier is asked for, and the head is none.

@@ -33,6 +33,7 @@ class AveragedWeights(WeightAveraging):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Add the step's weights; before the start they alone are the average."""
-        if self._average_model is not None and trainer.global_step <= self.start * trainer.max_steps:
+        steps = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
+        if self._average_model is not None and trainer.global_step <= self.start * steps:
             self._average_model.n_averaged.zero_()
         super().on_train_batch_end(trainer, pl_module, *args)
