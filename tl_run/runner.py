@@ -450,4 +450,4 @@ class Run:
 def _held(config: Any) -> Config:
     """Return what a resumed run is held to: the options, but for how its progress is shown."""
     trainer = {key: value for key, value in config["trainer"].items() if key != "progress"}
-    return {**{key: value for key, value in config.items() if key != "by_rule"}, "trainer": trainer}
+    return {**{key: value for key, value in config.items() if key not in ("by_rule", "trust")}, "trainer": trainer}
