@@ -89,9 +89,24 @@ def composed(options: list[str], root: Path) -> Config:
         return checked(compose(CONFIG_NAME, [*options, f"data_root={root}"]))
 
 
+def essence(value: Any, key: str = "") -> Any:
+    """Return a configuration without what is off and without where classes are.
+
+    So an option that a later version adds, or a module that it moves, makes no other run of it.
+
+    Args:
+        value: The configuration, or what stands in it.
+        key: Under which it stands.
+    """
+    if isinstance(value, Mapping):
+        kept = {name: essence(one, name) for name, one in value.items() if one is not None and one is not False}
+        return {name: one for name, one in kept.items() if (name, one) != ("objective", {"name": "sum"})}
+    return str(value).rpartition(".")[2] if key == "_target_" else value
+
+
 def digest(config: Config, root: Path) -> str:
     """Return a hash of what a run is, wherever its data lie."""
-    text = json.dumps(config, sort_keys=True).replace(str(root), "")
+    text = json.dumps(essence(config), sort_keys=True).replace(str(root), "")
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
