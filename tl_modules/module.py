@@ -77,6 +77,12 @@ class TransferModule(LightningModule):
 
     Raises:
         ValueError: If an argument is out of range or has no effect, or the tasks do not fit the wiring.
+
+    Example:
+        >>> import torch
+        >>> module = TransferModule(target={"name": "digits", "kind": "classification", "labels": ["a", "b"]})
+        >>> module(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 2])
     """
 
     needs_source: ClassVar[bool] = False

@@ -22,6 +22,10 @@ class Stage:
         freeze: Kinds of part that do not learn, of `stem`, `trunk`, `head`.
         lr: Factors on the learning rate by kind of part; 1 where absent.
         share: The stage's share of the run's steps, a fraction.
+
+    Example:
+        >>> Stage("adapt", learn=("source",), see=("target",), freeze=("stem",)).roles
+        ('source', 'target')
     """
 
     name: str

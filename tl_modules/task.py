@@ -48,6 +48,10 @@ class Task:
 
     Raises:
         ValueError: If the kind is unknown, a label stands twice, or a field does not fit the kind.
+
+    Example:
+        >>> Task("cars", "detection", ("car", "bus"), domain="street").key
+        'boxes'
     """
 
     name: str

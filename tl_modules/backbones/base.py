@@ -61,6 +61,12 @@ class Backbone(nn.Module):
     Attributes:
         report: What became of its tensors where weights were loaded; empty for random ones.
         classifier: The head that came with them, if any; a new head takes its rows by name.
+
+    Example:
+        >>> from tl_modules.backbones import build_backbone
+        >>> features = build_backbone("small")({"image": torch.zeros(2, 3, 32, 32, dtype=torch.uint8)})
+        >>> features.pooled.shape, sorted(features.maps)
+        (torch.Size([2, 192]), [2, 4, 8])
     """
 
     def __init__(self, stem: nn.Module, trunk: Trunk) -> None:

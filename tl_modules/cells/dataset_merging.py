@@ -14,6 +14,12 @@ class DatasetMerging(TransferModule):
 
     One stem, one trunk and one head over the union of the label names; a sample is judged only on the names that its
     own dataset annotates.
+
+    Example:
+        >>> one = {"name": "animals", "kind": "classification", "labels": ["cat", "dog"]}
+        >>> module = DatasetMerging(target=one, source={**one, "labels": ["dog", "fox"]})
+        >>> sorted(module.head("target").labels)
+        ['cat', 'dog', 'fox']
     """
 
     needs_source: ClassVar[bool] = True

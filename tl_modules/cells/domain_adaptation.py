@@ -13,6 +13,12 @@ class DomainAdaptation(TransferModule):
     The literature's supervised domain adaptation: stem and trunk are kept, and the head too where the label
     names are the same. With an objective that adapts, such as `coral`, it is the unsupervised one: no label of the
     target is read.
+
+    Example:
+        >>> task = {"name": "digits", "kind": "classification", "labels": ["a", "b"]}
+        >>> module = DomainAdaptation(target=task, source=task, objective="coral")
+        >>> [(stage.name, stage.learn, stage.see) for stage in module.plan]
+        [('source', ('source',), ()), ('adapt', ('source',), ('target',))]
     """
 
     def wiring(self) -> Wiring:

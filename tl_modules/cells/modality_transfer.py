@@ -11,6 +11,13 @@ class ModalityTransfer(TransferModule):
     """Train on the source, then another task in another domain, one after the other.
 
     The trunk is kept, the stem starts as the source's, adapted to the new input's channels, and the head is new.
+
+    Example:
+        >>> source = {"name": "digits", "kind": "classification", "labels": ["a", "b"]}
+        >>> target = {"name": "height", "kind": "regression", "channels": 1}
+        >>> module = ModalityTransfer(target=target, source=source)
+        >>> module.parts.wires["source"][0] == module.parts.wires["target"][0]  # whether they share a stem
+        False
     """
 
     def wiring(self) -> Wiring:

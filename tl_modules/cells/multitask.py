@@ -13,6 +13,12 @@ class MultiTask(TransferModule):
     """Learn both tasks on one backbone: different task, same domain, at once.
 
     Hard parameter sharing (Caruana 1997): one stem, one trunk, a head per role.
+
+    Example:
+        >>> target = {"name": "digits", "kind": "classification", "labels": ["a", "b"]}
+        >>> module = MultiTask(target=target, source={"name": "height", "kind": "regression"})
+        >>> module.parts.wires
+        {'source': ('shared', 'shared', 'source'), 'target': ('shared', 'shared', 'target')}
     """
 
     needs_source: ClassVar[bool] = True

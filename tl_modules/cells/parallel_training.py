@@ -13,6 +13,12 @@ class ParallelTraining(TransferModule):
     """Learn both side by side with nothing shared: different task, different domain, at once.
 
     Two independent models in one run. Its target equals `scratch`, which makes it the null control of every comparison.
+
+    Example:
+        >>> target = {"name": "digits", "kind": "classification", "labels": ["a", "b"]}
+        >>> module = ParallelTraining(target=target, source={"name": "height", "kind": "regression"})
+        >>> len(module.parts.islands())  # sets of roles that share a part
+        2
     """
 
     needs_source: ClassVar[bool] = True

@@ -11,6 +11,13 @@ class TaskAdaptation(TransferModule):
     """Train on the source, then learn another task on its features: different task, same domain, one after the other.
 
     The literature's feature extraction: stem and trunk are kept (frozen with `linear_probe`), the head is new.
+
+    Example:
+        >>> source = {"name": "digits", "kind": "classification", "labels": ["a", "b"]}
+        >>> target = {"name": "height", "kind": "regression"}
+        >>> module = TaskAdaptation(target=target, source=source, finetuning="linear_probe")
+        >>> module.plan[-1].freeze
+        ('stem', 'trunk')
     """
 
     def wiring(self) -> Wiring:

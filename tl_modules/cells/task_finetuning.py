@@ -11,6 +11,12 @@ class TaskFineTuning(TransferModule):
     """Train on the source, then go on with the target: same task, same domain, one after the other.
 
     The literature's fine-tuning: stem and trunk are kept, and the head too where the label names are the same.
+
+    Example:
+        >>> task = {"name": "digits", "kind": "classification", "labels": ["a", "b"]}
+        >>> module = TaskFineTuning(target=task, source=task)
+        >>> [(stage.name, stage.learn) for stage in module.plan]
+        [('source', ('source',)), ('target', ('target',))]
     """
 
     def wiring(self) -> Wiring:

@@ -13,6 +13,12 @@ class WeightSharing(TransferModule):
 
     A stem per domain, one trunk and one head over the union of the label names. A target whose samples carry two inputs
     has two domains in itself and needs no source: with a backbone of several inputs each has its encoder.
+
+    Example:
+        >>> task = {"name": "digits", "kind": "classification", "labels": ["a", "b"]}
+        >>> module = WeightSharing(target={**task, "domain": "mail"}, source={**task, "domain": "scans"})
+        >>> module.parts.wires
+        {'source': ('source', 'shared', 'shared'), 'target': ('target', 'shared', 'shared')}
     """
 
     def wiring(self) -> Wiring:

@@ -39,6 +39,13 @@ class Head(nn.Module):
     Args:
         labels: The names, in the order of the outputs.
         key: The field of a batch that holds the targets.
+
+    Example:
+        >>> import torch
+        >>> from tl_modules.heads import HEADS
+        >>> head = HEADS["classification"](8, [], [], ["a", "b"])
+        >>> head.predict(torch.zeros(1, 2))
+        tensor([[0.5000, 0.5000]])
     """
 
     kind: ClassVar[str]

@@ -25,6 +25,13 @@ class Objective(nn.Module):
         several: Whether it is for steps with several roles only, so that it is refused where no stage has any.
         adapts: Whether it learns from a role's inputs without their targets: a sequential cell of one task then has,
             in place of the target's stage, one named `adapt` that learns the source and sees the target.
+
+    Example:
+        >>> import torch
+        >>> from tl_modules.objectives import build_objective
+        >>> losses = {"source": torch.tensor(1.0), "target": torch.tensor(2.0)}
+        >>> build_objective("sum", {}, {})(losses, {}, Stage("joint", ("source", "target")))
+        tensor(3.)
     """
 
     several: ClassVar[bool] = False
