@@ -113,7 +113,7 @@ def test_every_option_of_a_run_is_said_to_shape_its_result_or_not() -> None:
     derived |= {"cell": made | of_two, "datamodule": {"mode", "temperature"} | of_two}
     have -= {f"{group}.{name}" for group, names in derived.items() for name in names}
     have -= {"finetuning", "order", "epochs", "precision", "optimize_on_test"}
-    have -= {"data_root", "resume", "source_checkpoint"}
+    have -= {"data_root", "resume", "trust", "source_checkpoint"}
     assert have <= said | {"target.augment"}, have - said
 
 
