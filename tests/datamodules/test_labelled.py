@@ -83,6 +83,7 @@ def test_a_published_validation_counts(tmp_path):
         SequentialData(NpzImages(path, labelled=105)).setup()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Scenes, PageStreams])
 def test_what_is_generated_keeps_the_budget(make):
     data = make(labelled=40)

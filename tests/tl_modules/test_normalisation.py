@@ -445,6 +445,7 @@ def test_parts_of_one_role_keep_nothing_more() -> None:
     assert not list(pair(normalisation="shared").parts.normalisation.buffers())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "parallel_training"])
 def test_each_cell_that_shares_trains_and_tests_with_each_option(cell: str) -> None:
     for option in ("shared", "per_role"):

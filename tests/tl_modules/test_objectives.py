@@ -139,6 +139,7 @@ class Discriminator(Objective):
 OWN = f"{__name__}.Discriminator"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["uncertainty", {"name": OWN, "scale": 0.5}])
 def test_what_an_objective_learns_is_optimised_clipped_saved_and_resumed(objective, tmp_path):
     def run(steps, path=None):

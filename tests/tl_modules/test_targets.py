@@ -104,6 +104,7 @@ def test_the_statistics_are_of_the_training_set_and_metrics_in_its_units():
     assert float(trainer.callback_metrics["val/target/loss"]) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["scratch", "parallel_training", "weight_sharing", "dataset_merging", *SEQUENTIAL])
 def test_every_cell_takes_them_from_the_roles_that_learn(cell):
     data = pair_for(cell, "count")

@@ -88,6 +88,7 @@ def test_what_does_not_shape_the_result_leaves_the_key(given: str) -> None:
     assert key(*given.split()) == key()
 
 
+@pytest.mark.slow
 def test_the_key_counts_what_was_found_rather_than_what_was_asked() -> None:
     assert key(precision="bf16-mixed") != key()
     assert key(labels=["0", "2"]) != key()
@@ -126,6 +127,7 @@ def pictures(root: Path, shades: dict[str, int]) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_data_may_move_but_not_change(tmp_path: Path) -> None:
     def found(root: Path, *more: str) -> str:
         given = ["dataset@target=image_folder", f"target.root={root}", "target.image_size=32", "precision=32"]

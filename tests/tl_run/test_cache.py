@@ -39,6 +39,7 @@ def scenes(target="segment", **options):
     return pair
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["segment", "count", "detect"])
 def test_cached_features_train_the_same_head_with_fewer_passes(target):
     pair = scenes(target)

@@ -236,6 +236,7 @@ def test_a_score_that_is_not_finite_is_null_and_its_stage_diverged(
     assert (results["status"], results["val"]) == ("diverged", {"target/accuracy": None})
 
 
+@pytest.mark.slow
 def test_a_score_is_that_of_the_last_validation_and_no_earlier_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

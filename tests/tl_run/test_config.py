@@ -70,6 +70,7 @@ def test_several_mistakes_are_answered_at_once():
     assert sorted(line.split("=")[0] for line in found) == ["cell.lr", "foo", "steps", "target.train_size"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "group", [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("cell", "dataset")]
 )
@@ -94,6 +95,7 @@ def test_every_cell_fits_the_cube_by_default_and_under_every_experiment(cell, ex
     assert get_class(values["cell"]["_target_"]).__module__.startswith("tl_modules.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ARTICLE)
 def test_every_example_of_the_article_composes(experiment, tmp_path):
     (tmp_path / "weights").mkdir()
@@ -409,6 +411,7 @@ def test_readme_import_example_trains(monkeypatch):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["sequential", "simultaneous"])
 @pytest.mark.parametrize("source", ["textured_classify", "plain_classify", "textured_count", "plain_count"])
 def test_auto_finds_the_cell_of_the_pair_and_keeps_it(source, order, capsys):

@@ -91,6 +91,7 @@ def test_a_frozen_backbone_costs_its_forward_passes_and_a_cached_one_a_single_on
     assert record == {"samples": {"target": 72}, "flops": 9 * trained + passes * per_sample}
 
 
+@pytest.mark.slow
 def test_one_role_a_step_is_counted_by_make() -> None:
     data = pair_for("multitask", mode="proportional")
     module = module_for("multitask", data)

@@ -21,6 +21,7 @@ from tl_run.sweeping import check_direction, direction_of, with_direction
 SWEEP = ["-m", "hydra/sweeper=optuna", "cell.lr=interval(0.001,0.1)"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "direction"),
     [
