@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tl_modules import Task
 from tl_modules.heads import HEADS, Placement
 from tl_run import predict_cli
-from tl_run.predicting import load
+from tl_run.predicting import load, read_pictures
 
 LABELS = {
     "classification": ["a", "b", "c"],
@@ -167,3 +168,13 @@ def test_a_page_is_predicted_from_its_picture_with_the_text_beside_it(tmp_path, 
     path.with_suffix(".txt").write_bytes(b"\xff\xfe")
     with pytest.raises(SystemExit):
         call(f"run={tmp_path / 'run'}", f"input={path}", f"out={tmp_path / 'bad'}")
+
+
+def test_pictures_of_one_name_in_several_folders_keep_apart(tmp_path):
+    paths = [tmp_path / day / "cam" / "img.png" for day in ("day1", "day2")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(path)
+    task = Task("t", "segmentation", ("background", "a"))
+    places = [sample.place for sample in read_pictures(paths, (3, 16, 16), task, documents=False)]
+    assert len(set(places)) == 2 and all(place.endswith("cam_img_png") for place in places)
