@@ -79,7 +79,10 @@ def test_hugging_face_loads_it_strictly():
     spec = {"name": "huggingface", "config": json.dumps(plain), "tokenizer": train_tokenizer(["some text"])}
     module = moved(TransferModule(target=TARGET, backbone=spec))
     net = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**plain))
-    net.load_state_dict(module.backbone_state_dict(), strict=True)
+    found = net.load_state_dict(module.backbone_state_dict(), strict=True)
+    assert not found.missing_keys and not found.unexpected_keys
+    trunk = module.parts.of("target", "trunk").net.state_dict()
+    assert trunk and all(torch.equal(net.state_dict()[key], value) for key, value in trunk.items())
 
 
 def test_a_module_of_ones_own_and_our_backbones_load_it_too():
@@ -87,8 +90,11 @@ def test_a_module_of_ones_own_and_our_backbones_load_it_too():
     module = moved(TransferModule(target=TARGET, backbone=net))
     again = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     again.load_state_dict(module.backbone_state_dict(), strict=True)
+    assert torch.equal(again[0].weight, module.parts.of("target", "trunk").net[0].weight)
     module = moved(TransferModule(target=TARGET, backbone="small"))
-    build_backbone("small").load_state_dict(module.backbone_state_dict(), strict=True)
+    small = build_backbone("small")
+    small.load_state_dict(module.backbone_state_dict(), strict=True)
+    assert torch.equal(small.stem.conv.weight, module.parts.of("target", "stem").conv.weight)
 
 
 def test_each_role_has_its_own_statistics_and_names_their_order():
