@@ -21,6 +21,7 @@ class Arm(NamedTuple):
         longer: The factor on the recipe's steps.
         naive: Whether `overrides` are all there is: what a newcomer would type, everything else by default.
         threads: Of the processor, to see how much of a difference is the machine's.
+        seeds: How many, where they are not the example's.
     """
 
     says: str
@@ -30,6 +31,7 @@ class Arm(NamedTuple):
     longer: int = 1
     naive: bool = False
     threads: int = 1
+    seeds: int | None = None
 
 
 class Example(NamedTuple):
@@ -65,6 +67,7 @@ PROBE = Arm("linear probe on frozen ImageNet features", ("finetuning=linear_prob
 SEQUENTIAL = "datamodule.mode=sequential"
 WEIGHTS = "${data_root}/weights/mobilenet_v2_tf2ptq-bd4cb33c.pth"
 BOTH = {"scratch": SCRATCH, "plateau": PLATEAU}
+LONG = {"scratch": SCRATCH, "plateau": PLATEAU._replace(seeds=1)}  # where a run to the plateau takes half an hour
 
 
 def labelled(count: int) -> dict[str, Arm]:
@@ -112,7 +115,7 @@ EXAMPLES: dict[str, Example] = {
     "task_finetuning": Example(
         "ImageNet weights to twelve species of flowers",
         "target/accuracy",
-        {"transfer": RECIPE, "probe": PROBE, **BOTH, **labelled(120)},
+        {"transfer": RECIPE, "probe": PROBE, **LONG, **labelled(120)},
         notes=["Of the twelve species ImageNet has one, the daisy. 120 labels are ten per species."],
     ),
     "hymenoptera": Example(
@@ -136,7 +139,7 @@ EXAMPLES: dict[str, Example] = {
         {
             "transfer": RECIPE,
             "probe": PROBE,
-            **BOTH,
+            **LONG,
             **labelled(50),
             **labelled(200),
             **naive("cell=domain_adaptation", "dataset@target=npz", "target.root=${data_root}/pneumoniamnist.npz"),
@@ -163,7 +166,7 @@ EXAMPLES: dict[str, Example] = {
     "modality_transfer": Example(
         "ImageNet weights to boxes of blood cells under a microscope",
         "target/map50",
-        {"transfer": RECIPE, "probe": PROBE, **BOTH},
+        {"transfer": RECIPE, "probe": PROBE, **LONG},
     ),
     "dataset_merging": Example(
         "Clothes of two catalogues that name some of them differently: the other one's added to 100 labels",
@@ -197,11 +200,12 @@ EXAMPLES: dict[str, Example] = {
         "Boxes and segmentation of the street from one pass",
         "target/map50",
         {
-            "transfer": RECIPE,
-            "boxes": Arm("boxes alone, ImageNet weights", ("cell=finetune", SEQUENTIAL)),
+            "transfer": RULE,
+            "boxes": Arm("boxes alone, ImageNet weights", ("cell=finetune", SEQUENTIAL), "rule"),
             "street": Arm(
                 "segmentation alone, ImageNet weights",
                 ("cell=finetune", SEQUENTIAL, "dataset@target=label_maps", "target.boxes=null", "target.task=street"),
+                "rule",
                 metric="target/miou",
             ),
             "scratch": without("backbone.weights=null", SEQUENTIAL)["scratch"],

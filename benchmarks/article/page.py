@@ -43,9 +43,9 @@ def metric_rows(example: str, name: str, runs: Sequence[Run]) -> list[str]:
     cpu = [run["cpu"] for run in runs if run["cpu"] is not None]
     for metric in (arm.metric or shown.metric, *shown.also.get(name, ())):
         values = [number(run["test"][metric]) for run in runs]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ", one seed"
         by_seed = ", ".join(f"{value:.3f}" for value in values)
-        cells = [arm.says, metric, f"{statistics.fmean(values):.3f} ± {spread:.3f}", by_seed]
+        cells = [arm.says, metric, f"{statistics.fmean(values):.3f}{spread}", by_seed]
         cells += [f"{labels['train']} + {labels['val']}", told, scaled(first["flops"]), describe(first)]
         cells += [f"{first['lr']:g}", length, f"{statistics.fmean(cpu):.0f}" if cpu else ""]
         rows.append(f"| {' | '.join(cells)} |")

@@ -36,6 +36,12 @@ KEPT = (
 )
 
 
+def seeds_of(example: str, name: str) -> range:
+    """Return the seeds of an arm."""
+    shown = EXAMPLES[example]
+    return range(shown.arms[name].seeds or shown.seeds)
+
+
 class Job(NamedTuple):
     """One run.
 
@@ -204,7 +210,7 @@ class Record:
             if untried:
                 yield from (Job(example, name, 0, rate) for rate in untried)
             elif chosen is not None or arm.rate == "rule":
-                seeds = range(EXAMPLES[example].seeds)
+                seeds = seeds_of(example, name)
                 yield from (job for seed in seeds if self.get(job := Job(example, name, seed, chosen)) is None)
 
     def of(self, example: str, name: str) -> list[Run] | None:
@@ -212,7 +218,7 @@ class Record:
         chosen, untried = self.rate(example, name)
         if untried or (chosen is None and EXAMPLES[example].arms[name].rate != "rule"):
             return None
-        found = [self.get(Job(example, name, seed, chosen)) for seed in range(EXAMPLES[example].seeds)]
+        found = [self.get(Job(example, name, seed, chosen)) for seed in seeds_of(example, name)]
         return None if any(one is None for one in found) else [one for one in found if one is not None]
 
 
