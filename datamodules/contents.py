@@ -15,7 +15,8 @@ from torch import Tensor
 
 from datamodules.base import InMemory
 from datamodules.collate import as_sample
-from datamodules.readers.resize import read_picture, size_of_picture
+from datamodules.readers.resize import original as original_of
+from datamodules.readers.resize import size_of_picture
 from tl_modules.seeding import seed_all, undisturbed
 from tl_modules.task import Task
 
@@ -70,7 +71,7 @@ class Held:
         original = self.original
         assert original is not None
         rows = [row for row, size in self.sides.items() if sides is None or size in sides]
-        return dict(zip(rows, _each(lambda row: of_picture(read_picture(original(row), 3, None)), rows), strict=True))
+        return dict(zip(rows, _each(lambda row: of_picture(original_of(original(row))), rows), strict=True))
 
     @cached_property
     def texts(self) -> dict[int, bytes]:
