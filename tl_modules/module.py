@@ -32,6 +32,7 @@ from tl_modules.objectives import build_objective, check_objective
 from tl_modules.optim import SCHEDULES, clip_islands, named_groups, steps_of
 from tl_modules.parts import Parts, Wiring
 from tl_modules.precision import as_float32, full_precision
+from tl_modules.processes import anywhere, same_buffers, together
 from tl_modules.ranges import Above, AtLeast, Below
 from tl_modules.seeding import generator, seed_of, seeded
 from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
@@ -312,7 +313,8 @@ class TransferModule(LightningModule):
             torch.manual_seed(seed_of(*address, [key for key, _ in units]))
             for (key, role), found in features_of(self.parts, batches, units).items():
                 features[role] = found
-                loss = self.loss(role, found, batches[key])
+                with together():
+                    loss = self.loss(role, found, batches[key])
                 if loss is None:
                     ties.append(found.pooled.float().sum() * 0)
                 else:
@@ -320,7 +322,8 @@ class TransferModule(LightningModule):
         self._log_losses(losses)
         torch.manual_seed(seed_of(*address, "objective"))
         if losses:
-            ties.insert(0, self.objective(self.weighted(losses), features, self.stage))
+            with together():
+                ties.insert(0, self.objective(self.weighted(losses), features, self.stage))
         return ties[0] if len(ties) == 1 else torch.stack(ties).sum()
 
     def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -341,17 +344,21 @@ class TransferModule(LightningModule):
         found = targets_of(batch, self.tasks[role], head.key)
         if merged or role in self.stage.learn:
             self.supervised["train"].note(role, batch, found is not None)
-        if found is None or not (merged or role in self.stage.learn):
+        device = features.pooled.device
+        if not (merged or role in self.stage.learn) or not anywhere(found is not None, device):
             return None
-        targets, rows = found
+        targets, rows = found or (head.no_targets(head.key, self.tasks[role].labels, features.size), None)
+        if found is None:  # other processes have some
+            targets = {name: one.to(device) if isinstance(one, Tensor) else one for name, one in targets.items()}
+            rows = torch.zeros(0, dtype=torch.long, device=device)
         features = features if rows is None else features.take(rows)
         union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels)) if merged else None
         with self.parts.passing("head", role, *self.tasks) if merged else nullcontext():
             outputs = self.outputs(features, role, labels=union)
         if union:
-            targets["annotated"] = annotated(batch, rows, self.tasks, union, features.pooled.device)
+            targets["annotated"] = annotated(batch, rows, self.tasks, union, device)
             outputs = head.restrict(outputs, targets["annotated"])
-        with full_precision(features.pooled.device):
+        with full_precision(device):
             return head.loss(outputs, targets)
 
     def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
@@ -390,6 +397,10 @@ class TransferModule(LightningModule):
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Update the test scores of the batch's roles."""
         self._evaluate("test", batch, dataloader_idx)
+
+    def on_validation_start(self) -> None:
+        """Give all processes the statistics that are saved."""
+        same_buffers(self)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/<role>/<metric>`."""

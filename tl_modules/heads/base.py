@@ -151,8 +151,23 @@ class Head(nn.Module):
         """
         raise ValueError(f"{cls.__name__} does not say how its targets are merged: it has no to_union")
 
+    @classmethod
+    def no_targets(cls, key: str, labels: Sequence[str], size: tuple[int, int] | None) -> dict[str, Any]:
+        """Return the targets of no sample as a batch holds them, by default `(0,)`.
+
+        Args:
+            key: Their field.
+            labels: The names.
+            size: Height and width of the images in pixels, if there are any.
+        """
+        return {key: torch.zeros(0)}
+
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch's targets, a scalar; exactly zero, tied to the outputs, without any."""
+        """Return the mean loss of a batch's targets, a scalar; exactly zero, tied to the outputs, without any.
+
+        Where several processes train, each has its part of the batch: `processes.mean` and `processes.total` make the
+        mean that of the whole.
+        """
         raise TypeError(f"{type(self).__name__} has no loss")
 
     def predict(self, outputs: Any) -> Any:

@@ -15,6 +15,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Defined, VectorHead
+from tl_modules.processes import mean
 
 
 class PositiveF1(BinaryF1Score):
@@ -81,10 +82,15 @@ class Classification(VectorHead):
         """Return the labels' indices in the union."""
         return {key: columns[batch[key]]}
 
+    @classmethod
+    def no_targets(cls, key: str, labels: Sequence[str], size: tuple[int, int] | None) -> dict[str, Any]:
+        """Return the labels `(0,)` of no sample."""
+        return {key: torch.zeros(0, dtype=torch.long)}
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean cross-entropy."""
         target = batch[self.key]
-        return F.cross_entropy(outputs, target) if len(target) else outputs.sum() * 0
+        return mean(F.cross_entropy(outputs, target, reduction="sum"), len(target))
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Return probabilities `(B, K)`."""

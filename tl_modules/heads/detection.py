@@ -18,6 +18,7 @@ from tl_modules.features import Features
 from tl_modules.heads import drawing
 from tl_modules.heads.base import NEVER, Batch, Head, Placement
 from tl_modules.heads.pyramid import WIDTH, Pyramid
+from tl_modules.processes import mean
 from tl_modules.task import CROWD, box_fields
 
 SCORE, OVERLAP, MOST = 0.05, 0.5, 100
@@ -192,6 +193,11 @@ class Detection(Head):
         ignored = batch.get(flags, [torch.zeros_like(names) for names in batch[labels]])
         return {key: batch[key], labels: [columns[names] for names in batch[labels]], flags: ignored}
 
+    @classmethod
+    def no_targets(cls, key: str, labels: Sequence[str], size: tuple[int, int] | None) -> dict[str, Any]:
+        """Return the boxes and their labels of no sample, empty lists."""
+        return {key: [], box_fields(key)[0]: []}
+
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return focal loss of the labels, GIoU loss of the boxes and cross-entropy of the centre-ness.
 
@@ -211,7 +217,6 @@ class Detection(Head):
             inside[row] = match >= 0
             box[row] = own[match.clamp(min=0)]
             wanted[row, inside[row], names[match[inside[row]]]] = 1
-        count = inside.sum().clamp(min=1)
         if unsure is None:
             loss = sigmoid_focal_loss(outputs.logits, wanted, reduction="sum")
         else:
@@ -228,7 +233,7 @@ class Detection(Head):
             loss = loss + F.binary_cross_entropy_with_logits(outputs.centred[inside], centred, reduction="sum")
         else:  # every parameter takes part in every loss
             loss = loss + outputs.distances.sum() * 0 + outputs.centred.sum() * 0
-        return loss / count
+        return mean(loss, inside.sum())
 
     def _counted(self, outputs: Outputs, batch: Batch) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
         """Return the boxes without a flag and their labels, and where the others' labels may be, `(B, P, K)`."""

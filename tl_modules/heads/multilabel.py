@@ -14,6 +14,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Defined, VectorHead
+from tl_modules.processes import mean
 
 
 class MeanAP(MultilabelAveragePrecision):
@@ -56,12 +57,17 @@ class Multilabel(VectorHead):
         wide[:, columns] = batch[key].float()
         return {key: wide}
 
+    @classmethod
+    def no_targets(cls, key: str, labels: Sequence[str], size: tuple[int, int] | None) -> dict[str, Any]:
+        """Return the zeros and ones `(0, K)` of no sample."""
+        return {key: torch.zeros(0, len(labels))}
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean binary cross-entropy over the annotated names."""
         target = batch[self.key].float()
         weight = batch["annotated"].float() if "annotated" in batch else torch.ones_like(target)
         total = F.binary_cross_entropy_with_logits(outputs, target, weight, reduction="sum")
-        return total / weight.sum().clamp(min=1)
+        return mean(total, weight.sum())
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Return probabilities `(B, K)`."""

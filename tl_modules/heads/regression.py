@@ -12,6 +12,7 @@ from torchmetrics import MeanAbsoluteError, R2Score
 
 from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Defined, VectorHead
+from tl_modules.processes import mean
 
 
 class DefinedR2(R2Score):
@@ -99,7 +100,7 @@ class Regression(VectorHead):
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean smooth absolute error (Huber 1964 with threshold 1) in standard deviations."""
         target = (batch[self.key].float() - self.get_buffer("mean")) / self.get_buffer("std")
-        return F.smooth_l1_loss(outputs[:, 0], target) if len(target) else outputs.sum() * 0
+        return mean(F.smooth_l1_loss(outputs[:, 0], target, reduction="sum"), len(target))
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Return values `(B,)` in the targets' own units."""

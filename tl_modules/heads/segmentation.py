@@ -14,6 +14,7 @@ from tl_modules.features import Features
 from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Head, Placement
 from tl_modules.heads.pyramid import WIDTH, Pyramid
+from tl_modules.processes import total
 from tl_modules.task import IGNORE
 
 BACKGROUND = "background"
@@ -124,23 +125,29 @@ class Segmentation(Head):
         full[: len(columns)] = columns
         return {key: full[batch[key].long()]}
 
+    @classmethod
+    def no_targets(cls, key: str, labels: Sequence[str], size: tuple[int, int] | None) -> dict[str, Any]:
+        """Return the label maps `(0, H, W)` of no sample."""
+        return {key: torch.zeros(0, *(size or (0, 0)), dtype=torch.long)}
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return weighted cross-entropy plus soft Dice."""
         target = batch[self.key]
         valid = target != IGNORE
-        if not bool(valid.any()):
-            return outputs.sum() * 0
         k = outputs.shape[1]
         named = torch.where(valid, target, 0)
-        counts = torch.bincount(target[valid], minlength=k).float()
+        counts = total(torch.bincount(target[valid], minlength=k).float())
         weight = torch.where(counts > 0, counts.clamp(min=1).rsqrt(), 0.0)
         logs = outputs.log_softmax(1)
-        cross = F.nll_loss(logs, target, weight, ignore_index=IGNORE)
+        cross = F.nll_loss(logs, target, weight, ignore_index=IGNORE, reduction="sum")
         p = logs.exp() * valid[:, None]
         right = p.gather(1, named[:, None]).flatten()  # of the true name, zero where there is none
         overlap = right.new_zeros(k).index_add(0, named.flatten(), right)
-        dice = 1 - (2 * overlap + 1) / (p.sum((0, 2, 3)) + counts + 1)
-        return cross + dice[counts > 0].mean()
+        sums = total(torch.cat([cross[None], overlap, p.sum((0, 2, 3))]))
+        cross, overlap, found = sums[0], sums[1 : k + 1], sums[k + 1 :]
+        dice = 1 - (2 * overlap + 1) / (found + counts + 1)
+        occurs = (counts > 0).float()
+        return cross / (weight * counts).sum().clamp(min=1) + (dice * occurs).sum() / occurs.sum().clamp(min=1)
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Return label maps `(B, H, W)`."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from tl_modules.features import Features
 from tl_modules.objectives.base import Objective
 from tl_modules.precision import full_precision
+from tl_modules.processes import total
 from tl_modules.ranges import AtLeast
 from tl_modules.stages import Stage
 from tl_modules.task import Task
@@ -45,15 +46,17 @@ class Coral(Objective):
 
     def forward(self, losses: Mapping[str, Tensor], features: Mapping[str, Features], stage: Stage) -> Tensor:
         """Return the sum of the losses, and in a step with both roles the weighted distance."""
-        total = torch.stack(list(losses.values())).sum()
+        loss = torch.stack(list(losses.values())).sum()
         if len(features) < 2:
-            return total
-        with full_precision(total.device):
+            return loss
+        with full_precision(loss.device):
             one, other = (covariance(features[role].pooled.float()) for role in ("source", "target"))
-            return total + self.weight * (one - other).square().sum() / (4 * len(one) ** 2)
+            return loss + self.weight * (one - other).square().sum() / (4 * len(one) ** 2)
 
 
 def covariance(values: Tensor) -> Tensor:
-    """Return the covariance `(D, D)` of `(B, D)` values, by B - 1; zeros of fewer than two samples."""
-    centred = values - values.mean(0)
-    return centred.T @ centred / max(1, len(values) - 1)
+    """Return the covariance `(D, D)` of `(B, D)` values of all processes, by B - 1; zeros of fewer than two samples."""
+    sums = total(torch.cat([values.sum(0), values.new_tensor([len(values)])]))
+    count = sums[-1].detach()
+    centred = values - sums[:-1].detach() / count  # the covariance does not change with the mean, to first order
+    return total(centred.T @ centred) / (count - 1).clamp(min=1)
