@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from inspect import signature
+from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from datamodules.collate import beside_boxes, collate
 from datamodules.splits import LEAST, divided
 from tl_modules.discovery import kind_of
+from tl_modules.ranges import AtLeast
 from tl_modules.task import Task
 
 Batch = dict[str, Any]
@@ -125,6 +127,28 @@ def count_labelled(dataset: Any, key: str) -> int:
     return len(dataset) if have is None else sum(map(bool, have))
 
 
+class DatasetOptions(TypedDict, total=False):
+    """The options of `DatasetModule`, which constructors hand on as `**shared: Unpack[DatasetOptions]`."""
+
+    train_size: Annotated[int, AtLeast(1)] | None
+    val_size: Annotated[int, AtLeast(1)] | None
+    seed: int
+    batch_size: int
+    num_workers: int
+    labelled: Annotated[int, AtLeast(2)] | None
+
+
+def options_of(made: Callable[..., Any]) -> set[str]:
+    """Return the names that a class is made with, those included that its constructor hands on.
+
+    Args:
+        made: The class.
+    """
+    names = set(signature(made).parameters)
+    handed = get_type_hints(made.__init__).get("shared") if "shared" in names else None  # type: ignore[misc]
+    return names if handed is None else names - {"shared"} | set(get_args(handed)[0].__annotations__)
+
+
 class DatasetModule(LightningDataModule):
     """One dataset: its task, its domain, and disjoint splits that are the same for the same seed.
 
@@ -133,8 +157,8 @@ class DatasetModule(LightningDataModule):
 
     Args:
         task: The task, with its domain; None where only `setup` can tell.
-        train_size: Training samples; None for all.
-        val_size: Validation samples; None for the dataset's own rule.
+        train_size: Training samples, each class in proportion; None for all.
+        val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
         seed: Root of the splits.
         batch_size: Of its own loaders.
         num_workers: Of its own loaders.

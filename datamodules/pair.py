@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
+from typing_extensions import Unpack
 
 from datamodules.align import same_samples
 from datamodules.base import count_labelled
@@ -114,6 +115,19 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
+class PairOptions(TypedDict, total=False):
+    """The options of `PairedData`, which constructors hand on as `**shared: Unpack[PairOptions]`."""
+
+    batch_size: int
+    num_workers: int
+    seed: int
+    accumulate: int
+    target_task: Task | dict[str, Any] | None
+    source_task: Task | dict[str, Any] | None
+    overlap: str
+    loading: Mapping[str, Any] | None
+
+
 class PairedData(LightningDataModule):
     """Supply a stage's roles; by itself this class is for one dataset or for two one after the other.
 
@@ -124,7 +138,7 @@ class PairedData(LightningDataModule):
         target: A LightningDataModule with `train_dataset`, `val_dataset` and `test_dataset` after `setup`, and with
             `task` unless `target_task` is given.
         source: The same for the source, or None.
-        batch_size: Samples per step and role.
+        batch_size: Samples per step and role; of both roles together where they are merged.
         num_workers: Processes that load.
         seed: Root of the orders.
         accumulate: Batches per optimiser step; an epoch is a whole number of these.
@@ -303,23 +317,13 @@ class CombinedData(PairedData):
     """Both roles in one loader.
 
     Args:
-        target: A LightningDataModule with `train_dataset`, `val_dataset` and `test_dataset` after `setup`, and with
-            `task` unless `target_task` is given.
-        source: The same for the source.
+        target: As for `PairedData`.
+        source: Likewise.
         mode: `cycle` (both roles in every step), `proportional` or `temperature` (one role per step), or `aligned`
             (samples that carry both roles' targets: one backbone pass serves both).
         temperature: For `temperature`.
         aligned_dataset: For `aligned`: makes the one training dataset from the source's DataModule and the target's.
-        batch_size: Samples per step and role.
-        num_workers: Processes that load.
-        seed: Root of the orders.
-        accumulate: Batches per optimiser step; an epoch is a whole number of these.
-        target_task: The target's task where the DataModule does not say.
-        source_task: The source's.
-        overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
-            sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
-            of the source out; or `allow`.
-        loading: Further options of the loaders: `pin_memory`, `prefetch_factor`, `persistent_workers`.
+        **shared: Options of every pair, see `PairedData`.
 
     Raises:
         ValueError: If the mode is unknown, or `aligned` lacks its dataset.
@@ -334,17 +338,9 @@ class CombinedData(PairedData):
         mode: str = "cycle",
         temperature: float = 2.0,
         aligned_dataset: Callable[[Any, Any], Dataset[Any]] | None = None,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        seed: int = 0,
-        accumulate: int = 1,
-        target_task: Task | dict[str, Any] | None = None,
-        source_task: Task | dict[str, Any] | None = None,
-        overlap: str = "refuse",
-        loading: Mapping[str, Any] | None = None,
+        **shared: Unpack[PairOptions],
     ) -> None:
-        given = (batch_size, num_workers, seed, accumulate, target_task, source_task, overlap, loading)
-        super().__init__(target, source, *given)
+        super().__init__(target, source, **shared)
         if mode not in MIXING:
             raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(MIXING)}")
         if mode == "aligned" and aligned_dataset is None:
@@ -377,20 +373,10 @@ class MergedData(PairedData):
     """Both datasets as one training set over the union of their label names; validation and test stay apart.
 
     Args:
-        target: A LightningDataModule with `train_dataset`, `val_dataset` and `test_dataset` after `setup`, and with
-            `task` unless `target_task` is given.
-        source: The same for the source.
+        target: As for `PairedData`.
+        source: Likewise.
         source_share: The source's fraction of each batch; None for its fraction of all samples.
-        batch_size: Samples per step.
-        num_workers: Processes that load.
-        seed: Root of the orders.
-        accumulate: Batches per optimiser step; an epoch is a whole number of these.
-        target_task: The target's task where the DataModule does not say.
-        source_task: The source's.
-        overlap: What becomes of a run where a test sample is trained or chosen on, whichever role brings it, or a
-            sample of the target's validation is in the source's training: `refuse`; `drop`, which leaves those samples
-            of the source out; or `allow`.
-        loading: Further options of the loaders: `pin_memory`, `prefetch_factor`, `persistent_workers`.
+        **shared: Options of every pair, see `PairedData`.
 
     Raises:
         ValueError: If the share is out of range, or the two tasks are of different kinds.
@@ -403,17 +389,9 @@ class MergedData(PairedData):
         target: LightningDataModule,
         source: LightningDataModule,
         source_share: float | None = None,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        seed: int = 0,
-        accumulate: int = 1,
-        target_task: Task | dict[str, Any] | None = None,
-        source_task: Task | dict[str, Any] | None = None,
-        overlap: str = "refuse",
-        loading: Mapping[str, Any] | None = None,
+        **shared: Unpack[PairOptions],
     ) -> None:
-        given = (batch_size, num_workers, seed, accumulate, target_task, source_task, overlap, loading)
-        super().__init__(target, source, *given)
+        super().__init__(target, source, **shared)
         if source_share is not None and not 0 < source_share < 1:
             raise ValueError(f"source_share={source_share} must be between 0 and 1, or None")
         self.source_share = source_share

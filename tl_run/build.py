@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from typing import Any
 
 from hydra.utils import get_class
 from lightning.pytorch import LightningDataModule
 
 from datamodules.align import aligned
+from datamodules.base import options_of
 from datamodules.collate import as_sample
 from datamodules.naming import naming
 from datamodules.pair import CombinedData, MergedData, PairedData, SequentialData
@@ -38,7 +38,7 @@ def build_data(config: Config) -> PairedData:
         made = get_class(config[role]["_target_"])
         if not issubclass(made, LightningDataModule):
             raise ValueError(f"{role}._target_={config[role]['_target_']}: must be a LightningDataModule")
-        takes = signature(made).parameters
+        takes = options_of(made)
         ours = [key for key in FOR_THE_RUN if key != "kind" or "kind" not in takes]
         given = {key: value for key, value in config[role].items() if key not in ours}
         for key in [key for key in SIZES if key not in takes]:

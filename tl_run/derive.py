@@ -123,7 +123,7 @@ def arguments(path: str) -> dict[str, tuple[Any, Any]]:
     for argument, default in pairs:
         if argument.arg != "self":
             made[argument.arg] = (_type(argument.annotation, constants), _default(default, constants))
-    return made | ({MORE: (Any, None)} if given.kwarg else {})
+    return made | ({} if given.kwarg is None else _handed_on(given.kwarg.annotation, module, tree))
 
 
 def class_values(path: str) -> dict[str, Any]:
@@ -145,6 +145,39 @@ def _inherited(node: ast.ClassDef, module: str, tree: ast.Module) -> dict[str, t
     homes |= _homes(module, tree)
     base = node.bases[0] if node.bases else None
     return arguments(homes[base.id]) if isinstance(base, ast.Name) and base.id in homes else {}
+
+
+def _handed_on(annotation: ast.expr | None, module: str, tree: ast.Module) -> dict[str, tuple[Any, Any]]:
+    """Return the options that a constructor hands on as `**shared: Unpack[<TypedDict>]`, else `MORE`."""
+    if not (isinstance(annotation, ast.Subscript) and isinstance(annotation.slice, ast.Name)):
+        return {MORE: (Any, None)}
+    return fields_of(_named(annotation.slice.id, module, tree))
+
+
+@cache
+def fields_of(path: str) -> dict[str, tuple[Any, Any]]:
+    """Return type and default, None, of the fields of a TypedDict and of what it extends.
+
+    Args:
+        path: Its import path.
+    """
+    module, _, name = path.rpartition(".")
+    tree = ast.parse(source_of(module).read_text(encoding="utf-8"))
+    constants = _constants(tree)
+    node = next(one for one in tree.body if isinstance(one, ast.ClassDef) and one.name == name)
+    found: dict[str, tuple[Any, Any]] = {}
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id != "TypedDict":
+            found |= fields_of(_named(base.id, module, tree))
+    for said in node.body:
+        if isinstance(said, ast.AnnAssign) and isinstance(said.target, ast.Name):
+            found[said.target.id] = (_type(said.annotation, constants), None)
+    return found
+
+
+def _named(name: str, module: str, tree: ast.Module) -> str:
+    """Return the import path of a class that a module defines or takes from another."""
+    return _homes(module, tree).get(name, f"{module}.{name}")
 
 
 def _homes(module: str, tree: ast.Module) -> dict[str, str]:

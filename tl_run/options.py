@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tl_modules.discovery import TIMM, class_name, kinds, names_in, torchvision_networks
 from tl_modules.task import KINDS
-from tl_run.derive import MORE, Group, Open, arguments, class_values, derived
+from tl_run.derive import MORE, Group, Open, arguments, class_values, derived, fields_of
 
 PartKind = Literal["stem", "trunk", "head"]
 MIXING = ("cycle", "proportional", "temperature", "aligned")
@@ -138,7 +138,12 @@ def _kind(value: str) -> str:
 KindName = Annotated[str, AfterValidator(_kind)]
 
 
-class Dataset(Made):
+SIZES: dict[str, Any] = {
+    name: one for name, one in fields_of("datamodules.base.DatasetOptions").items() if name not in OF_THE_DATA
+}
+
+
+class Dataset(create_model("Sized", __base__=Made, **SIZES)):  # type: ignore[misc]
     """What `source` and `target` have in common, whatever the dataset."""
 
     FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone", "weight")
@@ -147,9 +152,6 @@ class Dataset(Made):
     kind: KindName
     task: str = Field(min_length=1)
     domain: str = Field(min_length=1)
-    train_size: int | None = Field(ge=1)
-    val_size: int | None = Field(ge=1)
-    labelled: int | None = Field(None, ge=2)
     augment: Any
     backbone: Any = None
     weight: float = Field(1.0, gt=0)

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import Unpack
 
 from datamodules.base import InMemory
 from datamodules.readers.images import IN_MEMORY
-from datamodules.readers.published import Part, PublishedData, check_share
+from datamodules.readers.published import Part, PublishedData, ReaderOptions, check_share
 from datamodules.readers.resize import fitted
 from datamodules.readers.sizes import Size, sides
 from tl_modules.task import Task
@@ -69,7 +70,7 @@ class BoxedPictures(PublishedData):
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name.
         domain: The domain.
-        sizes: `train_size`, `val_size`, `seed`, `batch_size`, `num_workers` and `labelled` of `DatasetModule`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If a picture is in two splits, too many boxes cannot be used, or labels are unknown.
@@ -85,7 +86,7 @@ class BoxedPictures(PublishedData):
         unusable: float,
         task: str,
         domain: str,
-        sizes: tuple[int | None, int | None, int, int, int, int | None],
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         self.root, self.image_size, self.shape = Path(root), image_size, sides(image_size) or (0, 0)
         seen: dict[str, str] = {}
@@ -101,7 +102,7 @@ class BoxedPictures(PublishedData):
             what = f"its boxes are of {', '.join(unknown)} too" if unknown else "its annotations have no boxes"
             raise ValueError(f"labels={None if labels is None else list(labels)}: {what}")
         made = Task(task, "detection", tuple(labels or found), domain, channels=channels)
-        super().__init__(made, *sizes)
+        super().__init__(made, **shared)
 
     def _usable(
         self, parts: Mapping[str, Sequence[tuple[str, AnnotatedPicture]]], most: float

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from typing_extensions import Unpack
+
 from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
 from datamodules.readers.coco_json import read_splits
+from datamodules.readers.published import ReaderOptions
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split
 from tl_modules.ranges import AtLeast, AtMost, NotEmpty
@@ -30,14 +33,7 @@ class CocoBoxes(BoxedPictures):
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        train_size: Training pictures; None for all.
-        val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If a file is missing or not of that form, or a picture is missing.
@@ -56,19 +52,11 @@ class CocoBoxes(BoxedPictures):
         unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "boxes",
         domain: str = "pictures",
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "refuse",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         read = read_splits(Path(root), annotations, pictures, _box)
         parts = {split: [_annotated(Path(root), *item) for item in items] for split, items in read.items()}
-        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
-        super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
-        self.duplicates = duplicates
+        super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, **shared)
 
 
 def _box(annotation: Mapping[str, Any]) -> tuple[tuple[float, float, float, float], int]:

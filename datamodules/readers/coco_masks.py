@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from typing_extensions import Unpack
 
 from datamodules.readers.coco_json import read_splits
 from datamodules.readers.masks import MaskedPictures
-from datamodules.readers.published import check_share
+from datamodules.readers.published import ReaderOptions, check_share
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split
 from tl_modules.ranges import AtLeast, AtMost, NotEmpty
@@ -36,14 +37,7 @@ class CocoMasks(MaskedPictures):
         unusable: The largest share of annotations that is left out for having no outline, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        train_size: Training pictures; None for all.
-        val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If a file is missing or not of that form, a picture is missing, or labels are unknown.
@@ -62,13 +56,7 @@ class CocoMasks(MaskedPictures):
         unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "pixels",
         domain: str = "pictures",
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "refuse",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         self.root, self.image_size = Path(root), image_size
         wrong: list[str] = []
@@ -94,8 +82,7 @@ class CocoMasks(MaskedPictures):
         self.names = [BACKGROUND, *(labels or found)]
         self.parts = dict(read)
         made = Task(task, "segmentation", tuple(self.names), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
-        self.duplicates = duplicates
+        super().__init__(made, **shared)
 
     def values(self, source: list[tuple[str, Any]], size: tuple[int, int]) -> np.ndarray[Any, Any]:
         """Return the index of each pixel's name.

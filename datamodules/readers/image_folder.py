@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from typing_extensions import Unpack
+
 from datamodules.readers.folders import list_classes
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part
+from datamodules.readers.published import Part, ReaderOptions
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split
-from tl_modules.ranges import AtLeast, NotEmpty
+from tl_modules.ranges import NotEmpty
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +31,7 @@ class ImageFolder(ImageClasses):
         image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
-        val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If the folder is missing, empty or not laid out so; see `folders.list_classes`.
@@ -51,20 +47,12 @@ class ImageFolder(ImageClasses):
         splits: Mapping[Split, str] | None = None,
         image_size: Size | None = 64,
         channels: Literal[1, 3] | None = 3,
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "refuse",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         self.listing = list_classes(root, splits)
         self.root = Path(root)
         labels = self.listing.labels
-        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
-        super().__init__(task, labels, domain, image_size, channels, *sizes)
-        self.duplicates = duplicates
+        super().__init__(task, labels, domain, image_size, channels, **shared)
 
     def published(self) -> dict[str, Part]:
         """Return ids (paths below the root), class indices and files by split."""

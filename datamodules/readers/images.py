@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import Unpack
 
 from datamodules.base import InMemory
-from datamodules.readers.published import Part, PublishedData
+from datamodules.readers.published import Part, PublishedData, ReaderOptions
 from datamodules.readers.resize import MODES, Picture, read_picture
 from datamodules.readers.sizes import Size, sides
 from tl_modules.task import Task
@@ -78,13 +79,7 @@ class ImageClasses(PublishedData):
         domain: The domain.
         image_size: Pixels of a side, or height and width; None to leave the pictures as they are, if all have one size.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
-        train_size: Training samples, each class in proportion; None for all.
-        val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -97,17 +92,12 @@ class ImageClasses(PublishedData):
         domain: str,
         image_size: Size | None,
         channels: int | None,
-        train_size: int | None = None,
-        val_size: int | None = None,
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: int | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         sides(image_size)
         if channels not in (None, *MODES):
             raise ValueError(f"channels={channels} must be 1 or 3")
-        super().__init__(None, train_size, val_size, seed, batch_size, num_workers, labelled)
+        super().__init__(None, **shared)
         self.task_name, self.domain, self.labels = name, domain, None if labels is None else list(labels)
         self.image_size, self.channels = image_size, channels
         self._name_task()

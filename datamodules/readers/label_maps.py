@@ -11,9 +11,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 from torch import Tensor
+from typing_extensions import Unpack
 
 from datamodules.readers.folders import PICTURES, SPLIT_NAMES
 from datamodules.readers.masks import MaskedPictures
+from datamodules.readers.published import ReaderOptions
 from datamodules.readers.sizes import Size
 from tl_modules.ranges import AtLeast, NotEmpty
 from tl_modules.task import IGNORE, Task
@@ -35,14 +37,7 @@ class LabelMaps(MaskedPictures):
         channels: 1 for grey, 3 for colour.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        train_size: Training pictures; None for all.
-        val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If a folder or a map is missing, or a name of `boxes` is none of `labels`.
@@ -63,13 +58,7 @@ class LabelMaps(MaskedPictures):
         channels: Literal[1, 3] = 3,
         task: str = "pixels",
         domain: str = "pictures",
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "refuse",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         unknown = [name for name in boxes or () if name not in labels]
         if unknown:
@@ -79,8 +68,7 @@ class LabelMaps(MaskedPictures):
         self.parts = self._pairs(pictures, maps)
         kind = "segmentation" if boxes is None else "detection"
         made = Task(task, kind, tuple(labels if boxes is None else boxes), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
-        self.duplicates = duplicates
+        super().__init__(made, **shared)
 
     def _pairs(self, pictures: str, maps: str) -> dict[str, list[tuple[Path, Any]]]:
         """Return picture and map by published split."""

@@ -9,11 +9,12 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
+from typing_extensions import Unpack
 
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part
+from datamodules.readers.published import Part, ReaderOptions
 from datamodules.readers.sizes import Size
-from tl_modules.ranges import AtLeast, NotEmpty
+from tl_modules.ranges import NotEmpty
 
 SPLITS = ("train", "val", "test")
 
@@ -29,19 +30,14 @@ class NpzImages(ImageClasses):
         image_size: Pixels of a side, or height and width; None to leave them.
         channels: 1 for grey, 3 for colour; None as they are.
         train_size: Training samples, each class in proportion; None for all.
-        val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If the file is missing.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
+    duplicates = "allow"
 
     def __init__(
         self,
@@ -51,19 +47,11 @@ class NpzImages(ImageClasses):
         domain: str = "pictures",
         image_size: Size | None = None,
         channels: Literal[1, 3] | None = None,
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "allow",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         if not Path(root).is_file():
             raise ValueError(f"root={root}: must be an .npz file that exists")
-        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
-        super().__init__(task, labels, domain, image_size, channels, *sizes)
-        self.duplicates = duplicates
+        super().__init__(task, labels, domain, image_size, channels, **shared)
         self.root = Path(root)
 
     def published(self) -> dict[str, Part]:

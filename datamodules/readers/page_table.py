@@ -11,11 +11,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch.utils.data import Dataset
+from typing_extensions import Unpack
 
 from datamodules.base import InMemory, Rows
 from datamodules.readers.documents import check_documents, hidden
 from datamodules.readers.images import IN_MEMORY
-from datamodules.readers.published import Part, PublishedData, check_share
+from datamodules.readers.published import Part, PublishedData, ReaderOptions, check_share
 from datamodules.readers.resize import fitted
 from datamodules.readers.sizes import Size, sides
 from datamodules.readers.tables import named_labels, read_columns
@@ -50,13 +51,7 @@ class PageTable(PublishedData):
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         train_size: Training pages, each class in proportion; None for all.
-        val_size: Validation pages; None for a fifth, at most 1,000 and at most `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If the table or a column is missing, a page has neither picture nor text, or a file cannot be read.
@@ -81,13 +76,7 @@ class PageTable(PublishedData):
         unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "page-classes",
         domain: str = "pages",
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "refuse",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         self.inputs, self.missing = list(inputs), dict(missing or {})
         check_documents(self.inputs, self.missing)
@@ -109,8 +98,7 @@ class PageTable(PublishedData):
                 raise ValueError(f"root={root}: row {place} names the page {name}, but there is no {wanted}")
         self.texts = self._texts(unusable)
         made = Task(task, "classification", tuple(names), domain, channels=channels)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
-        self.duplicates = duplicates
+        super().__init__(made, **shared)
 
     def _texts(self, most: float) -> list[str]:
         """Return the texts of all pages, empty where there is no file."""

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from typing_extensions import Unpack
+
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part
+from datamodules.readers.published import Part, ReaderOptions
 from datamodules.readers.sizes import Size
 from datamodules.readers.tables import SEPARATOR, named_labels, read_columns
-from tl_modules.ranges import AtLeast, Matches, NotEmpty
+from tl_modules.ranges import Matches, NotEmpty
 
 
 class PictureTable(ImageClasses):
@@ -30,13 +32,7 @@ class PictureTable(ImageClasses):
         image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
-        val_size: Validation samples; None for a fifth, at most 1,000 and at most `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If the table is missing or is no such table, or a picture is missing or named twice.
@@ -57,13 +53,7 @@ class PictureTable(ImageClasses):
         domain: str = "pictures",
         image_size: Size | None = 64,
         channels: Literal[1, 3] | None = 3,
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "refuse",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         path = Path(root)
         columns = read_columns(path, (picture, label), separator, header, True, encoding)
@@ -75,9 +65,7 @@ class PictureTable(ImageClasses):
                 raise ValueError(f"root={root}: row {place} names {row[0]}, which is no file in {path.parent}")
             if seen.setdefault(row[0], place) != place:
                 raise ValueError(f"root={root}: rows {seen[row[0]]} and {place} both name {row[0]}")
-        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
-        super().__init__(task, names, domain, image_size, channels, *sizes)
-        self.duplicates = duplicates
+        super().__init__(task, names, domain, image_size, channels, **shared)
 
     def published(self) -> dict[str, Part]:
         """Return all rows as one split."""

@@ -7,13 +7,15 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch.utils.data import Dataset
+from typing_extensions import Unpack
 
-from datamodules.base import DatasetModule, InMemory, Rows, taken
+from datamodules.base import DatasetModule, DatasetOptions, InMemory, Rows, taken
 from datamodules.contents import Held, same
 from datamodules.splits import UNUSED, cut, cut_as, divided, test_size
+from tl_modules.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +47,24 @@ class Picked(NamedTuple):
         return self.values[self.rows[index]]
 
 
+class ReaderOptions(DatasetOptions, total=False):
+    """The options of `PublishedData`, which readers hand on as `**shared: Unpack[ReaderOptions]`."""
+
+    duplicates: Literal["refuse", "allow"]
+
+
 class PublishedData(DatasetModule):
-    """Splits as published where there are any, else cut as `splits.cut` says; subclasses say what is in them."""
+    """Splits as published where there are any, else cut as `splits.cut` says; subclasses say what is in them.
+
+    Args:
+        task: The task, with its domain; None where only `setup` can tell.
+        duplicates: `refuse` or `allow` test samples whose content is in training or validation too; None for what the
+            class says.
+        **shared: Options of every dataset, see `DatasetModule`.
+
+    Raises:
+        ValueError: If `duplicates` is unknown.
+    """
 
     chosen: dict[str, list[tuple[str, int]]] | None = None
     sizes: dict[str, int]
@@ -56,7 +74,13 @@ class PublishedData(DatasetModule):
     originals: dict[str, Picked]  # by split, the pictures as they were before they were read
     beside: Mapping[str, str] | None = None  # split by place of the other role's samples, which these follow
     fingerprint: str | None = None  # of the samples before they are cut: what they are called and their strata
-    duplicates = "allow"  # or refuse: whether a test sample may be in training or validation too, by content
+    duplicates = "refuse"  # or allow: whether a test sample may be in training or validation too, by content
+
+    def __init__(self, task: Task | None, duplicates: str | None = None, **shared: Unpack[DatasetOptions]) -> None:
+        super().__init__(task, **shared)
+        self.duplicates = duplicates or self.duplicates
+        if self.duplicates not in ("allow", "refuse"):
+            raise ValueError(f"duplicates={duplicates}: allowed: allow, refuse")
 
     @property
     def origin(self) -> str:
@@ -88,8 +112,6 @@ class PublishedData(DatasetModule):
         """
         if self.chosen is not None:
             return
-        if self.duplicates not in ("allow", "refuse"):
-            raise ValueError(f"duplicates={self.duplicates}: allowed: allow, refuse")
         parts = self.published()
         places = {name: self._places(part) for name, part in parts.items()}
         chosen = self._cut(parts, places)

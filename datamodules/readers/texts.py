@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
+from typing_extensions import Unpack
 
 from datamodules.base import InMemory
-from datamodules.readers.published import Part, PublishedData, check_share
+from datamodules.readers.published import Part, PublishedData, ReaderOptions, check_share
 from datamodules.readers.tables import SEPARATOR, named_labels, read_columns
 from tl_modules.ranges import AtLeast, AtMost, Matches, NotEmpty
 from tl_modules.task import Task
@@ -33,13 +34,7 @@ class TextTable(PublishedData):
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         train_size: Training samples, each class in proportion; None for all.
-        val_size: Validation samples; None for a fifth, at most 1,000 and at most `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If the file is missing or is no such table.
@@ -61,13 +56,7 @@ class TextTable(PublishedData):
         unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "texts",
         domain: str = "texts",
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "refuse",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         self.root = Path(root)
         columns = read_columns(self.root, (text, label), separator, header, quotes, encoding)
@@ -81,8 +70,7 @@ class TextTable(PublishedData):
                 wrong.append(f"row {place} has no text")
         check_share(f"root={root}", wrong, len(columns), unusable)
         made = Task(task, "classification", tuple(names), domain, positive=positive)
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
-        self.duplicates = duplicates
+        super().__init__(made, **shared)
 
     def published(self) -> dict[str, Part]:
         """Return all rows as one split."""

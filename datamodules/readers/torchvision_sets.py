@@ -11,13 +11,14 @@ import numpy as np
 import torch
 import torchvision
 from torch import Tensor
+from typing_extensions import Unpack
 
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part
+from datamodules.readers.published import Part, ReaderOptions
 from datamodules.readers.resize import Picture
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split
-from tl_modules.ranges import AtLeast, Distinct, NotEmpty
+from tl_modules.ranges import Distinct, NotEmpty
 
 OF_LABELS = ("targets", "labels", "_labels", "y")
 
@@ -37,14 +38,7 @@ class TorchvisionSet(ImageClasses):
         download: Whether to download what is missing.
         image_size: Pixels of a side, or height and width; None to leave them.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
-        train_size: Training samples, each class in proportion; None for all.
-        val_size: Validation samples; None for the published ones, else a fifth, at most 1,000 and at most `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If torchvision has no such set, `published` is None and the set has an option `split`, or `only`
@@ -52,6 +46,7 @@ class TorchvisionSet(ImageClasses):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
+    duplicates = "allow"
 
     def __init__(
         self,
@@ -65,23 +60,16 @@ class TorchvisionSet(ImageClasses):
         download: bool = True,
         image_size: Size | None = None,
         channels: Literal[1, 3] | None = None,
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "allow",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         found = getattr(torchvision.datasets, dataset, None)
         if not (inspect.isclass(found) and issubclass(found, torchvision.datasets.VisionDataset)):
             raise ValueError(f"dataset={dataset!r}: torchvision.datasets has no such set")
-        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
         own = dataset.lower()
-        super().__init__(task or own, labels, domain or own, image_size, channels, *sizes)
+        super().__init__(task or own, labels, domain or own, image_size, channels, **shared)
         if only is not None and len(set(only)) < max(2, len(only)):
             raise ValueError(f"only={list(only)}: must name at least two classes, each once")
-        self.duplicates, self.only = duplicates, None if only is None else list(only)
+        self.only = None if only is None else list(only)
         self.made: Any = found
         self.root, self.download = Path(root or "data"), download
         self.published_as = dict(published or self._usual())

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from xml.etree import ElementTree
 
+from typing_extensions import Unpack
+
 from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
+from datamodules.readers.published import ReaderOptions
 from datamodules.readers.sizes import Size
 from tl_modules.ranges import AtLeast, AtMost, NotEmpty
 from tl_modules.task import IGNORED
@@ -31,14 +34,7 @@ class VocBoxes(BoxedPictures):
         unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
-        train_size: Training pictures; None for all.
-        val_size: Validation pictures; None for the published ones, else a fifth, at most 1,000 and `train_size`.
-        duplicates: `refuse` or `allow` test samples whose content is in training or validation too.
-        seed: Root of the splits.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every reader, see `PublishedData`.
 
     Raises:
         ValueError: If the folder is not laid out so, or an annotation cannot be read.
@@ -57,13 +53,7 @@ class VocBoxes(BoxedPictures):
         unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "boxes",
         domain: str = "pictures",
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        duplicates: Literal["refuse", "allow"] = "refuse",
-        seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[ReaderOptions],
     ) -> None:
         base = Path(root)
         for name in (pictures, annotations):
@@ -76,9 +66,7 @@ class VocBoxes(BoxedPictures):
             if lacking:
                 raise ValueError(f"root={root}: there is no picture {lacking[0]}")
             parts[split] = [(stem, read_xml(base / annotations / f"{stem}.xml", files[stem])) for stem in stems]
-        sizes = (train_size, val_size, seed, batch_size, num_workers, labelled)
-        super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, sizes)
-        self.duplicates = duplicates
+        super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, **shared)
 
 
 def names_of(root: Path, annotations: Path) -> dict[str, list[str]]:

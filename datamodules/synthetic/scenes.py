@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
+from typing_extensions import Unpack
 
-from datamodules.base import DatasetModule, InMemory
+from datamodules.base import DatasetModule, DatasetOptions, InMemory
 from tl_modules.ranges import AtLeast, AtMost
 from tl_modules.seeding import generator
 from tl_modules.task import Task
@@ -175,22 +176,16 @@ def _boxes(inked: Tensor, size: int) -> Tensor:
 
 
 class Scenes(DatasetModule):
-    """Scenes on a ground, with one of four tasks.
+    """Scenes on a ground, with one of four tasks: 4,000 to train a source, 200 to train a target, 300 to validate.
 
     Args:
         ground: `plain` or `textured`; the domain.
         target: `classify` (the largest digit), `count`, `segment` or `detect`; the task.
         role: `source` or `target`: the two compose different scenes from the same training digits and regions.
         image_size: Height and width in pixels.
-        train_size: Training scenes; None for 4,000 of a source and 200 of a target.
-        val_size: Validation scenes; None for 300 or the training scenes, whichever is less.
-        seed: Root of the composition.
         task: Another name for the task.
         domain: Another name for the domain.
-        batch_size: Of its own loaders.
-        num_workers: Of its own loaders.
-        labelled: Labelled samples that may be known, training and validation together, instead of `train_size` and
-            `val_size`; see `splits.divided`.
+        **shared: Options of every dataset, see `DatasetModule`.
 
     Raises:
         ValueError: If an argument is unknown or out of range.
@@ -202,14 +197,9 @@ class Scenes(DatasetModule):
         target: Literal["classify", "count", "segment", "detect"] = "classify",
         role: str = "target",
         image_size: Annotated[int, AtLeast(32), AtMost(112)] = 48,
-        train_size: Annotated[int, AtLeast(1)] | None = None,
-        val_size: Annotated[int, AtLeast(1)] | None = None,
-        seed: int = 0,
         task: str | None = None,
         domain: str | None = None,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        labelled: Annotated[int, AtLeast(2)] | None = None,
+        **shared: Unpack[DatasetOptions],
     ) -> None:
         choices = (("ground", ground, ("plain", "textured")), ("target", target, TARGETS), ("role", role, TRAIN_SIZE))
         for name, value, allowed in choices:
@@ -219,7 +209,7 @@ class Scenes(DatasetModule):
             raise ValueError(f"image_size={image_size} must be between 32 and 112 pixels")
         name, kind, labels = TARGETS[target]
         made = Task(task or name, kind, labels, domain or f"scenes-{ground}")
-        super().__init__(made, train_size, val_size, seed, batch_size, num_workers, labelled)
+        super().__init__(made, **shared)
         self.train_size = self.train_size or TRAIN_SIZE[role]
         self.ground, self.target, self.role, self.image_size = ground, target, role, image_size
         self.composed: dict[str, Composed] = {}

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
+from datamodules.base import options_of
 from datamodules.pair import MIXING
 from datamodules.readers.coco import CocoBoxes
 from datamodules.readers.image_folder import ImageFolder
@@ -157,7 +158,7 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
         marker = Pretrained if dataset == "pretrained" else SecondInput
         assert set(given) - {"_target_", "_convert_", "train_size", "val_size", "labelled"} == names(marker)
         return
-    takes = names(get_class(given["_target_"]).__init__)
+    takes = options_of(get_class(given["_target_"]))
     data = instantiate({**given, "seed": 0, **({"role": "target"} if "role" in takes else {})})
     assert (data.domain, node["name"]) == (node["domain"], dataset)
     if data.task is not None:
@@ -236,7 +237,7 @@ def test_other_options_are_the_constructors():
         (options.CocoBoxes, CocoBoxes),
         (options.PictureTable, PictureTable),
     ):
-        assert fields(model) - set(options.Dataset.FOR_THE_RUN) == names(made.__init__) - of_its_own
+        assert fields(model) - set(options.Dataset.FOR_THE_RUN) == options_of(made) - of_its_own
     assert fields(options.AugmentOptions) == names(augment.Augment.__init__)
     for made in (bag, transformer, document):  # derived from their sources
         model = options.BACKBONES[made.__name__]
