@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from tl_modules.augment import build_augment
@@ -27,10 +26,12 @@ from tl_modules.forward import by_trunk, each_alone, features_of, inputs_of
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
 from tl_modules.heads import Head, build_head
 from tl_modules.heads.rows import take_rows
+from tl_modules.health import Health, Island
 from tl_modules.metrics import Scores
 from tl_modules.objectives import build_objective, check_objective
-from tl_modules.optim import SCHEDULES, clip_islands, named_groups, steps_of
+from tl_modules.optim import SCHEDULES, named_groups, steps_of
 from tl_modules.parts import Parts, Wiring
+from tl_modules.portable import Portable
 from tl_modules.precision import as_float32, full_precision
 from tl_modules.processes import anywhere, same_buffers, together
 from tl_modules.ranges import Above, AtLeast, Below
@@ -38,13 +39,12 @@ from tl_modules.seeding import generator, seed_of, seeded
 from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
 from tl_modules.targets import fit_heads
 from tl_modules.task import Task
-from tl_modules.weights.checkpoint import carry, plant
-from tl_modules.weights.export import Exported, network_state_dict, save_state_dict, to_onnx
+from tl_modules.weights.checkpoint import plant
 from tl_modules.weights.files import unweighted
 from tl_modules.weights.transfer import Report, transplant
 
 
-class TransferModule(LightningModule):
+class TransferModule(Portable):
     """Train a target, with or without a source; by itself this class is a baseline, the target alone.
 
     From random weights that is `scratch`, from pretrained ones `finetune`, and with a `linear_probe` of these `probe`.
@@ -62,6 +62,8 @@ class TransferModule(LightningModule):
         lr: Highest learning rate of AdamW.
         weight_decay: Decay of weights; norms and biases have none (Loshchilov and Hutter 2019).
         clip: Largest gradient norm of a set of roles that share a part; None for no clipping.
+        skip_nonfinite: Steps per stage without a finite gradient that a set of roles which share a part may leave out
+            before it stops; see `health.Health`.
         schedule: `one_cycle`, `cosine` or `constant`.
         normalisation: Whose running statistics BatchNorm and its like keep in a part that both roles go through:
             `shared` (one set), `per_role` (each role's passes, statistics and evaluation are its own: domain-specific
@@ -100,6 +102,7 @@ class TransferModule(LightningModule):
         lr: Annotated[float, Above(0)] = 3e-3,
         weight_decay: Annotated[float, AtLeast(0)] = 1e-4,
         clip: Annotated[float, Above(0)] | None = 1.0,
+        skip_nonfinite: Annotated[int, AtLeast(0)] = 0,
         schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle",
         normalisation: Literal["auto", "shared", "per_role"] = "auto",
         augment: dict[str, dict[str, Any]] | None = None,
@@ -129,6 +132,7 @@ class TransferModule(LightningModule):
         self.own_backbone = len(plain) < len(backbones)
         plain |= {role: task.to_dict() for role, task in self.tasks.items()}
         plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed}
+        plain |= {"skip_nonfinite": skip_nonfinite}
         plain |= {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
         plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
         plain |= {"weights": weights, "objective": objective, "source_share": source_share}
@@ -168,6 +172,7 @@ class TransferModule(LightningModule):
         check_shares(source_share, self.weights, self.plan, type(self).__name__, self.merged)
         self.stage, self.entered, self.taken = self.plan[-1], False, Report()
         self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
+        self.health = Health(skip_nonfinite)
         self.parts.normalisation.enter(self.stage.roles)
 
     def wiring(self) -> Wiring:
@@ -202,10 +207,6 @@ class TransferModule(LightningModule):
         """Return a new head, by default its kind's; a subclass may give one of its own (see `heads.build_head`)."""
         return build_head(task, dim, channels, strides, labels)
 
-    def head(self, role: str) -> Head:
-        """Return a role's head."""
-        return cast(Head, self.parts.of(role, "head"))
-
     def enter(self, stage: str) -> Report:
         """Make a stage the current one: carry over what it starts from, freeze what it freezes.
 
@@ -223,6 +224,7 @@ class TransferModule(LightningModule):
             raise ValueError(f"stage={stage!r} is unknown; {type(self).__name__} has {', '.join(names)}")
         report, before = Report(), self.stage if self.entered else None
         self.stage, self.entered = self.plan[names.index(stage)], True
+        self.health.begin()
         if before is not None and "source" in before.learn and "source" not in self.stage.learn:
             for kind in ("stem", "trunk"):
                 source, target = self.parts.of("source", kind), self.parts.of("target", kind)
@@ -319,6 +321,7 @@ class TransferModule(LightningModule):
                     ties.append(found.pooled.float().sum() * 0)
                 else:
                     losses[role] = loss
+                    self.health.note(role, batches[key], loss)
         self._log_losses(losses)
         torch.manual_seed(seed_of(*address, "objective"))
         if losses:
@@ -438,45 +441,6 @@ class TransferModule(LightningModule):
         with full_precision(self.device):
             return head.named(head.predict(outputs), labels)
 
-    def export(self, role: str = "target") -> Exported:
-        """Return a role as a plain module from images to predictions; see `export.Exported`."""
-        stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
-        with self.parts.as_role(role):
-            return Exported(stem, trunk, self.head(role), self.tasks[role].labels)
-
-    def backbone_state_dict(self, role: str = "target", classifier: bool | None = None) -> dict[str, Tensor]:
-        """Return a role's backbone as its library loads it with `strict=True`; see `export.network_state_dict`.
-
-        Args:
-            role: The role.
-            classifier: Whether the head stands in for the network's classifier; None where it can.
-
-        Example:
-            >>> from torchvision.models import resnet18
-            >>> module = TransferModule(target=Task("animals", "classification", ("cat", "dog")), backbone="resnet18")
-            >>> resnet18(num_classes=2).load_state_dict(module.backbone_state_dict(), strict=True)
-            <All keys matched successfully>
-        """
-        stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
-        with self.parts.as_role(role):
-            return network_state_dict(stem, trunk, self.head(role), self.tasks[role].labels, classifier)
-
-    def save_backbone(self, path: Any, role: str = "target", classifier: bool | None = None) -> None:
-        """Write `backbone_state_dict`: as safetensors where the path ends so, else for `torch.load`."""
-        save_state_dict(self.backbone_state_dict(role, classifier), path)
-
-    def to_onnx(self, file_path: Any = None, input_sample: Any = None, role: str = "target", **kwargs: Any) -> Any:
-        """Write a role as ONNX, for batches of any size, whatever mode the module is in; see `export.to_onnx`.
-
-        Args:
-            file_path: The file; None for none.
-            input_sample: Images `(B, C, H, W)` as they will come; by default the module's `example_input_array`.
-            role: The role.
-            **kwargs: Options of `torch.onnx.export`.
-        """
-        images: Any = self.example_input_array if input_sample is None else input_sample
-        return to_onnx(self.export(role), file_path, images, **kwargs)
-
     @property
     def monitor(self) -> tuple[str, str]:
         """The current stage's selection metric, and `max` or `min`: the target's where it learns."""
@@ -511,14 +475,14 @@ class TransferModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip the gradients of each set of roles that share a part, so that no other set has a say in it."""
-        if self.clip is not None:
-            clip_islands([*self.parts.islands(), *([part] for _, _, part in self.beside())], self.clip)
+        """Clip the gradients of each set of roles that share a part, so that no other set has a say in it.
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add wiring, tasks and label names, so that any role can be planted into any other run's."""
-        carried = carry(self.parts, self.tasks, self.stage.name, self.own_backbone)
-        checkpoint["transfer"] = {**carried, "cell": type(self).__name__}
+        Raises:
+            Diverged: If the gradient of the target, or of every role that learns, is not finite.
+        """
+        islands = [Island(roles, parts) for roles, parts in self.parts.islands()]
+        islands += [Island(tuple(self.tasks), [module]) for _, _, module in self.beside()]
+        self.health.check(islands, self.clip, self.stage.name, self.trainer.global_step, self.stage.learn)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the heads' order of names; refuse a checkpoint whose own backbone was not given again."""
@@ -537,6 +501,8 @@ class TransferModule(LightningModule):
                 f"this checkpoint is of stage {stage!r}, but {self.stage.name!r} was entered; "
                 f"call module.enter({stage!r}) before it is resumed"
             )
+        if stage == self.stage.name:
+            self.health.load_state_dict(carried.get("health", {}))
         names = [one.name for one in self.plan]
         self.trained |= set(names[: names.index(stage) + 1] if stage in names else names)
         self.parts.normalisation.complete(checkpoint.get("state_dict", {}), "parts.")
