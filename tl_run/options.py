@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from tl_modules.discovery import TIMM, class_name, kinds, names_in, torchvision_networks
 from tl_modules.task import KINDS
 from tl_run.derive import MORE, Group, Open, arguments, class_values, derived, fields_of
+from tl_run.paths import CONF
 
 PartKind = Literal["stem", "trunk", "head"]
 MIXING = ("cycle", "proportional", "temperature", "aligned")
@@ -189,21 +191,15 @@ class SecondInput(WithoutData):
     """`dataset@source=second_input`."""
 
 
+TARGET = re.compile(r"^_target_: (datamodules\.\S+)$", re.MULTILINE)
 PRETRAINED = "datamodules.readers.pretrained.Pretrained"
 SECOND_INPUT = "datamodules.readers.second_input.SecondInput"
-READERS = (
-    "datamodules.synthetic.scenes.Scenes",
-    "datamodules.synthetic.pages.PageStreams",
-    "datamodules.readers.torchvision_sets.TorchvisionSet",
-    "datamodules.readers.image_folder.ImageFolder",
-    "datamodules.readers.npz.NpzImages",
-    "datamodules.readers.voc.VocBoxes",
-    "datamodules.readers.coco.CocoBoxes",
-    "datamodules.readers.coco_masks.CocoMasks",
-    "datamodules.readers.picture_table.PictureTable",
-    "datamodules.readers.texts.TextTable",
-    "datamodules.readers.label_maps.LabelMaps",
-    "datamodules.readers.page_table.PageTable",
+# The datasets of ours that read or make samples: those that a file in conf/dataset/ names.
+READERS = tuple(
+    sorted(
+        {path for file in (CONF / "dataset").rglob("*.yaml") for path in TARGET.findall(file.read_text("utf-8"))}
+        - {PRETRAINED, SECOND_INPUT}
+    )
 )
 
 
@@ -219,10 +215,11 @@ DATASETS: dict[str, type[Made]] = {
     SECOND_INPUT: SecondInput,
     **{path: reader_model(path) for path in READERS},
 }
-Scenes, PageStreams, TorchvisionSet, ImageFolder, NpzImages, VocBoxes, CocoBoxes, CocoMasks = (
-    DATASETS[path] for path in READERS[:8]
-)
-PictureTable, TextTable, LabelMaps, PageTable = (DATASETS[path] for path in READERS[8:])
+OF_CLASS = {path.rpartition(".")[2]: DATASETS[path] for path in READERS}
+Scenes, PageStreams, TextTable = (OF_CLASS[name] for name in ("Scenes", "PageStreams", "TextTable"))
+TorchvisionSet, ImageFolder, NpzImages = (OF_CLASS[name] for name in ("TorchvisionSet", "ImageFolder", "NpzImages"))
+VocBoxes, CocoBoxes, CocoMasks = (OF_CLASS[name] for name in ("VocBoxes", "CocoBoxes", "CocoMasks"))
+PictureTable, LabelMaps, PageTable = (OF_CLASS[name] for name in ("PictureTable", "LabelMaps", "PageTable"))
 SCENES_KINDS = {
     "classify": "classification",
     "count": "regression",
