@@ -17,7 +17,7 @@ from datamodules.pair import SequentialData
 from datamodules.synthetic.scenes import Scenes
 from tl_modules import TransferModule
 from tl_modules.augment import Augment
-from tl_modules.optim import clip_islands, named_groups, one_cycle
+from tl_modules.optim import named_groups, one_cycle
 from tl_modules.seeding import generator
 from tl_run.precision import resolve
 from tl_run.runner import quiet
@@ -71,7 +71,7 @@ def by_hand(backbone: str, steps: int, precision: str) -> float:
             loss = torch.nn.functional.cross_entropy(head(trunk(stem(batch))), batch["label"])
         optimizer.zero_grad()
         loss.backward()
-        clip_islands([[module.parts]], 1.0)
+        torch.nn.utils.clip_grad_norm_(module.parts.parameters(), 1.0)
         optimizer.step()
         schedule.step()
     return (time.perf_counter() - began) / steps

@@ -26,9 +26,10 @@ from tl_modules.forward import by_trunk, each_alone, features_of, inputs_of
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
 from tl_modules.heads import Head, build_head
 from tl_modules.heads.rows import take_rows
+from tl_modules.health import Health, Island
 from tl_modules.metrics import Scores
 from tl_modules.objectives import build_objective, check_objective
-from tl_modules.optim import SCHEDULES, clip_islands, named_groups, steps_of
+from tl_modules.optim import SCHEDULES, named_groups, steps_of
 from tl_modules.parts import Parts, Wiring
 from tl_modules.portable import Portable
 from tl_modules.precision import as_float32, full_precision
@@ -61,6 +62,8 @@ class TransferModule(Portable):
         lr: Highest learning rate of AdamW.
         weight_decay: Decay of weights; norms and biases have none (Loshchilov and Hutter 2019).
         clip: Largest gradient norm of a set of roles that share a part; None for no clipping.
+        skip_nonfinite: Steps per stage without a finite gradient that a set of roles which share a part may leave out
+            before it stops; see `health.Health`.
         schedule: `one_cycle`, `cosine` or `constant`.
         normalisation: Whose running statistics BatchNorm and its like keep in a part that both roles go through:
             `shared` (one set), `per_role` (each role's passes, statistics and evaluation are its own: domain-specific
@@ -99,6 +102,7 @@ class TransferModule(Portable):
         lr: Annotated[float, Above(0)] = 3e-3,
         weight_decay: Annotated[float, AtLeast(0)] = 1e-4,
         clip: Annotated[float, Above(0)] | None = 1.0,
+        skip_nonfinite: Annotated[int, AtLeast(0)] = 0,
         schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle",
         normalisation: Literal["auto", "shared", "per_role"] = "auto",
         augment: dict[str, dict[str, Any]] | None = None,
@@ -128,6 +132,7 @@ class TransferModule(Portable):
         self.own_backbone = len(plain) < len(backbones)
         plain |= {role: task.to_dict() for role, task in self.tasks.items()}
         plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed}
+        plain |= {"skip_nonfinite": skip_nonfinite}
         plain |= {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
         plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
         plain |= {"weights": weights, "objective": objective, "source_share": source_share}
@@ -167,6 +172,7 @@ class TransferModule(Portable):
         check_shares(source_share, self.weights, self.plan, type(self).__name__, self.merged)
         self.stage, self.entered, self.taken = self.plan[-1], False, Report()
         self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
+        self.health = Health(skip_nonfinite)
         self.parts.normalisation.enter(self.stage.roles)
 
     def wiring(self) -> Wiring:
@@ -218,6 +224,7 @@ class TransferModule(Portable):
             raise ValueError(f"stage={stage!r} is unknown; {type(self).__name__} has {', '.join(names)}")
         report, before = Report(), self.stage if self.entered else None
         self.stage, self.entered = self.plan[names.index(stage)], True
+        self.health.begin()
         if before is not None and "source" in before.learn and "source" not in self.stage.learn:
             for kind in ("stem", "trunk"):
                 source, target = self.parts.of("source", kind), self.parts.of("target", kind)
@@ -314,6 +321,7 @@ class TransferModule(Portable):
                     ties.append(found.pooled.float().sum() * 0)
                 else:
                     losses[role] = loss
+                    self.health.note(role, batches[key], loss)
         self._log_losses(losses)
         torch.manual_seed(seed_of(*address, "objective"))
         if losses:
@@ -467,9 +475,14 @@ class TransferModule(Portable):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip the gradients of each set of roles that share a part, so that no other set has a say in it."""
-        if self.clip is not None:
-            clip_islands([*self.parts.islands(), *([part] for _, _, part in self.beside())], self.clip)
+        """Clip the gradients of each set of roles that share a part, so that no other set has a say in it.
+
+        Raises:
+            Diverged: If the gradient of the target, or of every role that learns, is not finite.
+        """
+        islands = [Island(roles, parts) for roles, parts in self.parts.islands()]
+        islands += [Island(tuple(self.tasks), [module]) for _, _, module in self.beside()]
+        self.health.check(islands, self.clip, self.stage.name, self.trainer.global_step, self.stage.learn)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the heads' order of names; refuse a checkpoint whose own backbone was not given again."""
@@ -488,6 +501,8 @@ class TransferModule(Portable):
                 f"this checkpoint is of stage {stage!r}, but {self.stage.name!r} was entered; "
                 f"call module.enter({stage!r}) before it is resumed"
             )
+        if stage == self.stage.name:
+            self.health.load_state_dict(carried.get("health", {}))
         names = [one.name for one in self.plan]
         self.trained |= set(names[: names.index(stage) + 1] if stage in names else names)
         self.parts.normalisation.complete(checkpoint.get("state_dict", {}), "parts.")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -41,12 +40,6 @@ def named_groups(
     if not groups:
         raise ValueError("freeze: every part is frozen, so there is nothing to train")
     return groups
-
-
-def clip_islands(islands: Iterable[Iterable[nn.Module]], norm: float) -> None:
-    """Scale each island's gradients to a norm of at most `norm`."""
-    for island in islands:
-        torch.nn.utils.clip_grad_norm_([p for part in island for p in part.parameters()], norm)
 
 
 def steps_of(trainer: Any, schedule: str) -> int:

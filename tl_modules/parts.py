@@ -130,13 +130,14 @@ class Parts(nn.Module):
         """Return kind and name of the parts that some roles go through."""
         return {pair for role in roles for pair in zip(PART_KINDS, self.wires[role], strict=True)}
 
-    def islands(self) -> list[list[nn.Module]]:
-        """Return the parts of each set of roles that share a part."""
-        sets: list[set[tuple[str, str]]] = []
+    def islands(self) -> list[tuple[tuple[str, ...], list[nn.Module]]]:
+        """Return each set of roles that share a part, with its parts."""
+        sets: list[tuple[tuple[str, ...], set[tuple[str, str]]]] = []
         for role in self.wires:
+            roles: tuple[str, ...] = (role,)
             mine = self.through([role])
-            for other in [other for other in sets if other & mine]:
-                mine |= other
+            for other in [other for other in sets if other[1] & mine]:
+                roles, mine = (*other[0], *roles), mine | other[1]
                 sets.remove(other)
-            sets.append(mine)
-        return [[part for kind, name, part in self.named() if (kind, name) in island] for island in sets]
+            sets.append((roles, mine))
+        return [(roles, [part for kind, name, part in self.named() if (kind, name) in some]) for roles, some in sets]

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from tl_modules.heads import Head
+from tl_modules.health import Health
 from tl_modules.parts import Parts
 from tl_modules.stages import Stage
 from tl_modules.task import Task
@@ -22,12 +23,14 @@ class Portable(LightningModule):
         parts: The stems, trunks and heads.
         tasks: Task by role.
         stage: The current stage.
+        health: Which roles have stopped learning in it.
         own_backbone: Whether a backbone is a module that was given.
     """
 
     parts: Parts
     tasks: dict[str, Task]
     stage: Stage
+    health: Health
     own_backbone: bool
 
     def head(self, role: str) -> Head:

@@ -3,10 +3,13 @@
 from omegaconf import OmegaConf
 
 from tl_run.defaults import by_rule, settled_cell
+from tl_run.naming import job_name, run_name, sweep_name
 
 # `conf/` uses it to leave `steps` unset where `epochs` is given; here, so that whoever composes it can read it.
 OmegaConf.register_new_resolver(
     "default_unless", lambda default, other: default if other is None else None, replace=True
 )
 OmegaConf.register_new_resolver("by_rule", by_rule, replace=True)
+for _name, _make in {"run_name": run_name, "sweep_name": sweep_name, "job_name": job_name}.items():
+    OmegaConf.register_new_resolver(_name, _make, replace=True)
 OmegaConf.register_new_resolver("cell_name", lambda _root_: settled_cell(_root_), replace=True)

@@ -24,6 +24,7 @@ from tl_run.errors import RunError
 from tl_run.messages import near, plain
 from tl_run.options import NETWORKS, Root
 from tl_run.paths import CONFIG_NAME, composing, config_dir, folders, import_from_here, searched
+from tl_run.resuming import asked, resumed
 from tl_run.schema import ConfigError, check, options_of
 
 ORDERS = ("sequential", "simultaneous")
@@ -33,7 +34,11 @@ SLURM = "hydra/launcher=submitit"
 BAD_CONFIG, FAILED = 2, 1
 
 
-def run(main: Callable[[], Any], prepared: Callable[[Sequence[str]], list[str]] = list) -> None:
+def run(
+    main: Callable[[], Any],
+    prepared: Callable[[Sequence[str]], list[str]] = list,
+    go_on: Callable[[Path, dict[str, Any]], Any] | None = None,
+) -> None:
     """Call a function decorated by `hydra.main`; on bad input print a line per problem and exit with status 2.
 
     A sweep's configurations are all checked before its first run starts. A run that fails exits with status 1 and its
@@ -42,6 +47,7 @@ def run(main: Callable[[], Any], prepared: Callable[[Sequence[str]], list[str]] 
     Args:
         main: The decorated function; it reads the command line.
         prepared: What else is done to the arguments.
+        go_on: What goes on with the run in a folder, by its checked configuration, where `resume=` names one.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # documented: Hydra then raises instead of printing and exiting
     if any(flag in sys.argv[1:] for flag in HELP) and not any(a.startswith("cell=") for a in sys.argv[1:]):
@@ -49,7 +55,11 @@ def run(main: Callable[[], Any], prepared: Callable[[Sequence[str]], list[str]] 
         return
     import_from_here()
     try:
-        sys.argv[1:] = prepared(with_resumed(sys.argv[1:]))
+        folder = asked(sys.argv[1:])
+        if folder is not None and go_on is not None:
+            go_on(folder, resumed(folder, sys.argv[1:]))
+            return
+        sys.argv[1:] = prepared(sys.argv[1:])
         check_ahead(sys.argv[1:])
         main()
     except InstantiationException as error:
@@ -122,36 +132,6 @@ def announced(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return made
 
 
-def with_resumed(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with, for `resume=<run folder>`, those of the run to go on with, and its folder.
-
-    Args:
-        arguments: The command line after the program's name.
-
-    Raises:
-        ConfigError: If the folder is not a run's, or other options are given that the run did not have.
-    """
-    given = [argument for argument in arguments if argument.startswith("resume=")]
-    value = given[-1].partition("=")[2].strip("'\"") if given else "null"
-    if value == "null":
-        return list(arguments)
-    if any(flag in arguments for flag in MULTIRUN):
-        raise ConfigError(f"resume={value}: goes on with one run; leave out -m")
-    recorded = Path(value) / ".hydra" / "overrides.yaml"
-    if not recorded.is_file():
-        raise ConfigError(f"resume={value}: must be the folder of a run, but {recorded} is missing")
-    before = [str(line) for line in OmegaConf.load(recorded)]
-    before = [line for line in before if not line.startswith(("resume=", "hydra.", "trust="))]
-    free = ("resume=", "hydra.", "trainer.progress=", "trust=")
-    own, rest = config_dir(arguments)
-    others = [a for a in rest if a not in before and not a.startswith(free)]
-    if others:
-        raise ConfigError(f"resume={value}: goes on with the run's own options; leave out {' '.join(others)}")
-    folder = str(Path(value)).replace("'", "\\'")
-    flags = [] if own is None else ["--config-dir", str(own)]  # before the options: argparse takes these in one row
-    return [*flags, *before, *rest, f"hydra.run.dir='{folder}'"]
-
-
 def check_ahead(arguments: Sequence[str]) -> None:
     """Compose and check what a command line asks for, a sweep's every run included, before anything is written.
 
@@ -208,7 +188,8 @@ Beside these: {", ".join(key for key in Root.model_fields)}
   {program} cell=<cell> --help      every option of that cell's run with its value
   {program} -m cell=a,b seed=0,1,2  a sweep
   {program} --config-dir <folder>   configuration files of one's own, in folders named as above
-  {program} resume=<run folder>     go on with a run that was stopped"""
+  {program} resume=<run folder>     go on with a run that was stopped
+  {program} cell=<cell> resume=auto begin, or go on with, the run of these options"""
 
 
 def lines(error: Exception) -> list[str]:

@@ -16,6 +16,8 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
+from tl_modules.weights.runs import digest_of
+
 FIELDS = ("stage", "step", "metric", "value")
 
 
@@ -58,14 +60,19 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints so that a kill never leaves half of one."""
+class CheckpointFiles(TorchCheckpointIO):
+    """Write checkpoints so that a kill never leaves half of one, and remember their checksums by file name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digests: dict[str, str] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Save to a temporary file, sync it and rename it."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_whole(Path(path), buffer.getvalue())
+        self.digests[Path(path).name] = digest_of(buffer.getvalue())
 
 
 class MetricsFile(Logger):

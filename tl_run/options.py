@@ -262,6 +262,12 @@ class TrainerOptions(Open):
     progress: bool
 
 
+class Checkpoint(Group):
+    """`checkpoint`."""
+
+    minutes: float | None = Field(gt=0)
+
+
 class Selection(Group):
     """`selection`."""
 
@@ -282,6 +288,7 @@ class Root(Group):
     data_root: str | None
     resume: str | None
     trust: bool
+    allow_targets: list[str] | None = None
     source_checkpoint: str | None
     optimized_metric: str | None
     optimize_on_test: bool
@@ -297,6 +304,7 @@ GROUPS: dict[str, type[Group]] = {
     "datamodule": DataModule,
     "trainer": TrainerOptions,
     "selection": Selection,
+    "checkpoint": Checkpoint,
 }
 
 

@@ -11,9 +11,11 @@ from datamodules.readers.folders import list_classes
 from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
 from tl_modules.discovery import attributes, class_name
 from tl_modules.stages import SOURCE_SHARE
+from tl_modules.weights.runs import chosen_checkpoint
 from tl_run.attached import check_attached
 from tl_run.baselines import check_baseline
 from tl_run.messages import near, plain
+from tl_run.naming import AUTO
 from tl_run.options import (
     BACKBONES,
     DATASETS,
@@ -375,20 +377,26 @@ def _check_budget(cfg: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("data_root", "resume"):
-        if cfg[key] is not None and not Path(cfg[key]).is_dir():
-            yield f"{key}={cfg[key]}: must be a folder that exists"
-    foreign = foreign_paths(cfg, OURS) if cfg["resume"] is not None else []
-    if cfg["trust"] and cfg["resume"] is None:
-        yield "trust=true: has no effect without resume="
-    elif foreign and not cfg["trust"]:
+    if cfg["data_root"] is not None and not Path(cfg["data_root"]).is_dir():
+        yield f"data_root={cfg['data_root']}: must be a folder that exists"
+    folder, allowed = (None if cfg["resume"] == AUTO else cfg["resume"]), cfg.get("allow_targets") or []
+    foreign = [] if folder is None else foreign_paths(cfg, OURS)
+    for option in ("trust", "allow_targets"):
+        if cfg.get(option) and folder is None:
+            yield f"{option}={plain(cfg[option])}: has no effect without resume=<run folder>"
+    foreign = [path for path in foreign if not any(path == one or path.startswith(f"{one}.") for one in allowed)]
+    if foreign and not cfg["trust"]:
         said = f"uses {', '.join(foreign)}, which is code that is not ours; trust=true imports it"
-        yield f"resume={cfg['resume']}: {said}"
+        yield f"resume={folder}: {said}, or allow_targets=[{','.join(foreign)}] these alone"
     given = cfg["source_checkpoint"]
     if given is not None and (_at_once(cfg) or cfg["cell"]["name"] in BASELINES):
         yield f"source_checkpoint={given}: has no effect in {cfg['cell']['name']}, which has no source stage"
-    elif given is not None and not (Path(given).is_file() or any(Path(given).glob("checkpoints/*/DONE.json"))):
-        yield f"source_checkpoint={given}: must be a checkpoint file, or the folder of a run with a finished stage"
+    elif given is not None:
+        try:
+            chosen_checkpoint(Path(given))
+        except ValueError as error:
+            said = "must be a checkpoint file, or the folder of a run with a finished stage"
+            yield f"source_checkpoint={given}: {said} ({error})"
 
 
 def selection_metric(cfg: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 import time
 import traceback
 import warnings
@@ -15,29 +16,31 @@ from typing import Any, NamedTuple
 import lightning
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 
 from datamodules.collate import as_sample
 from tl_modules.cube import BASELINES
 from tl_modules.forward import inputs_of
+from tl_modules.health import Diverged
 from tl_modules.staged import fit
 from tl_modules.stages import Stage
 from tl_modules.weights.files import read_weights
+from tl_modules.weights.runs import damage
 from tl_run import lineage
 from tl_run.attached import callbacks_of, further, loggers_for, remarks
 from tl_run.baselines import backbone_of, baseline_key, weights_in
 from tl_run.build import build_data, build_module, check_kinds
 from tl_run.callbacks.cache import CachedFeatures
-from tl_run.callbacks.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
+from tl_run.callbacks.checkpoints import Checkpoints
+from tl_run.callbacks.choosing import NEVER, ValidateAt, validation_steps
 from tl_run.callbacks.plateau import Plateau
 from tl_run.callbacks.progress import StageProgress
 from tl_run.cost import Cost
 from tl_run.defaults import as_scratch, told
 from tl_run.errors import RunError
 from tl_run.folder import (
-    AtomicCheckpointIO,
+    CheckpointFiles,
     MetricsFile,
     finite,
     first_process,
@@ -45,16 +48,20 @@ from tl_run.folder import (
     write_json,
     write_whole,
 )
+from tl_run.journal import COMPLETE, DIVERGED, FAILED, INTERRUPTED, Journal
 from tl_run.machine import described
 from tl_run.own import import_own
 from tl_run.precision import resolve
 from tl_run.report import pictures
 from tl_run.report.table import show_results
+from tl_run.resuming import recorded
 from tl_run.rules import is_pretrained
+from tl_run.stopping import Interrupted, Stopping
 
 log = logging.getLogger(__name__)
 MOST_LOOKED_AT = 100
-COMPLETE, DIVERGED = "complete", "diverged"
+# Options that say how a run is started and saved, not what it is, as a folder has them.
+NOT_HELD = {"resume": None, "trust": False, "allow_targets": None}
 Config = dict[str, Any]
 
 
@@ -63,31 +70,81 @@ def execute(config: Config, folder: Path) -> float:
 
     Args:
         config: The composed and checked configuration, plain values.
-        folder: The run's folder; stages that are done in it are skipped, an unfinished one goes on.
+        folder: The run's folder; stages that are done in it are skipped, an unfinished one goes on from the newest
+            checkpoint that is whole, and a run that is complete gives its value back.
 
     Returns:
         The value of `optimized_metric`.
 
     Raises:
         RunError: If the run fails; the traceback is in the folder's `error.log`.
+        Interrupted: If it was stopped by a signal; what was trained is saved.
     """
     quiet()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.json").unlink(missing_ok=True)
-        return Run(config, folder).run()
+        journal = Journal(folder)
+        with journal.held(), Stopping() as stopping:
+            return _execute(config, journal, stopping)
+    except (ValueError, OSError) as error:  # the folder cannot be held, so nothing is written into it
+        raise RunError(" ".join(str(error).split())) from error
+
+
+def _execute(config: Config, journal: Journal, stopping: Stopping) -> float:
+    folder = journal.folder
+    _hold_to(config, journal)
+    value = journal.content.get("value")
+    if journal.content["status"] == COMPLETE and value is not None and (folder / "results.json").exists():
+        print(f"{folder}: is complete; nothing to do")
+        return float(value)
+    try:
+        journal.begin(OmegaConf.to_yaml(OmegaConf.create({**config, **NOT_HELD})))
+        if first_process():
+            (folder / "error.json").unlink(missing_ok=True)
+        value = Run(config, journal, stopping).run()
+        journal.write(status=COMPLETE, holder=None, value=finite(value))
+        return value
+    except Interrupted as error:
+        journal.write(status=INTERRUPTED, holder=None)
+        if first_process():
+            print(f"stopped by {error}; all is saved, go on with: {command()} resume={folder}", file=sys.stderr)
+        raise
     except (Exception, KeyboardInterrupt) as error:
         line = " ".join(str(error).split()) or type(error).__name__
+        stopped = isinstance(error, KeyboardInterrupt)
+        status = INTERRUPTED if stopped else DIVERGED if isinstance(error, Diverged) else FAILED
         try:
-            write_whole(folder / "error.log", traceback.format_exc().encode())
-            write_json(folder / "error.json", {"schema": 1, "error": line, "type": type(error).__name__})
+            if first_process():
+                write_whole(folder / "error.log", traceback.format_exc().encode())
+                write_json(folder / "error.json", {"schema": 1, "error": line, "type": type(error).__name__})
+            journal.write(status=status, holder=None)
         except OSError:
             log.debug("the folder %s cannot be written", folder)
-        if isinstance(error, KeyboardInterrupt):
+        if stopped:
             raise
-        expected = isinstance(error, (ValueError, OSError))
+        expected = isinstance(error, (ValueError, OSError, Diverged))
         line = line if expected else f"{type(error).__name__}: {line}; see {folder / 'error.log'}"
         raise RunError(line) from error
+
+
+def command() -> str:
+    """Return how the program was called, without its options."""
+    program = Path(sys.argv[0]).name
+    return f"python {program}" if program.endswith(".py") else program
+
+
+def _hold_to(config: Config, journal: Journal) -> None:
+    """Refuse to go on with a run under other options than it was started with.
+
+    Raises:
+        ValueError: If it was started with others.
+    """
+    if not journal.started:
+        return
+    before, now = _held(recorded(journal.folder)), _held(config)
+    changed = sorted(key for key in now if now[key] != before.get(key))
+    if changed:
+        verb = "differ" if len(changed) > 1 else "differs"
+        raise ValueError(f"{', '.join(changed)} {verb} from what the run in {journal.folder} was started with")
 
 
 def quiet() -> None:
@@ -107,7 +164,7 @@ class Current(NamedTuple):
 
     steps: int
     reached: int
-    best: ModelCheckpoint
+    kept: Checkpoints
     plateau: Plateau | None
     cost: Cost
 
@@ -117,13 +174,16 @@ class Run:
 
     Args:
         config: The composed configuration.
-        folder: The run's folder.
+        journal: The journal of the run's folder.
+        stopping: Tells whether it is asked to stop.
     """
 
-    def __init__(self, config: Config, folder: Path) -> None:
-        self.config, self.folder = config, folder
+    def __init__(self, config: Config, journal: Journal, stopping: Stopping) -> None:
+        self.config, self.journal, self.stopping = config, journal, stopping
+        self.folder = journal.folder
         self.began = time.perf_counter()
         self.records: list[dict[str, Any]] = []
+        self.found: dict[str, dict[str, Any] | None] = {}  # by stage, the generation to go on from
         self.earlier_seconds = 0.0  # of stages, and parts of one, that were trained before the run was resumed
         self.precision, self.channels_last = resolve(config["precision"], config["trainer"]["accelerator"])
         import_own(config)
@@ -139,7 +199,8 @@ class Run:
 
     def run(self) -> float:
         """Do what is not yet done and return the value of `optimized_metric`."""
-        self.write_config()
+        if first_process():  # for people: what counts is in the journal
+            write_whole(self.folder / "config.yaml", self.journal.content["config"].encode())
         for line in [*told(self.config), *remarks(self.config)] if first_process() else ():
             print(line)
         loaded = self.module.parts.report
@@ -155,6 +216,12 @@ class Run:
         fit(self.module, self.data, self.begin, steps=self.steps, resume=self.last, chosen=self.end)
         records = self.records
         tested = self.test()
+        wrong = {name: value for name, value in tested.items() if not math.isfinite(value)}
+        if wrong:
+            last = records[-1]
+            raise Diverged(
+                ", ".join(f"{name} is {value}" for name, value in wrong.items()), last["name"], last["steps"]
+            )
         results = self.results(records, tested)
         value = self.optimized(results)  # before anything is written: of what the run has not it fails
         if first_process():
@@ -169,22 +236,6 @@ class Run:
                 print(line)
         return value
 
-    def write_config(self) -> None:
-        """Write `config.yaml`, or hold a resumed run to the one it was started with.
-
-        Raises:
-            ValueError: If the folder belongs to a run with other options.
-        """
-        path, mine = self.folder / "config.yaml", {**self.config, "resume": None}
-        if path.exists():
-            before, now = _held(OmegaConf.to_container(OmegaConf.load(path))), _held(mine)
-            changed = sorted(key for key in now if now[key] != before.get(key))
-            if changed:
-                verb = "differ" if len(changed) > 1 else "differs"
-                raise ValueError(f"{', '.join(changed)} {verb} from what the run in {self.folder} was started with")
-        elif first_process():
-            write_whole(path, OmegaConf.to_yaml(OmegaConf.create(mine)).encode())
-
     def plant_source(self) -> None:
         """Let an earlier run stand in for the source's stage where `source_checkpoint` names one."""
         given = self.config["source_checkpoint"]
@@ -197,48 +248,93 @@ class Run:
 
     def begin(self, stage: Stage, steps: int | None) -> Trainer | None:
         """Return the Trainer of a stage; None where the stage is done already."""
-        folder = self.folder / "checkpoints" / stage.name
-        if (folder / "DONE.json").exists():
+        if self.done(stage) is not None:
             return None
         if self.module.taken.loaded or self.module.taken.adapted:
             print(f"{stage.name}: taken over from the source: {self.module.taken}")
-        last = self.last(stage)
-        reached = 0 if last is None else torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+        assert steps is not None
+        generation = self.generation(stage)
+        reached = 0 if generation is None else int(generation["step"])
         monitor, mode = self.module.monitor
-        best, latest = self.checkpoints(folder, monitor, mode)
         patience = self.config["trainer"]["patience"]
         plateau = None if patience is None else Plateau(monitor, mode, patience)
-        assert steps is not None
-        self.current = Current(steps, reached, best, plateau, Cost())
-        callbacks = [*([plateau] if plateau else []), best, latest, self.current.cost]
+        minutes = self.config["checkpoint"]["minutes"]
+        kept = Checkpoints(self.journal, stage.name, monitor, mode, self.stopping, minutes)
+        self.current = Current(steps, reached, kept, plateau, Cost())
+        callbacks = [*([plateau] if plateau else []), kept, self.current.cost]
         return self.trainer(stage.name, steps, monitor, callbacks, reached)
 
+    def done(self, stage: Stage) -> dict[str, Any] | None:
+        """Return the record of a stage that is over, if its checkpoint is as it was written."""
+        record: dict[str, Any] | None = self.journal.stage(stage.name)["done"]
+        if record is None:
+            return None
+        wrong = damage(self.journal.place(stage.name) / record["checkpoint"], record.get("digest"))
+        if wrong is None:
+            return record
+        self.say_lost(wrong, f"stage {stage.name} is trained again")
+        self.journal.stage(stage.name)["done"] = None
+        return None
+
+    def generation(self, stage: Stage) -> dict[str, Any] | None:
+        """Return the newest generation of a stage that is whole, and say what became of others."""
+        if stage.name not in self.found:
+            whole, wrong = self.journal.newest(stage.name)
+            for one in wrong:
+                instead = f"goes on from step {whole['step']}" if whole else "begins anew"
+                self.say_lost(one, f"stage {stage.name} {instead}")
+            if whole and first_process():
+                print(f"{stage.name}: goes on from step {whole['step']}")
+            self.found[stage.name] = whole
+        return self.found[stage.name]
+
+    def say_lost(self, wrong: str, then: str) -> None:
+        """Say that a file of the folder cannot be used, and what is done."""
+        if first_process():
+            print(f"{wrong}: {then}", file=sys.stderr)
+
     def last(self, stage: Stage) -> Path | None:
-        """Return the last checkpoint of a stage that was begun before, if any."""
-        path = self.folder / "checkpoints" / stage.name / "last.ckpt"
-        return path if path.exists() else None
+        """Return the checkpoint to go on from in a stage that was begun before, if any."""
+        generation = self.generation(stage)
+        return None if generation is None else self.journal.place(stage.name) / generation["file"]
 
     def end(self, stage: Stage, trainer: Trainer | None) -> Path:
         """Keep a stage's record and return the checkpoint that it chose."""
-        folder = self.folder / "checkpoints" / stage.name
-        done = folder / "DONE.json"
         if trainer is None:
-            self.records.append(json.loads(done.read_text()))
-            self.earlier_seconds += self.records[-1]["seconds"]
+            record = self.journal.stage(stage.name)["done"]
+            self.earlier_seconds += record["seconds"]
         else:
             self.earlier_seconds += self.current.cost.before
-            self.records.append(self.record(stage, trainer))
+            record = self.record(stage, trainer)
             if first_process():
-                write_json(done, self.records[-1])
-        return folder / str(self.records[-1]["checkpoint"])
+                self.keep(stage, record)
+            trainer.strategy.barrier()
+        self.records.append({key: value for key, value in record.items() if key != "digest"})
+        return self.journal.place(stage.name) / str(record["checkpoint"])
+
+    def keep(self, stage: Stage, record: dict[str, Any]) -> None:
+        """Name the checkpoint that a stage chose, and its last one, and note that the stage is over."""
+        newest = self.journal.stage(stage.name)["checkpoints"][-1]
+        best = self.current.kept.best
+        self.journal.keep_as(stage.name, newest["file"], "last.ckpt")
+        if best is not None:
+            self.journal.keep_as(stage.name, self.current.kept.files[best["step"]], "best.ckpt")
+        by_name = {"last.ckpt": newest["file"], "best.ckpt": self.current.kept.files[best["step"]] if best else ""}
+        record["digest"] = newest["files"][by_name[record["checkpoint"]]]
+        self.journal.finish(stage.name, record)
 
     def record(self, stage: Stage, trainer: Trainer) -> dict[str, Any]:
-        """Return what is to be known of a stage that has just been fitted."""
+        """Return what is to be known of a stage that has just been fitted.
+
+        Raises:
+            Diverged: If what it is chosen by is not a finite number.
+        """
         now, monitor = self.current, self.module.monitor
-        won = now.best.best_model_score if self.config["selection"]["rule"] == "best" else None
-        chosen = won is not None
+        won = now.kept.best if self.config["selection"]["rule"] == "best" else None
         known = last_validation(self.folder / "metrics.csv", stage.name)
-        score = known.get(monitor[0]) if won is None else float(won)
+        score = known.get(monitor[0]) if won is None else float(won["score"])
+        if score is not None and not math.isfinite(score):
+            raise Diverged(f"diverged in stage {stage.name}: {monitor[0]} is {score}", stage.name, trainer.global_step)
         trainable = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         return {
             "name": stage.name,
@@ -249,10 +345,10 @@ class Run:
             "resumed_at": now.reached,
             "trainable_parameters": trainable,
             "monitor": monitor[0],
-            "selection": " ".join(monitor) if chosen else "last",
+            "selection": "last" if won is None else " ".join(monitor),
             "score": finite(score),
-            "status": DIVERGED if score is not None and not math.isfinite(score) else COMPLETE,
-            "checkpoint": "best.ckpt" if chosen else "last.ckpt",
+            "stopped": self.module.health.told(),
+            "checkpoint": "last.ckpt" if won is None else "best.ckpt",
         }
 
     def ended(self, trainer: Trainer) -> str:
@@ -262,12 +358,6 @@ class Run:
             return now.plateau.says() if now.plateau else "all steps"
         by = [type(one).__name__ for one in trainer.callbacks if getattr(one, "stopped_epoch", 0)]  # type: ignore[attr-defined]
         return f"stopped by {', '.join(by)}" if by else "stopped by the Trainer"
-
-    def checkpoints(self, folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-        """Return the callbacks that keep the best and the last checkpoint, both written after each validation."""
-        best = BestCheckpoint(folder, monitor, mode, loss=f"{monitor.rpartition('/')[0]}/loss")
-        common: dict[str, Any] = {"enable_version_counter": False, "auto_insert_metric_name": False}
-        return best, ModelCheckpoint(folder, "last", save_top_k=1, save_on_train_epoch_end=False, **common)
 
     def trainer(self, name: str, steps: int, monitor: str, callbacks: list[Any], reached: int = 0) -> Trainer:
         """Return a fresh Trainer for one stage."""
@@ -315,7 +405,7 @@ class Run:
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "default_root_dir": self.folder,
-            "plugins": [AtomicCheckpointIO()],
+            "plugins": [CheckpointFiles()],
         }
 
     def tested(self) -> list[str]:
@@ -336,10 +426,9 @@ class Run:
         """Return what `results.json` holds."""
         config, last = self.config, records[-1]
         name = config["cell"]["name"]
-        sound = all(map(math.isfinite, tested.values())) and all(one.get("status") != DIVERGED for one in records)
         return {
             "schema": 1,
-            "status": COMPLETE if sound else DIVERGED,
+            "status": COMPLETE,
             "cell": name,
             "seed": config["seed"],
             "mode": config["datamodule"]["mode"],
@@ -438,7 +527,7 @@ class Run:
         """Return a line for each metric that was to choose or to be given back, and is undefined on its samples."""
         lines = []
         for stage in results["stages"]:
-            if stage["score"] is None and stage.get("status") != DIVERGED:
+            if stage["score"] is None:
                 when = "never" if self.config["selection"]["rule"] == "best" else "not at the last validation"
                 lines.append(f"{stage['monitor']} was {when} defined on the validation set: the last checkpoint counts")
         wanted = self.wanted(results)
@@ -450,4 +539,5 @@ class Run:
 def _held(config: Any) -> Config:
     """Return what a resumed run is held to: the options, but for how its progress is shown."""
     trainer = {key: value for key, value in config["trainer"].items() if key != "progress"}
-    return {**{key: value for key, value in config.items() if key not in ("by_rule", "trust")}, "trainer": trainer}
+    free = (*NOT_HELD, "by_rule", "checkpoint")
+    return {**{key: value for key, value in config.items() if key not in free}, "trainer": trainer}

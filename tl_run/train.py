@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,9 +29,23 @@ def train(cfg: DictConfig) -> float:
         raise one_line(error) from error
 
 
+def go_on(folder: Path, config: dict[str, Any]) -> float:
+    """Go on with the run in a folder.
+
+    Args:
+        folder: The folder.
+        config: Its checked configuration.
+    """
+    from tl_run.runner import execute
+
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s")
+    logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # prints a table of its own at each evaluation
+    return execute(config, folder)
+
+
 def main() -> None:
     """Do what the command line asks for."""
-    run(train, with_direction)
+    run(train, with_direction, go_on)
 
 
 if __name__ == "__main__":

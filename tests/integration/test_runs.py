@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
 from tests.conftest import CELLS
-from tl_modules.weights.files import chosen_checkpoint
+from tl_modules.weights.runs import chosen_checkpoint
 from tl_run import runner
 from tl_run.cli import checked
 from tl_run.errors import RunError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,25 +12,12 @@ from torch import Tensor, nn
 
 from tl_modules.backbones.base import Backbone, Classifier
 from tl_modules.backbones.network import NetworkTrunk
+from tl_modules.weights.runs import chosen_checkpoint
 from tl_modules.weights.transfer import Report, transplant
 
 WRAPPED_IN = ("state_dict", "model_state_dict", "model")
 SAFETENSORS = ".safetensors"
 OF_THE_DATA = ("stem.mean", "stem.std")
-
-
-def chosen_checkpoint(path: Path) -> Path:
-    """Return the checkpoint file that a path names: itself, or the one that a run folder's last stage chose.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    if path.is_file():
-        return path
-    done = sorted(path.glob("checkpoints/*/DONE.json"), key=lambda file: file.stat().st_mtime)
-    if not done:
-        raise ValueError(f"{path} is neither a file of weights nor the folder of a finished run")
-    return done[-1].parent / str(json.loads(done[-1].read_text())["checkpoint"])
 
 
 def read_weights(path: Path) -> dict[str, Any]:
