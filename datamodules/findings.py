@@ -79,6 +79,11 @@ class Findings:
         """Return what was noted about the items of a sort that are left out."""
         return [one.text for one in self.found if one.unit == unit and KINDS[one.kind]]
 
+    def why_none(self) -> str:
+        """Return what was the matter with the first item that is left out, to say why nothing is there."""
+        texts = [one.text for one in self.found if KINDS[one.kind]]
+        return f" that can be used: {listed(texts)}" if texts else ""
+
     def lines(self) -> list[str]:
         """Return a line per kind and sort of items, and the notes."""
         made = []
@@ -115,6 +120,9 @@ class Findings:
         """
         self.classes = dict(classes)
         there = {name: count for name, count in classes.items() if count}
+        alike: dict[str, list[str]] = {}
+        for name in classes:
+            alike.setdefault(" ".join(name.split()).casefold(), []).append(repr(name))
         empty = [name for name in classes if name not in there]
         few = [f"{name} ({count})" for name, count in there.items() if count < FEW]
         if len(there) == 1:
@@ -123,6 +131,8 @@ class Findings:
             self.notes.append(f"no sample is of {listed(empty)}")
         if few:
             self.notes.append(f"fewer than {FEW} samples are of {listed(few)}")
+        for names in (names for names in alike.values() if len(names) > 1):
+            self.notes.append(f"classes {' and '.join(names)} differ in blanks or the case of letters alone")
         if len(there) > 1 and max(there.values()) > STRONG * min(there.values()):
             most, least = max(there, key=there.__getitem__), min(there, key=there.__getitem__)
             self.notes.append(

@@ -41,6 +41,12 @@ SAME_DOMAIN = ("task_finetuning", "task_adaptation", "dataset_merging", "multita
 
 
 @pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remember nothing of the files of other tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     quiet()
     threads = torch.get_num_threads()

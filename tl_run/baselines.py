@@ -20,7 +20,7 @@ FROZEN = {"stem", "trunk"}
 OF_DISPLAY = ("enable_model_summary", "profiler", "log_every_n_steps", "num_sanity_val_steps", "detect_anomaly")
 WATCH = ("LearningRateMonitor", "DeviceStatsMonitor", "ModelSummary", "RichModelSummary", "ThroughputMonitor")
 # Options of a dataset that say what it is called, where it lies and what is refused; its sizes are counted instead.
-NAMES = ("_convert_", "name", "task", "domain", "root", "download", "duplicates", "unusable")
+NAMES = ("_convert_", "name", "task", "domain", "root", "download", "duplicates")
 NO_EFFECT = (*NAMES, "train_size", "val_size", "labelled", "weight", "augment", "backbone")
 
 
@@ -84,7 +84,7 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
             samples before they are cut into splits, or None.
     """
     node, cell, trainer = cfg["target"], cfg["cell"], cfg["trainer"]
-    data = {key: value for key, value in node.items() if key not in NO_EFFECT}
+    data = {key: value for key, value in node.items() if key not in NO_EFFECT and (key != "bits" or value is not None)}
     root = node.get("root")
     if root is not None and "download" not in node:  # a set that is downloaded is the same everywhere
         data["root"] = root if target["published"] is None else Path(root).name

@@ -18,7 +18,8 @@ USAGE = """\
 
   run     folder of a finished run
   input   a picture; a folder, searched for pictures; or, for a run on texts, a text file with one text a line
-  out     folder for predictions.csv, predictions.json and the drawn pictures; default: predictions in the run's folder
+  out     folder for predictions.csv, predictions.json, the drawn pictures, and unreadable.csv, which lists the inputs
+          that cannot be read; default: predictions in the run's folder
   role    target (default) or source
   cell    for a cell of one's own: its class, such as my_project.cells.MyCell
   trust   true: import what else the run's config.yaml names of one's own, such as a head; default false

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,19 +17,31 @@ from typing_extensions import Unpack
 
 from datamodules.base import InMemory
 from datamodules.readers.images import IN_MEMORY
-from datamodules.readers.published import Part, PublishedData, ReaderOptions, check_share
-from datamodules.readers.resize import fitted
+from datamodules.readers.orientation import Box, refers_to_shown, turned_boxes
+from datamodules.readers.published import Part, PictureOptions, PublishedData, Read, Reading, read_of
+from datamodules.readers.resize import MOST_BITS, fitted
 from datamodules.readers.sizes import Size, sides
 from tl_modules.task import Task
 
 
 class AnnotatedPicture(NamedTuple):
-    """A picture's file with its boxes, xyxy in its pixels, their label names and their flags (`task.box_fields`)."""
+    """A picture's file with its boxes.
+
+    Args:
+        path: The picture.
+        boxes: xyxy in its pixels; NaN where a number cannot be read.
+        names: The label name of each box; empty where it has none.
+        flags: The flag of each box (`task.box_fields`).
+        size: Height and width that the boxes refer to, in pixels; None where the annotation does not say.
+        source: The file of the annotation.
+    """
 
     path: Path
-    boxes: list[tuple[float, float, float, float]]
+    boxes: list[Box]
     names: list[str]
     flags: list[int]
+    size: tuple[int, int] | None = None
+    source: Path | None = None
 
 
 class LazySamples(Dataset[dict[str, Any]]):
@@ -57,9 +70,9 @@ class LazySamples(Dataset[dict[str, Any]]):
 class BoxedPictures(PublishedData):
     """Pictures with labelled boxes; subclasses say where they come from.
 
-    Pictures are brought to a size whole, with a black border; boxes follow. A box that is less than a pixel wide or
-    high cannot be used; what stands out of its picture is cut off. Boxes that are difficult or crowds have a flag, see
-    `task.box_fields`: they are neither learned nor counted.
+    Pictures are brought to a size whole, with a black border; boxes follow. A box that is no more than a pixel wide or
+    high, has no label or is outside of its picture cannot be used; what stands out of its picture is cut off. Boxes
+    that are difficult or crowds have a flag, see `task.box_fields`: they are neither learned nor counted.
 
     Args:
         root: What the data come from, for messages.
@@ -67,13 +80,12 @@ class BoxedPictures(PublishedData):
         labels: Label names; None for those that occur, in alphabetical order.
         image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
-        unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name.
         domain: The domain.
         **shared: Options of every reader, see `PublishedData`.
 
     Raises:
-        ValueError: If a picture is in two splits, too many boxes cannot be used, or labels are unknown.
+        ValueError: If a picture is in two splits, or labels are unknown.
     """
 
     def __init__(
@@ -83,10 +95,9 @@ class BoxedPictures(PublishedData):
         labels: Sequence[str] | None,
         image_size: Size,
         channels: int,
-        unusable: float,
         task: str,
         domain: str,
-        **shared: Unpack[ReaderOptions],
+        **shared: Unpack[PictureOptions],
     ) -> None:
         self.root, self.image_size, self.shape = Path(root), image_size, sides(image_size) or (0, 0)
         seen: dict[str, str] = {}
@@ -95,38 +106,38 @@ class BoxedPictures(PublishedData):
                 if name in seen:
                     raise ValueError(f"root={root}: {name} is in {seen[name]} and in {split}")
                 seen[name] = split
-        self.parts = self._usable(parts, unusable)
+        self.parts = self._usable(parts)
         found = sorted({name for items in self.parts.values() for _, one in items for name in one.names})
         unknown = [name for name in found if labels is not None and name not in labels]
         if unknown or not found:
-            what = f"its boxes are of {', '.join(unknown)} too" if unknown else "its annotations have no boxes"
+            what = (
+                f"its boxes are of {', '.join(unknown)} too"
+                if unknown
+                else f"its annotations have no boxes{self.findings.why_none()}"
+            )
             raise ValueError(f"labels={None if labels is None else list(labels)}: {what}")
         made = Task(task, "detection", tuple(labels or found), domain, channels=channels)
         super().__init__(made, **shared)
 
     def _usable(
-        self, parts: Mapping[str, Sequence[tuple[str, AnnotatedPicture]]], most: float
+        self, parts: Mapping[str, Sequence[tuple[str, AnnotatedPicture]]]
     ) -> dict[str, list[tuple[str, AnnotatedPicture]]]:
-        """Leave out boxes that cannot be used, and name them."""
-        wrong: list[str] = []
-        total = 0
+        """Leave out boxes that cannot be used, and note them."""
         usable: dict[str, list[tuple[str, AnnotatedPicture]]] = {}
         for split, items in parts.items():
             usable[split] = []
             for name, one in items:
-                total += len(one.boxes)
-                good = [right - left > 1 and bottom - top > 1 for left, top, right, bottom in one.boxes]
-                items_of = list(zip(one.boxes, one.names, one.flags, strict=True))
-                kept = AnnotatedPicture(one.path, [], [], [])
-                for (box, label, flag), ok in zip(items_of, good, strict=True):
-                    if ok:
+                self.findings.count("boxes", len(one.boxes))
+                kept = one._replace(boxes=[], names=[], flags=[])
+                for box, label, flag in zip(one.boxes, one.names, one.flags, strict=True):
+                    wrong = _wrong_with(box, label)
+                    if wrong is None:
                         kept.boxes.append(box)
                         kept.names.append(label)
                         kept.flags.append(flag)
                     else:
-                        wrong.append(f"{name}: {label} {box}")
+                        self.findings.add(wrong[0], "boxes", f"{name}: {_shown(label, box)} {wrong[1]}")
                 usable[split].append((name, kept))
-        check_share(f"root={self.root}: boxes", wrong, total, most)
         return usable
 
     def published(self) -> dict[str, Part]:
@@ -140,10 +151,26 @@ class BoxedPictures(PublishedData):
             made[split] = Part([name for name, _ in items], strata, content, [one.path for one in content])
         return made
 
+    def weighed(self, parts: Mapping[str, Part], seen: Mapping[int, int]) -> dict[str, int]:
+        """Return how many boxes that count each class has."""
+        assert self.task is not None
+        some = [one for one in parts["train"].content if isinstance(one, AnnotatedPicture)]
+        found = Counter(name for one in some for name, flag in zip(one.names, one.flags, strict=True) if not flag)
+        return {name: found[name] for name in self.task.labels}
+
+    def begin_reading(self, parts: Mapping[str, Part]) -> bool:
+        """All are read from files."""
+        return True
+
+    def files_read(self, part: Part, row: int) -> Sequence[Path]:
+        """Return picture and annotation."""
+        one = part.content[row]
+        return [one.path] if one.source is None else [one.path, one.source]
+
     def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:
         """Return the samples of some rows."""
         assert self.task is not None
-        read = partial(self._sample, [part.ids[row] for row in rows], [part.content[row] for row in rows])
+        read = Reading(self, part, rows)
         if len(rows) * self.task.channels * self.shape[0] * self.shape[1] > IN_MEMORY:
             return LazySamples(read, len(rows))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -151,16 +178,45 @@ class BoxedPictures(PublishedData):
         fields: dict[str, Any] = {key: [sample[key] for sample in samples] for key in samples[0]}
         return InMemory({**fields, "image": torch.stack(fields["image"])})
 
-    def _sample(self, ids: Sequence[str], items: Sequence[AnnotatedPicture], index: int) -> dict[str, Any]:
+    def reading(self, part: Part, row: int) -> Read:
+        """Read a picture with its boxes."""
         assert self.task is not None
-        one = items[index]
-        picture = fitted(one.path, self.task.channels, self.shape, whole=True)
-        boxes: Tensor = torch.tensor(one.boxes, dtype=torch.float32).view(-1, 4)
+        one, name = part.content[row], part.ids[row]
+        picture = fitted(one.path, self.task.channels, self.shape, whole=True, bits=self.bits or MOST_BITS)
+        given = one.boxes
+        if given and not refers_to_shown(name, picture.size, picture.orientation, one.size, "boxes"):
+            given = turned_boxes(given, picture.orientation, picture.size)
+        boxes: Tensor = torch.tensor(given, dtype=torch.float32).view(-1, 4)
         height, width = picture.size
         limit = torch.tensor([width, height, width, height], dtype=torch.float32)
-        boxes = torch.minimum(boxes.clamp(min=0), limit) * picture.scale + torch.tensor(picture.offset * 2)
+        cut = torch.minimum(boxes.clamp(min=0), limit)
+        inside = (cut[:, 2:] > cut[:, :2]).all(1)
+        boxes = cut * picture.scale + torch.tensor(picture.offset * 2)
         keep = ((boxes[:, 2:] - boxes[:, :2]) > 0.5).all(1)  # less than half a pixel is nothing to see
-        labels = torch.tensor([self.task.labels.index(name) for name in one.names], dtype=torch.long)
+        said = []
+        for i, (box, label) in enumerate(zip(given, one.names, strict=True)):
+            shown = f"{name}: {_shown(label, box)}"
+            if not inside[i]:
+                said.append(("empty", "boxes", f"{shown} is outside of its picture of {width}x{height}"))
+            elif not keep[i]:
+                said.append(("too_small", "boxes", f"{shown} is less than half a pixel at image_size"))
+            elif cut[i].tolist() != list(box):
+                said.append(("clipped", "boxes", f"{shown} stands out of its picture of {width}x{height}"))
+        labels = torch.tensor([self.task.labels.index(label) for label in one.names], dtype=torch.long)
         flags = torch.tensor(one.flags, dtype=torch.long)
         targets = {"boxes": boxes[keep], "box_labels": labels[keep], "box_ignore": flags[keep]}
-        return {"id": ids[index], "image": picture.image, **targets}
+        return read_of(picture, name, {"id": name, "image": picture.image, **targets}, said=said)
+
+
+def _wrong_with(box: Box, label: str) -> tuple[str, str] | None:
+    """Return kind and text of what is the matter with a box; None where nothing is."""
+    left, top, right, bottom = box
+    if not all(map(math.isfinite, box)):
+        return "unreadable", "has a corner that is no number"
+    if not label:
+        return "unlabelled", "has no label"
+    return None if right - left > 1 and bottom - top > 1 else ("empty", "has no area")
+
+
+def _shown(label: str, box: Box) -> str:
+    return f"{label or 'a box'} ({', '.join(f'{side:g}' for side in box)})"

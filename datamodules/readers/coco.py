@@ -9,11 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from typing_extensions import Unpack
 
 from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
-from datamodules.readers.coco_json import read_splits
-from datamodules.readers.published import ReaderOptions
+from datamodules.readers.coco_json import Item, is_number, read_splits
+from datamodules.readers.orientation import Box
+from datamodules.readers.published import PictureOptions
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split
-from tl_modules.ranges import AtLeast, AtMost, NotEmpty
+from tl_modules.ranges import NotEmpty
 from tl_modules.task import CROWD
 
 
@@ -30,7 +31,6 @@ class CocoBoxes(BoxedPictures):
         labels: Label names; None for those that occur, in alphabetical order.
         image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
-        unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         **shared: Options of every reader, see `PublishedData`.
@@ -49,21 +49,29 @@ class CocoBoxes(BoxedPictures):
         labels: Sequence[str] | None = None,
         image_size: Size = 128,
         channels: Literal[1, 3] = 3,
-        unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "boxes",
         domain: str = "pictures",
-        **shared: Unpack[ReaderOptions],
+        **shared: Unpack[PictureOptions],
     ) -> None:
-        read = read_splits(Path(root), annotations, pictures, _box)
-        parts = {split: [_annotated(Path(root), *item) for item in items] for split, items in read.items()}
-        super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, **shared)
+        self.root = Path(root)
+        read = read_splits(self.root, annotations, pictures, self._box)
+        parts = {split: [_annotated(self.root, item) for item in items] for split, items in read.items()}
+        super().__init__(root, parts, labels, image_size, channels, task, domain, **shared)
+
+    def _box(self, annotation: Mapping[str, Any]) -> tuple[Box, int] | None:
+        """Return an annotation's box and its flag; None, and a note, where there is no box."""
+        given = annotation.get("bbox")
+        if not (isinstance(given, list) and len(given) == 4 and all(map(is_number, given))):
+            said = f"annotation {annotation.get('id')} of picture {annotation['image_id']}"
+            self.findings.count("boxes", 1)
+            self.findings.add("unreadable", "boxes", f"{said} has the bbox {given!r}, not four numbers")
+            return None
+        x, y, width, height = map(float, given)
+        return (x, y, x + width, y + height), CROWD if annotation.get("iscrowd") else 0
 
 
-def _box(annotation: Mapping[str, Any]) -> tuple[tuple[float, float, float, float], int]:
-    x, y, width, height = (float(value) for value in annotation["bbox"])
-    return (x, y, x + width, y + height), CROWD if annotation.get("iscrowd") else 0
-
-
-def _annotated(root: Path, path: Path, boxes: list[tuple[str, Any]]) -> tuple[str, AnnotatedPicture]:
-    names, flags = [name for name, _ in boxes], [flag for _, (_, flag) in boxes]
-    return path.relative_to(root).as_posix(), AnnotatedPicture(path, [box for _, (box, _) in boxes], names, flags)
+def _annotated(root: Path, item: Item) -> tuple[str, AnnotatedPicture]:
+    names, flags = [name for name, _ in item.notes], [flag for _, (_, flag) in item.notes]
+    boxes = [box for _, (box, _) in item.notes]
+    one = AnnotatedPicture(item.path, boxes, names, flags, item.size, item.source)
+    return item.path.relative_to(root).as_posix(), one

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-Item = tuple[Path, list[tuple[str, Any]]]
+
+class Item(NamedTuple):
+    """A picture of COCO's JSON.
+
+    Args:
+        path: The picture.
+        notes: Name and value of its annotations.
+        size: Height and width that these refer to, in pixels; None where the file does not say.
+        source: The JSON file.
+    """
+
+    path: Path
+    notes: list[tuple[str, Any]]
+    size: tuple[int, int] | None
+    source: Path
 
 
 def read_splits(
@@ -35,17 +50,32 @@ def read_splits(
 def _read(path: Path, folder: Path, value: Callable[[Mapping[str, Any]], Any]) -> list[Item]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        names = {int(one["id"]): str(one["name"]) for one in content["categories"]}
-        found: dict[int, Item] = {int(one["id"]): (folder / str(one["file_name"]), []) for one in content["images"]}
+        names = {int(one["id"]): one["name"] for one in content["categories"]}
+        unnamed = [number for number, name in names.items() if not (isinstance(name, str) and name.strip())]
+        if unnamed:
+            raise ValueError(f"category {unnamed[0]} has no name")
+        found = {
+            int(one["id"]): Item(folder / str(one["file_name"]), [], _size(one), path) for one in content["images"]
+        }
         for one in content["annotations"]:
             wanted = value(one)
             if wanted is not None:
-                found[int(one["image_id"])][1].append((names[int(one["category_id"])], wanted))
+                found[int(one["image_id"])].notes.append((names[int(one["category_id"])], wanted))
     except OSError as error:
         raise ValueError(f"{path}: must be a file that exists") from error
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: is not of the form of COCO's JSON ({type(error).__name__}: {error})") from error
-    lacking = [picture for picture, _ in found.values() if not picture.is_file()]
+    lacking = [item.path for item in found.values() if not item.path.is_file()]
     if lacking:
         raise ValueError(f"{path}: there is no picture {lacking[0]}")
     return list(found.values())
+
+
+def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    sides = image.get("height"), image.get("width")
+    return (int(sides[0]), int(sides[1])) if all(sides) else None  # type: ignore[arg-type]
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value of a JSON file is a number, and finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

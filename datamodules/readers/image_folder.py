@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from datamodules.readers.folders import list_classes
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part, ReaderOptions
+from datamodules.readers.published import Part, PictureOptions
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split
 from tl_modules.ranges import NotEmpty
@@ -47,7 +47,7 @@ class ImageFolder(ImageClasses):
         splits: Mapping[Split, str] | None = None,
         image_size: Size | None = 64,
         channels: Literal[1, 3] | None = 3,
-        **shared: Unpack[ReaderOptions],
+        **shared: Unpack[PictureOptions],
     ) -> None:
         self.listing = list_classes(root, splits)
         self.root = Path(root)

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import Unpack
 
 from datamodules.base import InMemory
-from datamodules.readers.published import Part, PublishedData, ReaderOptions
-from datamodules.readers.resize import MODES, Picture, read_picture
+from datamodules.findings import Unusable
+from datamodules.readers.published import Part, PictureOptions, PublishedData, Read, Reading, read_of
+from datamodules.readers.resize import MODES, MOST_BITS, Picture, fitted, looked_at
 from datamodules.readers.sizes import Size, sides
 from tl_modules.task import Task
 
 IN_MEMORY = 1024**3
+GREY = ("1", "L", "I", "I;16", "F")
 
 
 def resized(images: Tensor, channels: int, size: Size | None) -> Tensor:
@@ -92,7 +93,7 @@ class ImageClasses(PublishedData):
         domain: str,
         image_size: Size | None,
         channels: int | None,
-        **shared: Unpack[ReaderOptions],
+        **shared: Unpack[PictureOptions],
     ) -> None:
         sides(image_size)
         if channels not in (None, *MODES):
@@ -108,14 +109,13 @@ class ImageClasses(PublishedData):
         Raises:
             ValueError: If a picture cannot be read, or they differ in size and none is given.
         """
-        pictures, ids = part.content, [part.ids[row] for row in rows]
+        ids = [part.ids[row] for row in rows]
         labels = torch.tensor([part.strata[row] for row in rows])
-        self.channels = self.channels or _channels_of(pictures[0])
-        self._name_task()
-        if isinstance(pictures, Tensor):
-            images = resized(pictures[torch.tensor(rows)], self.channels, self.image_size)
+        if isinstance(part.content, Tensor):
+            assert self.channels is not None
+            images = resized(part.content[torch.tensor(rows)], self.channels, self.image_size)
             return InMemory({"id": ids, "image": images, "label": labels})
-        read = partial(self._read, pictures, rows)
+        read = Reading(self, part, rows)
         if len(rows) * read(0).numel() > IN_MEMORY:
             return LazyPictures(ids, labels, read)
         return InMemory({"id": ids, "image": stacked(read, len(rows)), "label": labels})
@@ -128,9 +128,28 @@ class ImageClasses(PublishedData):
         if self.labels is not None and self.channels is not None:
             self.task = Task(self.task_name, "classification", tuple(self.labels), self.domain, channels=self.channels)
 
-    def _read(self, pictures: Any, rows: Sequence[int], index: int) -> Tensor:
+    def begin_reading(self, parts: Mapping[str, Part]) -> bool:
+        """Settle the channels by the first picture that can be opened."""
+        pictures = parts["train"].content
+        for row in range(len(pictures)):
+            if self.channels is not None:
+                break
+            with suppress(Unusable):
+                self.channels = _channels_of(pictures[row])
+        self.channels = self.channels or max(MODES)
+        self._name_task()
+        return not isinstance(pictures, Tensor)
+
+    def reading(self, part: Part, row: int) -> Read:
+        """Read a picture."""
         assert self.channels is not None
-        return read_picture(pictures[rows[index]], self.channels, self.image_size)
+        try:
+            picture = part.content[row]
+        except (OSError, SyntaxError, ValueError) as error:  # where another library opens it
+            said = " ".join(str(error).split())
+            raise Unusable(f"{part.ids[row]}: cannot be read as a picture ({said})") from error
+        found = fitted(picture, self.channels, sides(self.image_size), bits=self.bits or MOST_BITS)
+        return read_of(found, part.ids[row], found.image)
 
 
 def stacked(read: Callable[[int], Tensor], count: int) -> Tensor:
@@ -156,8 +175,4 @@ def _channels_of(picture: Picture) -> int:
     """Return 1 for a grey picture and 3 for one in colour."""
     if isinstance(picture, Tensor | np.ndarray):
         return 1 if picture.ndim == 2 or 1 in (picture.shape[0], picture.shape[-1]) else 3
-    try:
-        image = Image.open(picture) if isinstance(picture, str | os.PathLike) else picture
-        return 1 if image.mode in ("1", "L", "I", "I;16", "F") else 3
-    except OSError as error:
-        raise ValueError(f"{picture}: cannot be read as a picture ({error})") from error
+    return 1 if looked_at(picture).mode in GREY else 3

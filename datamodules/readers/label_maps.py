@@ -13,9 +13,12 @@ from scipy import ndimage
 from torch import Tensor
 from typing_extensions import Unpack
 
+from datamodules.findings import Unusable
 from datamodules.readers.folders import PICTURES, SPLIT_NAMES
 from datamodules.readers.masks import MaskedPictures
-from datamodules.readers.published import ReaderOptions
+from datamodules.readers.orientation import TRANSPOSED, refers_to_shown, turned_map
+from datamodules.readers.published import Part, PictureOptions
+from datamodules.readers.resize import Fitted
 from datamodules.readers.sizes import Size
 from tl_modules.ranges import AtLeast, NotEmpty
 from tl_modules.task import IGNORE, Task
@@ -44,6 +47,7 @@ class LabelMaps(MaskedPictures):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("segmentation", "detection")
+    read_by: ClassVar[tuple[str, ...]] = (*MaskedPictures.read_by, "labels", "ignore", "boxes", "smallest")
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class LabelMaps(MaskedPictures):
         channels: Literal[1, 3] = 3,
         task: str = "pixels",
         domain: str = "pictures",
-        **shared: Unpack[ReaderOptions],
+        **shared: Unpack[PictureOptions],
     ) -> None:
         unknown = [name for name in boxes or () if name not in labels]
         if unknown:
@@ -90,19 +94,28 @@ class LabelMaps(MaskedPictures):
             pairs[split] = [(path, beside / f"{path.stem}.png") for path in found]
         return pairs
 
-    def values(self, source: Path, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    def files_read(self, part: Part, row: int) -> Sequence[Path]:
+        """Return picture and map."""
+        path, source = part.content[row]
+        return [path, source]
+
+    def values(self, source: Path, picture: Fitted) -> np.ndarray[Any, Any]:
         """Return the values of a label map's file, 255 for what is ignored.
 
         Raises:
-            ValueError: If it cannot be read, is of another size than its picture, or has an unknown value.
+            Unusable: If it cannot be read or does not fit its picture.
+            ValueError: If it has an unknown value.
         """
         try:
             with Image.open(source) as file:
                 values = np.array(file)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise ValueError(f"{source}: cannot be read as a label map") from error
-        if values.shape != size:
-            raise ValueError(f"{source}: must be (H, W) = {size} as its picture, not {values.shape}")
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise Unusable(f"{source}: cannot be read as a label map") from error
+        size, orientation = picture.size, picture.orientation
+        if values.shape not in (size, size[::-1] if orientation in TRANSPOSED else size):
+            raise Unusable(f"{source}: must be (H, W) = {size} as its picture, not {values.shape}", "ambiguous")
+        if not refers_to_shown(str(source), size, orientation, values.shape, "labels"):
+            values = turned_map(values, orientation)
         unknown = sorted(set(np.unique(values).tolist()) - set(range(len(self.labels))) - self.ignore)
         if unknown:
             ignored = sorted(self.ignore - {IGNORE})

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from torch.utils.data import Dataset
 from datamodules.base import InMemory
 from datamodules.readers.boxes import LazySamples
 from datamodules.readers.images import IN_MEMORY
-from datamodules.readers.published import Part, PublishedData
-from datamodules.readers.resize import Fitted, fitted
+from datamodules.readers.published import Part, PublishedData, Read, Reading, read_of
+from datamodules.readers.resize import MOST_BITS, Fitted, fitted
 from datamodules.readers.sizes import Size, sides
 from tl_modules.heads import head_of
 from tl_modules.task import IGNORE
@@ -38,9 +37,17 @@ class MaskedPictures(PublishedData):
     parts: dict[str, list[tuple[Path, Any]]]
     image_size: Size | None
 
-    def values(self, source: Any, size: tuple[int, int]) -> np.ndarray[Any, Any]:
-        """Return the label of each pixel of a picture of some height and width, 255 where there is none."""
+    def values(self, source: Any, picture: Fitted) -> np.ndarray[Any, Any]:
+        """Return the label of each pixel of a picture as it is shown, 255 where there is none.
+
+        Raises:
+            Unusable: If that cannot be told.
+        """
         raise TypeError(f"{type(self).__name__} has no labels")
+
+    def begin_reading(self, parts: Mapping[str, Part]) -> bool:
+        """All are read from files."""
+        return True
 
     def published(self) -> dict[str, Part]:
         """Return ids (paths below the root), pictures and what their labels are made from, by split."""
@@ -55,9 +62,9 @@ class MaskedPictures(PublishedData):
         """Return the samples of some rows.
 
         Raises:
-            ValueError: If a file cannot be read, or the pictures differ in size and none is given.
+            ValueError: If the pictures differ in size and none is given.
         """
-        read = partial(self._sample, [part.ids[row] for row in rows], [part.content[row] for row in rows])
+        read = Reading(self, part, rows)
         first = read(0)
         if len(rows) * 2 * first["image"].numel() > IN_MEMORY:
             return LazySamples(read, len(rows))
@@ -70,15 +77,18 @@ class MaskedPictures(PublishedData):
             fields[key] = torch.stack(fields[key])
         return InMemory(fields)
 
-    def _sample(self, ids: Sequence[str], pairs: Sequence[tuple[Path, Any]], index: int) -> dict[str, Any]:
+    def reading(self, part: Part, row: int) -> Read:
+        """Read a picture with its labels."""
         assert self.task is not None
-        picture = fitted(pairs[index][0], self.task.channels, sides(self.image_size), whole=True)
-        mask = self._fitted(pairs[index][1], picture)
-        targets = self.targets(mask)
+        (path, source), name = part.content[row], part.ids[row]
+        picture = fitted(path, self.task.channels, sides(self.image_size), whole=True, bits=self.bits or MOST_BITS)
+        targets = self.targets(self._fitted(source, picture))
         if "mask" in targets:
-            one = {"id": [ids[index]], self.task.key: targets["mask"][None]}
+            one = {"id": [name], self.task.key: targets["mask"][None]}
             head_of(self.task.kind).check(one, self.task.key, self.task.labels)
-        return {"id": ids[index], "image": picture.image, **targets}
+        there = targets["mask"] if "mask" in targets else targets["box_labels"]
+        seen = [index for index in there.unique().tolist() if index != IGNORE]
+        return read_of(picture, name, {"id": name, "image": picture.image, **targets}, seen=seen)
 
     def targets(self, mask: Tensor) -> dict[str, Any]:
         """Return a sample's targets, made from its label map `(H, W)`."""
@@ -86,7 +96,7 @@ class MaskedPictures(PublishedData):
 
     def _fitted(self, source: Any, picture: Fitted) -> Tensor:
         """Return a label map `(H, W)` fitted as its picture."""
-        mask = torch.from_numpy(self.values(source, picture.size).astype(np.int64))
+        mask = torch.from_numpy(self.values(source, picture).astype(np.int64))
         height, width = picture.image.shape[-2:]
         rows = ((torch.arange(height) + 0.5 - picture.offset[1]) / picture.scale).floor().long()
         columns = ((torch.arange(width) + 0.5 - picture.offset[0]) / picture.scale).floor().long()

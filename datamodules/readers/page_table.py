@@ -16,10 +16,10 @@ from typing_extensions import Unpack
 from datamodules.base import InMemory, Rows
 from datamodules.readers.documents import check_documents, hidden
 from datamodules.readers.images import IN_MEMORY
-from datamodules.readers.published import Part, PublishedData, ReaderOptions, check_share
-from datamodules.readers.resize import fitted
+from datamodules.readers.published import Part, PictureOptions, PublishedData, Read, Reading, read_of
+from datamodules.readers.resize import MOST_BITS, fitted
 from datamodules.readers.sizes import Size, sides
-from datamodules.readers.tables import named_labels, read_columns
+from datamodules.readers.tables import labelled_rows, named_labels, read_columns
 from datamodules.splits import Split
 from tl_modules.ranges import AtLeast, AtMost, NotEmpty
 from tl_modules.task import Task
@@ -47,7 +47,6 @@ class PageTable(PublishedData):
         missing: Share of pages, by split, of which one of several inputs is hidden.
         image_size: Pixels of a side, or height and width: the whole page is brought to it, with a border.
         channels: 1 for grey, 3 for colour.
-        unusable: The largest share of lines of text that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         train_size: Training pages, each class in proportion; None for all.
@@ -73,19 +72,21 @@ class PageTable(PublishedData):
         missing: Mapping[Split, Annotated[float, AtLeast(0), AtMost(1)]] | None = None,
         image_size: Size = 128,
         channels: Literal[1, 3] = 1,
-        unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "page-classes",
         domain: str = "pages",
-        **shared: Unpack[ReaderOptions],
+        **shared: Unpack[PictureOptions],
     ) -> None:
         self.inputs, self.missing = list(inputs), dict(missing or {})
         check_documents(self.inputs, self.missing)
         self.root, self.image_size, self.encoding = Path(root), image_size, encoding
         columns = read_columns(self.root / table, (page, label), ",", True, True, encoding)
+        values = [(row[1], place) for row, place in columns]
+        columns, _ = labelled_rows(self.findings, columns, named_labels(self.root / table, values, None)[1])
         frequent = [name for name, _ in Counter(row[1] for row, _ in columns).most_common(classes)]
         columns = [(row, place) for row, place in columns if row[1] in frequent]
         values = [(row[1], place) for row, place in columns]
-        names, self.indices = named_labels(self.root / table, values, None)
+        names, indices = named_labels(self.root / table, values, None)
+        self.indices = [index for index in indices if index is not None]
         self.pages = [row[0] for row, _ in columns]
         self.files = {
             key: [self.root / pattern.replace("{page}", name) for name in self.pages]
@@ -96,25 +97,25 @@ class PageTable(PublishedData):
             if not any(files[row].is_file() for files in self.files.values()):
                 wanted = " nor ".join(str(files[row]) for files in self.files.values())
                 raise ValueError(f"root={root}: row {place} names the page {name}, but there is no {wanted}")
-        self.texts = self._texts(unusable)
+        self.texts = self._texts()
         made = Task(task, "classification", tuple(names), domain, channels=channels)
         super().__init__(made, **shared)
 
-    def _texts(self, most: float) -> list[str]:
+    def _texts(self) -> list[str]:
         """Return the texts of all pages, empty where there is no file."""
-        texts, wrong, total = [], [], 0
+        texts = []
         for path in self.files.get("text", []):
             try:
                 lines = path.read_text(encoding=self.encoding).splitlines() if path.is_file() else []
             except UnicodeDecodeError as error:
                 raise ValueError(f"{path}: is not in {self.encoding} (byte {error.start}); set encoding=") from error
             lines = [line for line in lines if line.strip()]
-            total += len(lines)
+            self.findings.count("lines", len(lines))
             if path.suffix.lower() == ".csv":
-                wrong += [f"{path.name} has {line!r}" for line in lines if line.count(",") < CORNERS]
+                for line in (line for line in lines if line.count(",") < CORNERS):
+                    self.findings.add("unreadable", "lines", f"{path.name} has {line!r}")
                 lines = [line.split(",", CORNERS)[CORNERS] for line in lines if line.count(",") >= CORNERS]
             texts.append("\n".join(lines))
-        check_share(f"root={self.root}", wrong, total, most)
         return texts
 
     def published(self) -> dict[str, Part]:
@@ -122,31 +123,36 @@ class PageTable(PublishedData):
         pictures = [path if path.is_file() else None for path in self.files.get("image", [])]
         return {"train": Part(self.pages, self.indices, list(range(len(self.pages))), pictures or None)}
 
-    def dataset_of(self, part: Part, rows: Sequence[int]) -> InMemory:
-        """Return the samples of some rows.
+    def begin_reading(self, parts: Mapping[str, Part]) -> bool:
+        """Tell whether pages have pictures."""
+        return "image" in self.files
 
-        Raises:
-            ValueError: If a picture cannot be read.
-        """
+    def reading(self, part: Part, row: int) -> Read:
+        """Read a page's picture; it is black where there is none."""
         assert self.task is not None
-        channels, size = self.task.channels, sides(self.image_size) or (0, 0)
+        size, file = sides(self.image_size) or (0, 0), None if part.files is None else part.files[row]
+        if file is None:
+            return Read(torch.zeros(self.task.channels, *size, dtype=torch.uint8))
+        found = fitted(file, self.task.channels, size, whole=True, bits=self.bits or MOST_BITS)
+        return read_of(found, part.ids[row], found.image)
+
+    def dataset_of(self, part: Part, rows: Sequence[int]) -> InMemory:
+        """Return the samples of some rows."""
+        assert self.task is not None
         fields: dict[str, Any] = {"id": [part.ids[row] for row in rows]}
-        present = {key: [files[row].is_file() for row in rows] for key, files in self.files.items()}
+        present = {}
         if "image" in self.files:
-            blank = torch.zeros(channels, *size, dtype=torch.uint8)
-
-            def read(row: int) -> torch.Tensor:
-                path = self.files["image"][row]
-                return fitted(path, channels, size, whole=True).image if path.is_file() else blank
-
-            if len(rows) * blank.numel() > IN_MEMORY:
-                fields["image"] = Rows(lambda index: read(rows[index]), len(rows))
+            height, width = sides(self.image_size) or (0, 0)
+            read = Reading(self, part, rows)
+            if len(rows) * self.task.channels * height * width > IN_MEMORY:
+                fields["image"] = Rows(read, len(rows))
             else:
                 with ThreadPoolExecutor(os.cpu_count()) as pool:
-                    fields["image"] = torch.stack(list(pool.map(read, rows)))
+                    fields["image"] = torch.stack(list(pool.map(read, range(len(rows)))))
+            present["image"] = [part.files is not None and part.files[row] is not None for row in rows]
         if "text" in self.files:
-            fields["text"] = [self.texts[row] for row in rows]
-            present["text"] = [bool(self.texts[row].strip()) for row in rows]
+            fields["text"] = [self.texts[part.content[row]] for row in rows]
+            present["text"] = [bool(text.strip()) for text in fields["text"]]
         fields["label"] = torch.tensor([part.strata[row] for row in rows])
         return InMemory(fields, {key: have for key, have in present.items() if not all(have)})
 

@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Literal
 from typing_extensions import Unpack
 
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part, ReaderOptions
+from datamodules.readers.published import Part, PictureOptions
 from datamodules.readers.sizes import Size
-from datamodules.readers.tables import SEPARATOR, named_labels, read_columns
+from datamodules.readers.tables import SEPARATOR, labelled_rows, named_labels, read_columns
 from tl_modules.ranges import Matches, NotEmpty
 
 
@@ -53,11 +53,13 @@ class PictureTable(ImageClasses):
         domain: str = "pictures",
         image_size: Size | None = 64,
         channels: Literal[1, 3] | None = 3,
-        **shared: Unpack[ReaderOptions],
+        **shared: Unpack[PictureOptions],
     ) -> None:
         path = Path(root)
+        self.root = path
         columns = read_columns(path, (picture, label), separator, header, True, encoding)
-        names, self.indices = named_labels(path, [(row[1], place) for row, place in columns], labels)
+        names, indices = named_labels(path, [(row[1], place) for row, place in columns], labels)
+        columns, self.indices = labelled_rows(self.findings, columns, indices)
         self.paths, self.files = [row[0] for row, _ in columns], [path.parent / row[0] for row, _ in columns]
         seen: dict[str, int] = {}
         for file, (row, place) in zip(self.files, columns, strict=True):

@@ -117,10 +117,12 @@ class Looked(NamedTuple):
     Args:
         size: Height and width in pixels, as it is shown.
         orientation: What is done to the file's rows and columns to show it; see `orientation`.
+        mode: Pillow's word for its channels and the type of its values.
     """
 
     size: tuple[int, int]
     orientation: int
+    mode: str
 
 
 def looked_at(picture: Picture) -> Looked:
@@ -133,7 +135,7 @@ def looked_at(picture: Picture) -> Looked:
         image = _opened(picture)
         orientation = orientation_of(image)
         width, height = shown_size(image)
-    return Looked((height, width), orientation)
+    return Looked((height, width), orientation, image.mode)
 
 
 def size_of_picture(picture: Picture) -> tuple[int, int]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datamodules.findings import Findings
+
+Row = tuple[list[str], int]
 SEPARATOR = r"^(.|\\t|\t)$"  # one character, or a backslash and a t
 
 
 def read_columns(
     path: Path, columns: Sequence[str | int], separator: str, header: bool, quotes: bool, encoding: str
-) -> list[tuple[list[str], int]]:
+) -> list[Row]:
     """Return some columns of each row, and its line.
 
     Args:
@@ -30,7 +34,8 @@ def read_columns(
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     try:
-        with open(path, newline="", encoding=encoding) as file:
+        marked = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding  # Excel's mark is no text
+        with open(path, newline="", encoding=marked) as file:
             lines = list(csv.reader(file, delimiter=separator.replace("\\t", "\t"), quoting=quoting))
     except UnicodeDecodeError as error:
         raise ValueError(f"root={path}: is not in {encoding} (byte {error.start}); set encoding=") from error
@@ -56,8 +61,8 @@ def read_columns(
 
 def named_labels(
     path: Path, values: Sequence[tuple[str, int]], labels: Mapping[str, str] | None
-) -> tuple[list[str], list[int]]:
-    """Return the label names and each row's index among them.
+) -> tuple[list[str], list[int | None]]:
+    """Return the label names and each row's index among them, None where a row has no label.
 
     Args:
         path: The file, for messages.
@@ -67,9 +72,29 @@ def named_labels(
     Raises:
         ValueError: If a value is none of `labels`.
     """
-    given = dict(labels or {value: value for value in sorted({value for value, _ in values})})
+    given = dict(labels or {value: value for value in sorted({value for value, _ in values}) if value.strip()})
     names = list(dict.fromkeys(given.values()))
     for value, place in values:
-        if value not in given:
+        if value not in given and value.strip():
             raise ValueError(f"root={path}: row {place} has the label {value!r}; labels= names {', '.join(given)}")
-    return names, [names.index(given[value]) for value, _ in values]
+    if not names:
+        raise ValueError(f"root={path}: no row has a label")
+    return names, [names.index(given[value]) if value in given else None for value, _ in values]
+
+
+def labelled_rows(
+    findings: Findings, rows: Sequence[Row], indices: Sequence[int | None]
+) -> tuple[list[Row], list[int]]:
+    """Return the rows that have a label, and these; the others are noted.
+
+    Args:
+        findings: Where they are noted.
+        rows: Columns and line of each row.
+        indices: What `named_labels` gives of each.
+    """
+    findings.count("rows", len(rows))
+    for (_, place), index in zip(rows, indices, strict=True):
+        if index is None:
+            findings.add("unlabelled", "rows", f"row {place} has no label")
+    there = [(row, index) for row, index in zip(rows, indices, strict=True) if index is not None]
+    return [row for row, _ in there], [index for _, index in there]

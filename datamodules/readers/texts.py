@@ -10,9 +10,9 @@ import torch
 from typing_extensions import Unpack
 
 from datamodules.base import InMemory
-from datamodules.readers.published import Part, PublishedData, ReaderOptions, check_share
-from datamodules.readers.tables import SEPARATOR, named_labels, read_columns
-from tl_modules.ranges import AtLeast, AtMost, Matches, NotEmpty
+from datamodules.readers.published import Part, PublishedData, ReaderOptions
+from datamodules.readers.tables import SEPARATOR, labelled_rows, named_labels, read_columns
+from tl_modules.ranges import Matches, NotEmpty
 from tl_modules.task import Task
 
 
@@ -30,7 +30,6 @@ class TextTable(PublishedData):
         labels: What is in the labels' column by label name, such as `{"ham": "ham", "spam": "spam"}`; None for the
             values that occur, in alphabetical order.
         positive: Of two labels, the name whose F1 is reported too.
-        unusable: The largest share of rows that is left out for an empty text, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         train_size: Training samples, each class in proportion; None for all.
@@ -40,6 +39,7 @@ class TextTable(PublishedData):
         ValueError: If the file is missing or is no such table.
     """
 
+    unit = "rows"
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def __init__(
@@ -53,7 +53,6 @@ class TextTable(PublishedData):
         encoding: Annotated[str, NotEmpty()] = "utf-8",
         labels: Mapping[str, str] | None = None,
         positive: str | None = None,
-        unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "texts",
         domain: str = "texts",
         **shared: Unpack[ReaderOptions],
@@ -62,13 +61,11 @@ class TextTable(PublishedData):
         columns = read_columns(self.root, (text, label), separator, header, quotes, encoding)
         names, indices = named_labels(self.root, [(row[1], place) for row, place in columns], labels)
         self.rows: list[tuple[str, str, int]] = []
-        wrong = []
-        for ((content, _), place), index in zip(columns, indices, strict=True):
+        for ((content, _), place), index in zip(*labelled_rows(self.findings, columns, indices), strict=True):
             if content.strip():
                 self.rows.append((f"{self.root.name}:{place}", content, index))
             else:
-                wrong.append(f"row {place} has no text")
-        check_share(f"root={root}", wrong, len(columns), unusable)
+                self.findings.add("empty", "rows", f"row {place} has no text")
         made = Task(task, "classification", tuple(names), domain, positive=positive)
         super().__init__(made, **shared)
 

@@ -14,13 +14,15 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part, ReaderOptions
+from datamodules.readers.published import Items, Part, ReaderOptions
 from datamodules.readers.resize import Picture
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split
 from tl_modules.ranges import Distinct, NotEmpty
 
 OF_LABELS = ("targets", "labels", "_labels", "y")
+OF_FILES = ("samples", "_samples", "_image_files", "_images")  # where the sets name their files
+MOST_READ = 50_000
 
 
 class TorchvisionSet(ImageClasses):
@@ -111,6 +113,22 @@ class TorchvisionSet(ImageClasses):
             parts[split] = Part(ids, targets, self._pictures(opened))
         return parts if self.only is None else self._selected(parts, self.only)
 
+    def files_read(self, part: Part, row: int) -> Sequence[Path]:
+        """Return the file of a picture, where the set says which it is."""
+        pictures, index = part.content, row
+        while isinstance(pictures, Items):
+            pictures, index = pictures.values, pictures.rows[index]
+        return [pictures.files[index]] if isinstance(pictures, Pictures) and pictures.files else []
+
+    def begin_reading(self, parts: Mapping[str, Part]) -> bool:
+        """Settle the channels; tell whether pictures are read one by one, and are not too many to be read each run."""
+        one_by_one = super().begin_reading(parts)
+        count = sum(len(part.ids) for part in parts.values())
+        if not one_by_one or count <= MOST_READ or all(self.files_read(part, 0) for part in parts.values()):
+            return one_by_one
+        self.findings.notes.append(f"{count} pictures are read by torchvision when they are needed, and not examined")
+        return False
+
     def _selected(self, parts: Mapping[str, Part], only: Sequence[str]) -> dict[str, Part]:
         """Return the samples of some classes, which are counted in the order of `labels`."""
         have = self.labels or []
@@ -178,27 +196,12 @@ class Pictures:
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+        lists = [getattr(dataset, name, None) for name in OF_FILES]
+        of_files = (one for one in lists if isinstance(one, Sequence) and len(one) == len(dataset) and len(one))
+        found = [[one[0] if isinstance(one, tuple) else one for one in some] for some in of_files]
+        named = next((some for some in found if all(isinstance(one, str | Path) for one in some)), [])
+        self.files = [Path(one) for one in named] if named and Path(named[0]).is_file() else []
 
     def __getitem__(self, index: int) -> Picture:
         """Return a picture."""
         return self.dataset[index][0]
-
-
-class Items:
-    """Some of a row of pictures, which are read when they are asked for.
-
-    Args:
-        pictures: The pictures.
-        rows: Which of them, in order.
-    """
-
-    def __init__(self, pictures: Any, rows: Sequence[int]) -> None:
-        self.pictures, self.rows = pictures, rows
-
-    def __len__(self) -> int:
-        """Return their number."""
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Picture:
-        """Return a picture."""
-        return self.pictures[self.rows[index]]

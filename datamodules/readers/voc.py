@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -9,10 +10,11 @@ from xml.etree import ElementTree
 
 from typing_extensions import Unpack
 
+from datamodules.findings import Unusable
 from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
-from datamodules.readers.published import ReaderOptions
+from datamodules.readers.published import PictureOptions
 from datamodules.readers.sizes import Size
-from tl_modules.ranges import AtLeast, AtMost, NotEmpty
+from tl_modules.ranges import NotEmpty
 from tl_modules.task import IGNORED
 
 SPLITS = ("train", "val", "test")
@@ -31,7 +33,6 @@ class VocBoxes(BoxedPictures):
         labels: Label names; None for those that occur, in alphabetical order.
         image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
-        unusable: The largest share of boxes that is left out, a fraction.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         **shared: Options of every reader, see `PublishedData`.
@@ -50,23 +51,28 @@ class VocBoxes(BoxedPictures):
         labels: Sequence[str] | None = None,
         image_size: Size = 128,
         channels: Literal[1, 3] = 3,
-        unusable: Annotated[float, AtLeast(0), AtMost(1)] = 0.01,
         task: str = "boxes",
         domain: str = "pictures",
-        **shared: Unpack[ReaderOptions],
+        **shared: Unpack[PictureOptions],
     ) -> None:
-        base = Path(root)
+        base = self.root = Path(root)
         for name in (pictures, annotations):
             if not (base / name).is_dir():
                 raise ValueError(f"root={root}: must hold the folders {pictures} and {annotations}; {name} is missing")
         files = {path.stem: path for path in sorted((base / pictures).iterdir()) if path.is_file()}
-        parts = {}
+        parts: dict[str, list[tuple[str, AnnotatedPicture]]] = {}
         for split, stems in names_of(base, base / annotations).items():
             lacking = [stem for stem in stems if stem not in files]
             if lacking:
                 raise ValueError(f"root={root}: there is no picture {lacking[0]}")
-            parts[split] = [(stem, read_xml(base / annotations / f"{stem}.xml", files[stem])) for stem in stems]
-        super().__init__(root, parts, labels, image_size, channels, unusable, task, domain, **shared)
+            parts[split] = []
+            for stem in stems:
+                try:
+                    parts[split].append((stem, read_xml(base / annotations / f"{stem}.xml", files[stem])))
+                except Unusable as error:
+                    self.findings.count("pictures", 1)
+                    self.findings.add(error.kind, "pictures", str(error))
+        super().__init__(root, parts, labels, image_size, channels, task, domain, **shared)
 
 
 def names_of(root: Path, annotations: Path) -> dict[str, list[str]]:
@@ -85,15 +91,28 @@ def read_xml(path: Path, picture: Path) -> AnnotatedPicture:
         picture: The picture.
 
     Raises:
-        ValueError: If the annotation cannot be read.
+        Unusable: If the annotation cannot be read.
     """
     try:
+        tree = ElementTree.parse(path)
         boxes, names, flags = [], [], []
-        for item in ElementTree.parse(path).iter("object"):
-            corners = [float(item.findtext(f"bndbox/{key}") or "nan") for key in ("xmin", "ymin", "xmax", "ymax")]
+        for item in tree.iter("object"):
+            corners = [_number(item.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
             boxes.append((corners[0] - 1, corners[1] - 1, corners[2], corners[3]))
-            names.append(str(item.findtext("name")).strip())
+            names.append((item.findtext("name") or "").strip())
             flags.append(IGNORED * int(item.findtext("difficult") or 0))
     except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as an annotation ({error})") from error
-    return AnnotatedPicture(picture, boxes, names, flags)
+        raise Unusable(f"{path} cannot be read as an annotation ({error})") from error
+    height, width = (_number(tree.findtext(f"size/{key}")) for key in ("height", "width"))
+    size = (
+        (int(height), int(width)) if height >= 1 and width >= 1 and math.isfinite(height * width) else None
+    )  # some tools write 0 for unknown
+    return AnnotatedPicture(picture, boxes, names, flags, size, path)
+
+
+def _number(text: str | None) -> float:
+    """Return a number; NaN for what is none."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan

@@ -87,9 +87,10 @@ def test_lines_of_ocr_and_the_most_frequent_labels(tmp_path):
     assert data.task.labels == ("a", "b")
     assert data.train_dataset[0]["text"] == "ONE, TWO\nTHREE" and "image" not in data.train_dataset[0]
     (tmp_path / "texts" / "p3.csv").write_text("1,2,3,4,5,6,7,8,ONE\n1,2,3\n")
-    PageTable(str(tmp_path), text="texts/{page}.csv", classes=2, unusable=0.02)
-    with pytest.raises(ValueError, match=r"1 of 80 cannot be used and are left out: p3.csv has '1,2,3'"):
-        PageTable(str(tmp_path), text="texts/{page}.csv", classes=2, unusable=0.01)
+    options = {"text": "texts/{page}.csv", "classes": 2, "inputs": ["text"], "duplicates": "allow"}
+    PageTable(str(tmp_path), **options, max_invalid=0.02).setup()
+    with pytest.raises(ValueError, match=r"1 of 80 lines cannot be used: p3\.csv has '1,2,3'; more than max_invalid"):
+        PageTable(str(tmp_path), **options).setup()
 
 
 @pytest.mark.parametrize(

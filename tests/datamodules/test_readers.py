@@ -85,8 +85,9 @@ def test_a_table_of_texts(tmp_path):
 def test_an_empty_text_is_counted_and_left_out(tmp_path, caplog):
     (tmp_path / "x.csv").write_text("text,label\n" + "".join(f'"a, {i}",x\n' for i in range(199)) + " ,y\n")
     data = TextTable(str(tmp_path / "x.csv"))
+    data.setup()
     assert len(data.rows) == 199 and data.rows[0][1] == "a, 0"
-    assert "1 of 200 cannot be used and are left out: row 201 has no text" in caplog.text
+    assert "1 of 200 rows empty, left out: row 201 has no text" in caplog.text
 
 
 def annotation(folder, name, boxes, size=(40, 20)):
@@ -144,18 +145,25 @@ def test_published_lists_are_kept_and_must_not_overlap(folder):
 
 def test_boxes_without_area_are_counted_and_too_many_refused(folder, caplog):
     annotation(folder, "p01", [("cat", 5, 5, 5, 5), ("dog", 30, 5, 10, 9), ("cat", 11, 6, 20, 15)])
-    data = VocBoxes(str(folder), image_size=20, unusable=0.2)
-    assert "2 of 21 cannot be used" in caplog.text and "p01: cat" in caplog.text and "p01: dog" in caplog.text
+    data = VocBoxes(str(folder), image_size=20, max_invalid=0.2)
+    data.setup()
+    assert "2 of 21 boxes empty, left out: p01: cat (4, 4, 5, 5) has no area; p01: dog (29, 4, 10, 9)" in caplog.text
     assert len(dict(data.parts["train"])["p01"].boxes) == 1
-    with pytest.raises(ValueError, match=r"more than unusable=0\.01 of all"):
-        VocBoxes(str(folder))
+    with pytest.raises(ValueError, match=r"2 of 21 boxes cannot be used: .*; more than max_invalid=0\.01 of all"):
+        VocBoxes(str(folder)).setup()
 
 
-def test_a_box_outside_of_its_picture_is_cut_or_gone(folder):
+def test_a_box_outside_of_its_picture_is_cut_or_gone_and_said(folder, caplog):
     annotation(folder, "p01", [("cat", 31, 11, 60, 40), ("dog", 50, 30, 60, 40)])
-    data = VocBoxes(str(folder), image_size=40)
-    picture = data._sample(["p01"], [dict(data.parts["train"])["p01"]], 0)
+    data = VocBoxes(str(folder), image_size=40, max_invalid=0.1)
+    part = data.published()["train"]
+    picture = data.reading(part, part.ids.index("p01")).value
     assert picture["boxes"].tolist() == [[30, 20, 40, 30]] and picture["box_labels"].tolist() == [0]
+    data.setup()
+    assert "1 of 20 boxes clipped: p01: cat (30, 10, 60, 40) stands out of its picture of 40x20" in caplog.text
+    assert "1 of 20 boxes empty, left out: p01: dog (49, 29, 60, 40) is outside of its picture of 40x20" in caplog.text
+    with pytest.raises(ValueError, match=r"1 of 20 boxes cannot be used: p01: dog .*; more than max_invalid=0 of all"):
+        VocBoxes(str(folder), max_invalid=0).setup()
 
 
 @pytest.mark.parametrize(
@@ -169,8 +177,10 @@ def test_unknown_labels_are_refused(folder, labels, message):
 
 def test_an_annotation_that_cannot_be_read_is_named(folder):
     (folder / "Annotations" / "p03.xml").write_text("<annotation>")
-    with pytest.raises(ValueError, match=r"p03\.xml cannot be read as an annotation"):
-        VocBoxes(str(folder))
+    with pytest.raises(
+        ValueError, match=r"1 of 20 pictures cannot be used: .*p03\.xml cannot be read as an annotation"
+    ):
+        VocBoxes(str(folder)).setup()
 
 
 def test_pictures_beyond_the_memory_are_read_when_needed(folder, monkeypatch):
@@ -358,12 +368,16 @@ def outlines(folder, change=None):
         Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "train" / f"{i}.png")
         images.append({"id": i, "file_name": f"{i}.png", "height": 20, "width": 30})
         square = [[2, 2, 22, 2, 22, 18, 2, 18]]
-        runs = [30 * 20] if change == "size" else [5 * 20, 3 * 20, 22 * 20]  # columns 5 to 7, counted down each column
+        runs = [9 * 9] if change == "size" else [5 * 20, 3 * 20, 22 * 20]  # columns 5 to 7, counted down each column
         counts = {"size": [9, 9] if change == "size" else [20, 30], "counts": runs}
         notes.append({"id": 2 * i, "image_id": i, "category_id": 9, "segmentation": square})
         notes.append({"id": 2 * i + 1, "image_id": i, "category_id": 4, "segmentation": counts, "iscrowd": 1})
     if change == "empty":
         notes[0]["segmentation"] = [[1, 1, 2, 2]]
+    if change == "number":
+        notes[0]["segmentation"] = [[2, 2, float("nan"), 2, 22, 18]]
+    if change == "runs":
+        notes[1]["segmentation"] = {"size": [20, 30], "counts": [5, 5]}
     if change == "category":
         notes[0]["category_id"] = 5
     names = [{"id": 9, "name": "road"}, {"id": 4, "name": "pole"}]
@@ -390,7 +404,9 @@ def test_outlines_become_masks_with_the_smallest_in_front(tmp_path):
     ("change", "options", "message"),
     [
         ("size", {}, r"run lengths of pole are of \(H, W\) = \[9, 9\], not \(20, 30\)"),
-        ("empty", {}, "outlines: 1 of 20 cannot be used .*: annotation 0 of picture 0"),
+        ("empty", {}, "1 of 20 outlines cannot be used: annotation 0 of picture 0 has no outline"),
+        ("number", {}, "1 of 10 pictures cannot be used: annotation 0 of picture 0 has a polygon that is no list"),
+        ("runs", {}, "1 of 10 pictures cannot be used: annotation 1 of picture 0 has run lengths that do not add up"),
         ("category", {}, "is not of the form of COCO's JSON .KeyError: 5"),
         (None, {"labels": ["road"]}, "its outlines are of pole too"),
         (None, {"annotations": {"val": "a.json"}}, "must name a file for train"),

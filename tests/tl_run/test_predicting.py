@@ -134,14 +134,52 @@ def test_a_run_of_train_is_loaded_by_its_cells_name_not_by_a_path_in_its_folder(
     assert left.value.code == 2
 
 
-def test_a_corrupt_picture_is_named(tmp_path, pictures, capsys):
+def test_what_can_be_read_is_predicted_and_the_rest_is_listed(tmp_path, pictures, capsys):
     run_of(tmp_path / "run", "classification")
-    (pictures / "sub1" / "x.png").write_bytes(b"nothing")
+    broken = pictures / "sub1" / "x.png"
+    broken.write_bytes(b"nothing")
+    out = tmp_path / "run" / "predictions"
+    call(f"run={tmp_path / 'run'}", f"input={pictures}")
+    said = capsys.readouterr().out
+    assert "2 predictions of my" in said and "1 of 3 cannot be read, see" in said
+    with open(out / "unreadable.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {"name": str(broken), "error": f"{broken}: cannot be read as a picture"}
+    rows = json.loads((out / "predictions.json").read_text())
+    assert [one["input"] for one in rows] == [str(pictures / f"sub{i}" / "x.png") for i in (0, 2)]
+    call(f"run={tmp_path / 'run'}", f"input={pictures / 'sub0'}")
+    assert not (out / "unreadable.csv").exists()  # that of an earlier call
+
+
+def test_where_nothing_can_be_read_the_exit_code_says_so(tmp_path, pictures, capsys):
+    run_of(tmp_path / "run", "classification")
+    for path in pictures.rglob("*.png"):
+        path.write_bytes(b"nothing")
     with pytest.raises(SystemExit) as left:
         call(f"run={tmp_path / 'run'}", f"input={pictures}")
     assert left.value.code == 1
-    assert "x.png: cannot be read as a picture" in capsys.readouterr().err.strip().splitlines()[-1]
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"input={pictures}: none of 3 can be read; the first: ")
+    assert said.endswith("x.png: cannot be read as a picture")
     assert not (tmp_path / "run" / "predictions" / "predictions.json").exists()
+
+
+def test_pictures_are_read_by_the_bits_of_the_run_and_as_they_are_shown(tmp_path):
+    run_of(tmp_path / "run", "segmentation")
+    (tmp_path / "in").mkdir()
+    values = (np.arange(32 * 48).reshape(32, 48) * 2).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "in" / "deep.png")
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (48, 32), (90, 0, 0)).save(tmp_path / "in" / "turned.jpg", exif=exif)
+    (tmp_path / "run" / "data_report.json").write_text(json.dumps({"roles": {"target": {"bits": 12}}}))
+    call(f"run={tmp_path / 'run'}", f"input={tmp_path / 'in'}")
+    out = tmp_path / "run" / "predictions"
+    sizes = {path.stem: Image.open(path).size for path in (out / "masks").iterdir()}
+    assert sizes == {"in_deep_png": (48, 32), "in_turned_jpg": (32, 48)}
+    (tmp_path / "run" / "data_report.json").write_text(json.dumps({"roles": {"target": {"bits": 8}}}))
+    call(f"run={tmp_path / 'run'}", f"input={tmp_path / 'in'}")
+    assert "it has the value 3070, more than 8 bits hold" in (out / "unreadable.csv").read_text()
 
 
 def test_help_names_every_option(capsys):
@@ -168,6 +206,7 @@ def test_a_page_is_predicted_from_its_picture_with_the_text_beside_it(tmp_path, 
     path.with_suffix(".txt").write_bytes(b"\xff\xfe")
     with pytest.raises(SystemExit):
         call(f"run={tmp_path / 'run'}", f"input={path}", f"out={tmp_path / 'bad'}")
+    assert "is no text file in UTF-8" in (tmp_path / "bad" / "unreadable.csv").read_text()
 
 
 def test_pictures_of_one_name_in_several_folders_keep_apart(tmp_path):
@@ -178,3 +217,15 @@ def test_pictures_of_one_name_in_several_folders_keep_apart(tmp_path):
     task = Task("t", "segmentation", ("background", "a"))
     places = [sample.place for sample in read_pictures(paths, (3, 16, 16), task, documents=False)]
     assert len(set(places)) == 2 and all(place.endswith("cam_img_png") for place in places)
+
+
+def test_drawings_and_masks_never_share_a_file(tmp_path):
+    paths = [
+        tmp_path / "in" / name for name in ("a/dog/1.png", "b/dog/1.png", "a_dog/1.png", "a/dog_1.png", "A/dog/1.PNG")
+    ]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20)).save(path)
+    task = Task("t", "segmentation", ("background", "a"))
+    places = [sample.place for sample in read_pictures(paths, (3, 16, 16), task, documents=False)]
+    assert len({place.lower() for place in places}) == len(paths)
