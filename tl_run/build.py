@@ -44,7 +44,8 @@ def build_data(config: Config) -> PairedData:
         for key in [key for key in SIZES if key not in takes]:
             if given.pop(key, None) is not None:
                 raise ValueError(f"{role}.{key}={config[role][key]}: {config[role]['_target_']} has no such option")
-        given |= {key: value for key, value in (("role", role), ("seed", config["seed"])) if key in takes}
+        of_the_run = {"role": role, "seed": config["seed"], "max_invalid": config["max_invalid"]}
+        given |= {key: value for key, value in of_the_run.items() if key in takes}
         with naming(role):
             # Called as it is: what stands in its options is plain values, never another thing to be made.
             data[role] = made(**{key: value for key, value in given.items() if key not in ("_target_", "_convert_")})

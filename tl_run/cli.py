@@ -21,7 +21,7 @@ from tl_modules.discovery import torchvision_networks
 from tl_run import networks
 from tl_run.defaults import chosen, settled_cell
 from tl_run.errors import RunError
-from tl_run.messages import near, plain
+from tl_run.messages import RENAMED, near, plain
 from tl_run.options import NETWORKS, Root
 from tl_run.paths import CONFIG_NAME, composing, config_dir, folders, import_from_here, searched
 from tl_run.resuming import asked, resumed
@@ -250,6 +250,8 @@ def _no_group(group: str) -> str:
 def _no_key(key: str) -> str:
     allowed = options_of(key, _dataset_class(key.partition(".")[0]))
     given = next((a for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key), key)
+    if key.split(".")[-1] in RENAMED:
+        return f"{given}: {RENAMED[key.split('.')[-1]]}"
     shown = f"; {near(key.split('.')[-1], allowed)}allowed: {', '.join(allowed)}" if allowed else ""
     return f"{given}: unknown option{shown}"
 
@@ -296,18 +298,19 @@ PATTERNS: tuple[tuple[str, Callable[..., str]], ...] = (
 )
 
 
-def one_line(error: RunError) -> RunError | SystemExit:
+def one_line(error: RunError, status: int = FAILED) -> RunError | SystemExit:
     """Return what to raise for a run that failed, so that one line is all that is shown.
 
     In a sweep that is the error itself: Hydra says which run it was and goes on with the others.
 
     Args:
         error: What ended the run.
+        status: The exit status of a single run.
     """
     if any(flag in sys.argv[1:] for flag in MULTIRUN):
         return error
     print(error, file=sys.stderr)
-    return SystemExit(FAILED)
+    return SystemExit(status)
 
 
 def _leave(said: Sequence[str], status: int) -> None:

@@ -29,6 +29,8 @@ BOUNDS = {
     "multiple_of": ("a multiple of", "multiple_of"),
 }
 
+RENAMED = {"unusable": "is now max_invalid= of the run, for both roles"}
+
 
 def near(value: object, allowed: Iterable[object]) -> str:
     """Return `did you mean x? ` for a close misspelling, else nothing.
@@ -69,6 +71,8 @@ def says(problem: Mapping[str, Any], model: type[Group]) -> str:
     kind, context, loc = problem["type"], problem.get("ctx", {}), problem["loc"]
     if kind == "extra_forbidden":
         allowed = names(model)
+        if loc[-1] in RENAMED:
+            return RENAMED[str(loc[-1])]
         return f"unknown; {near(loc[-1], allowed)}allowed: {', '.join(allowed)}"
     if kind == "missing":
         return "is required"

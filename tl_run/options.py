@@ -33,7 +33,7 @@ class Made(Group):
     convert_: Literal["all"] = Field(alias="_convert_")
 
 
-OF_THE_DATA = ("role", "seed", "batch_size", "num_workers")  # arguments of a dataset that the run says
+OF_THE_DATA = ("role", "seed", "batch_size", "num_workers", "max_invalid")  # arguments of a dataset that the run says
 # Arguments of a cell that other groups say.
 OF_THE_RUN = (
     "target",
@@ -286,6 +286,8 @@ class Root(Group):
     callbacks: Any
     seed: int = Field(ge=0)
     data_root: str | None
+    max_invalid: float = Field(0.01, ge=0, le=1)
+    check_data: bool = False
     resume: str | None
     trust: bool
     allow_targets: list[str] | None = None

@@ -36,6 +36,7 @@ from tl_run.callbacks.checkpoints import Checkpoints
 from tl_run.callbacks.choosing import NEVER, ValidateAt, validation_steps
 from tl_run.callbacks.plateau import Plateau
 from tl_run.callbacks.progress import StageProgress
+from tl_run.check_data import prepare
 from tl_run.cost import Cost
 from tl_run.defaults import as_scratch, told
 from tl_run.errors import RunError
@@ -188,8 +189,7 @@ class Run:
         self.precision, self.channels_last = resolve(config["precision"], config["trainer"]["accelerator"])
         import_own(config)
         self.data = build_data(config)
-        self.data.prepare_data()
-        self.data.setup()
+        prepare(self.data, self.folder)
         check_kinds(config, self.data)
         self.earlier = lineage.compare(config, self.data)
         self.module = build_module(config, self.data)

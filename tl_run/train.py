@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tl_run.cli import announced, checked, one_line, run
+from tl_run.cli import BAD_CONFIG, announced, checked, one_line, run
 from tl_run.errors import RunError
 from tl_run.paths import CONF, CONFIG_NAME
 from tl_run.sweeping import check_direction, with_direction
@@ -21,10 +22,17 @@ def train(cfg: DictConfig) -> float:
     """Check the configuration, run it, and return `optimized_metric` for a sweeper."""
     config = checked(announced(cfg, HydraConfig.get().overrides.task))
     check_direction(HydraConfig.get(), config)
-    from tl_run.runner import execute  # only now: a configuration error is answered without torch
+    from tl_run.check_data import check  # only now: a configuration error is answered without torch
+    from tl_run.runner import execute
 
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if config["check_data"]:
+        wrong = check(config, folder)
+        if wrong:
+            raise one_line(RunError("\n".join(wrong)), BAD_CONFIG)
+        return math.nan
     try:
-        return execute(config, Path(HydraConfig.get().runtime.output_dir))
+        return execute(config, folder)
     except RunError as error:
         raise one_line(error) from error
 
