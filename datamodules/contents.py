@@ -34,6 +34,7 @@ class Held:
         original: Gives a sample's picture as it was before it was read, as `images.fitted` takes it; None where the
             samples as they are read are all there is.
         places: What tells each sample's file from all others; None where nothing does.
+        groups: What each sample belongs to; None where nothing says.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class Held:
         task: Task | None,
         original: Callable[[int], Any] | None = None,
         places: list[str] | None = None,
+        groups: list[str] | None = None,
     ) -> None:
         self.dataset, self.task, self.original, self.places = dataset, task, original, places
+        self.groups = groups
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -133,6 +136,22 @@ def same(one: Held, other: Held) -> dict[int, int]:
         if twin is not None:
             found.setdefault(row, twin)
     return dict(sorted(found.items()))
+
+
+def akin(one: Held, other: Held) -> dict[int, int]:
+    """Return the rows of one split whose group is in another split too.
+
+    Args:
+        one: Where the groups are looked for.
+        other: Whose groups are looked for.
+
+    Returns:
+        By row of `other`, the first such row of `one`.
+    """
+    first: dict[str, int] = {}
+    for row, group in enumerate(one.groups or []):
+        first.setdefault(group, row)
+    return {row: first[group] for row, group in enumerate(other.groups or []) if group in first}
 
 
 def _comparable(one: Held, other: Held) -> tuple[dict[int, Digests], dict[int, Digests]]:

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 
 from datamodules.base import taken
-from datamodules.contents import Held, same
+from datamodules.contents import Held, akin, same
 from datamodules.readers.published import PublishedData
 from tl_modules.task import Task
 
@@ -37,7 +37,8 @@ def without_overlap(
     """Compare the samples of both roles, and of each role whose DataModule has no say in it (`duplicates`).
 
     With `drop` the source's samples are left out, never the target's, which stay what every baseline has; within one
-    dataset those of training and validation are. Two samples are the same as `contents.same` says.
+    dataset those of training and validation are. Two samples are the same as `contents.same` says; where both roles
+    have groups, those of one group count too.
 
     Args:
         data: DataModule by role, set up.
@@ -58,11 +59,13 @@ def without_overlap(
     for where, others in _pairs(data, tested):
         for other in others:
             twins = same(held[where], held[other])
-            found.setdefault(other, set()).update(twins)
-            if twins:
-                row, twin = next(iter(twins.items()))
-                which = f"{held[other].id(row)}, which is {held[where].id(twin)}"
-                said.append(f"{len(twins)} of {len(held[other])} in {_name(other)} are in {_name(where)} ({which})")
+            kin = {row: twin for row, twin in akin(held[where], held[other]).items() if row not in twins}
+            found.setdefault(other, set()).update(twins, kin)
+            for pairs, so, like in ((twins, "are in", "which is"), (kin, "share a group with", "as")):
+                if pairs:
+                    row, twin = next(iter(pairs.items()))
+                    which = f"{held[other].id(row)}, {like} {held[where].id(twin)}"
+                    said.append(f"{len(pairs)} of {len(held[other])} in {_name(other)} {so} {_name(where)} ({which})")
     counts = {"/".join(split): len(rows) for split, rows in found.items() if rows}
     seconds = time.perf_counter() - began
     if seconds > LONG:

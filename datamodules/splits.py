@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from datamodules.folds import Fold, fold_of
 from tl_modules.seeding import generator
 
 SPLITS = ("train", "val", "test")
@@ -80,13 +82,147 @@ def stratified(
     return chosen.nonzero()[:, 0].tolist(), (~chosen).nonzero()[:, 0].tolist()
 
 
+def dealt(labels: Sequence[int], shares: Sequence[float], groups: Sequence[str], *address: object) -> list[int]:
+    """Deal samples into bins, groups whole and each class as nearly in proportion as that allows.
+
+    The largest groups go first, those of one size by class and then at random, each to the bin where it adds least to
+    Pearson's chi-square of the bins' class counts against their shares of the classes; of several to the emptiest.
+    Where every sample is its own group and shares are equal, bins differ by one sample at most, in each class and in
+    all.
+
+    Args:
+        labels: A class index per sample.
+        shares: Each bin's share of the whole, fractions.
+        groups: A group per sample.
+        address: Of the randomness, for `seeding.generator`.
+
+    Returns:
+        The bin of each sample.
+    """
+    counts: dict[str, Counter[int]] = {}
+    for label, group in zip(labels, groups, strict=True):
+        counts.setdefault(group, Counter())[label] += 1
+    at_random = torch.randperm(len(counts), generator=generator(*address)).tolist()
+    order = sorted(
+        zip(at_random, counts, strict=True),
+        key=lambda one: (-counts[one[1]].total(), counts[one[1]].most_common(1)[0][0], one[0]),
+    )
+    total = Counter(labels)
+    filled: list[Counter[int]] = [Counter() for _ in shares]
+    sizes = [0] * len(shares)
+    bins: dict[str, int] = {}
+    for _, group in order:
+        added = counts[group]
+
+        def cost(place: int, added: Counter[int] = added) -> tuple[float, float]:
+            more = sum(some * (2 * filled[place][label] + some) / total[label] for label, some in added.items())
+            return round(more / shares[place], 9), sizes[place] / shares[place]
+
+        bins[group] = min(range(len(shares)), key=cost)
+        filled[bins[group]].update(added)
+        sizes[bins[group]] += added.total()
+    return [bins[group] for group in groups]
+
+
+def off_whole(
+    labels: Sequence[int],
+    groups: Sequence[str],
+    positions: Sequence[int],
+    count: int,
+    *address: object,
+    least: int = 1,
+    rest: int = 1,
+) -> tuple[list[int], list[int]]:
+    """Cut about so many samples off some others, groups whole.
+
+    Args:
+        labels: A class index per sample of all.
+        groups: A group per sample of all.
+        positions: Those that are divided.
+        count: How many to cut off.
+        address: Of the randomness, for `seeding.generator`.
+        least: How many have to be cut off.
+        rest: How many groups have to be left.
+
+    Returns:
+        Positions of those cut off and of the others, each in rising order.
+
+    Raises:
+        ValueError: If there are too few groups.
+    """
+    share = min(count / len(positions), 0.999)
+    bins = dealt([labels[i] for i in positions], (share, 1 - share), [groups[i] for i in positions], *address)
+    sides: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
+    for index, place in zip(positions, bins, strict=True):
+        sides[place].setdefault(groups[index], []).append(index)
+    chosen, left = sides
+
+    def move(come_from: dict[str, list[int]], to: dict[str, list[int]]) -> None:
+        smallest = min(come_from, key=lambda group: len(come_from[group]))
+        to[smallest] = come_from.pop(smallest)
+
+    while len(left) > rest and sum(map(len, chosen.values())) < least:
+        move(left, chosen)
+    while len(left) < rest and len(chosen) > 1:
+        move(chosen, left)
+    if len(left) < rest or sum(map(len, chosen.values())) < least:
+        few, wanted = len(chosen) + len(left), f"{max(count, least)} of {len(positions)}"
+        groups_there = f"{few} group{'s' if few > 1 else ''}"
+        raise ValueError(f"group_by: the samples are of {groups_there}, too few to cut {wanted} samples off")
+    both = (sorted(index for some in side.values() for index in some) for side in sides)
+    return next(both), next(both)
+
+
+def test_of(
+    labels: Sequence[int],
+    positions: Sequence[int],
+    groups: Sequence[str] | None = None,
+    fold: Fold | None = None,
+) -> tuple[list[int], list[int]]:
+    """Cut a test set off samples of which none was published, the same for every seed: a fifth, or a fold.
+
+    Args:
+        labels: A class index per sample of all.
+        positions: Those that are divided.
+        groups: A group per sample of all, each of which stays whole; None where each sample is its own.
+        fold: Which of several test sets that have no sample in common and all in all of them; None for a fifth.
+
+    Returns:
+        Positions in the test set and outside, each in rising order.
+
+    Raises:
+        ValueError: If there are too few samples or groups.
+    """
+    if fold is not None:
+        number, count = fold_of(fold)
+        each = [str(i) if groups is None else groups[i] for i in positions]
+        if len({*each}) < count:
+            what = "samples" if groups is None else "groups"
+            raise ValueError(f"fold={fold}: {len({*each})} {what} are too few for {count} folds")
+        bins = dealt([labels[i] for i in positions], [1 / count] * count, each, "splits", "folds", count)
+        test = {i for i, place in zip(positions, bins, strict=True) if place == number - 1}
+        return sorted(test), [i for i in positions if i not in test]
+    if groups is not None:
+        return off_whole(labels, groups, positions, test_size(len(positions)), "splits", "test")
+    chosen, rest = stratified([labels[i] for i in positions], test_size(len(positions)), "splits", "test")
+    return [positions[i] for i in chosen], [positions[i] for i in rest]
+
+
 def cut(
-    labels: dict[str, list[int]], train_size: int | None, val_size: int | None, seed: int, each: bool = False
+    labels: dict[str, list[int]],
+    train_size: int | None,
+    val_size: int | None,
+    seed: int,
+    each: bool = False,
+    groups: Sequence[str] | None = None,
+    fold: Fold | None = None,
 ) -> dict[str, list[tuple[str, int]]]:
     """Make train, val and test out of the splits that were published.
 
     A published val or test is taken whole (val is cut to `val_size`). A test set that was not published is cut off
-    the training samples, the same for every seed; val is cut off the rest under the seed.
+    the training samples, the same for every seed; val is cut off the rest under the seed. Where groups stay whole, val
+    and test have about as many samples as without; a size that is asked for is exact, and what is left of a group then
+    is in no split.
 
     Args:
         labels: Class index per sample by published split; `train` at least.
@@ -94,12 +230,15 @@ def cut(
         val_size: Validation samples; None for a fifth of what val is cut off, at most 1,000 and at most `train_size`.
         seed: Root of the choice.
         each: Whether training and validation have one sample of each class at least, where there are enough.
+        groups: A group per sample of the published `train`, each of which stays whole; None where each sample is its
+            own.
+        fold: Which fold the test set is, as for `test_of`; only where none was published.
 
     Returns:
         By split, published split and position of each sample.
 
     Raises:
-        ValueError: If there are too few samples.
+        ValueError: If there are too few samples or groups.
     """
     pool = list(range(len(labels["train"])))
 
@@ -111,7 +250,7 @@ def cut(
     if "test" in labels:
         made["test"] = [("test", i) for i in range(len(labels["test"]))]
     else:
-        test, pool = stratified(labels["train"], test_size(len(pool)), "splits", "test")
+        test, pool = test_of(labels["train"], pool, groups, fold)
         made["test"] = [("train", i) for i in test]
     if "val" in labels:
         wanted = min(val_size or len(labels["val"]), len(labels["val"]))
@@ -124,7 +263,14 @@ def cut(
         usual = min(max(1, round(VAL_SHARE * len(pool))), VAL_MOST, train_size or VAL_MOST)
         if val_size and val_size >= len(pool):
             raise ValueError(f"val_size={val_size}: must be less than {len(pool)}, the samples it is cut off")
-        val, pool = take(pool, val_size or usual, seed, "splits", "val")
+        if groups is None:
+            val, pool = take(pool, val_size or usual, seed, "splits", "val")
+        else:
+            whole = off_whole(
+                labels["train"], groups, pool, val_size or usual, seed, "splits", "val", least=val_size or 1
+            )
+            val, pool = whole
+            val = take(val, min(len(val), val_size or train_size or len(val)), seed, "splits", "val")[0]
         made["val"] = [("train", i) for i in val]
     if train_size and train_size > len(pool):
         raise ValueError(f"train_size={train_size}: must be at most {len(pool)}, the training samples beside val")
@@ -140,6 +286,8 @@ def cut_as(
     val_size: int | None,
     seed: int,
     each: bool = False,
+    groups: Sequence[str] | None = None,
+    fold: Fold | None = None,
 ) -> dict[str, list[tuple[str, int]]]:
     """Make splits as `cut` does, but where another role has a sample too, it is in the same split for both.
 
@@ -155,6 +303,8 @@ def cut_as(
         val_size: Validation samples; None for `cut`'s rule.
         seed: Root of the choice.
         each: As for `cut`.
+        groups: As for `cut`; samples of a group have one value in `others`.
+        fold: As for `cut`, of the samples that the other role has not.
 
     Returns:
         By split, published split and position of each sample.
@@ -180,7 +330,11 @@ def cut_as(
         made["test"] = [("test", i) for i in range(len(labels["test"]))]
         left = set(range(len(others)))
     else:
-        test = sorted([*theirs["test"], *take([], new, round(TEST_SHARE * len(new)), "splits", "test")])
+        if groups is None and fold is None:
+            added = take([], new, round(TEST_SHARE * len(new)), "splits", "test")
+        else:
+            added = test_of(labels["train"], new, groups, fold)[0] if new else []
+        test = sorted([*theirs["test"], *added])
         made["test"] = [("train", i) for i in test]
         left = set(range(len(others))) - set(test)
     if "val" in labels:
@@ -191,9 +345,17 @@ def cut_as(
         if (not first and not then) or (val_size or 0) > len(first) + len(then):
             most = f"at most {len(first) + len(then)}, the samples that the other role does not train on or test"
             raise ValueError(f"val_size={val_size or 'null'}: must be {most}")
-        val = take(first, then, val_size or usual, seed, "splits", "val")
+        wanted = val_size or usual
+        if groups is None or wanted <= len(first):
+            val = take(first, then, wanted, seed, "splits", "val")
+            gone = val
+        else:
+            missing = wanted - len(first)
+            limits = {"least": missing if val_size else 1, "rest": 0 if theirs["train"] else 1}
+            gone = off_whole(labels["train"], groups, then, missing, seed, "splits", "val", **limits)[0]
+            val = sorted([*first, *take([], gone, min(missing, len(gone)), seed, "splits", "val")])
         made["val"] = [("train", i) for i in val]
-        left -= {*first, *val}
+        left -= {*first, *gone}
     if (train_size and train_size > len(left)) or not left:
         most = f"at most {len(left)}, the training samples that are in no other split of either role"
         raise ValueError(f"train_size={train_size or 'null'}: must be {most}")

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -79,7 +80,9 @@ class PageTable(PublishedData):
         self.inputs, self.missing = list(inputs), dict(missing or {})
         check_documents(self.inputs, self.missing)
         self.root, self.image_size, self.encoding = Path(root), image_size, encoding
-        columns = read_columns(self.root / table, (page, label), ",", True, True, encoding)
+        self.page = page
+        self.read = partial(read_columns, self.root / table, separator=",", header=True, quotes=True, encoding=encoding)
+        columns = self.read((page, label))
         values = [(row[1], place) for row, place in columns]
         columns, _ = labelled_rows(self.findings, columns, named_labels(self.root / table, values, None)[1])
         frequent = [name for name, _ in Counter(row[1] for row, _ in columns).most_common(classes)]
@@ -117,6 +120,10 @@ class PageTable(PublishedData):
                 lines = [line.split(",", CORNERS)[CORNERS] for line in lines if line.count(",") >= CORNERS]
             texts.append("\n".join(lines))
         return texts
+
+    def column(self, name: str | int) -> dict[str, str]:
+        """Return what is in a column, by page."""
+        return dict(row for row, _ in self.read((self.page, str(name))))
 
     def published(self) -> dict[str, Part]:
         """Return all pages as one split."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -57,7 +58,9 @@ class PictureTable(ImageClasses):
     ) -> None:
         path = Path(root)
         self.root = path
-        columns = read_columns(path, (picture, label), separator, header, True, encoding)
+        self.picture = picture
+        self.read = partial(read_columns, path, separator=separator, header=header, quotes=True, encoding=encoding)
+        columns = self.read((picture, label))
         names, indices = named_labels(path, [(row[1], place) for row, place in columns], labels)
         columns, self.indices = labelled_rows(self.findings, columns, indices)
         self.paths, self.files = [row[0] for row, _ in columns], [path.parent / row[0] for row, _ in columns]
@@ -68,6 +71,10 @@ class PictureTable(ImageClasses):
             if seen.setdefault(row[0], place) != place:
                 raise ValueError(f"root={root}: rows {seen[row[0]]} and {place} both name {row[0]}")
         super().__init__(task, names, domain, image_size, channels, **shared)
+
+    def column(self, name: str | int) -> dict[str, str]:
+        """Return what is in a column, by picture."""
+        return dict(row for row, _ in self.read((self.picture, name)))
 
     def published(self) -> dict[str, Part]:
         """Return all rows as one split."""

@@ -23,9 +23,11 @@ from typing_extensions import Unpack
 from datamodules.base import DatasetModule, DatasetOptions, InMemory, Rows, taken
 from datamodules.contents import Held, same
 from datamodules.findings import Findings, Unusable
+from datamodules.folds import Fold, fold_of
+from datamodules.groups import UNGROUPED, groups_of
 from datamodules.readers.resize import BITS, Fitted, bits_for
 from datamodules.remembered import Remembered
-from datamodules.splits import UNUSED, cut, cut_as, divided, test_size
+from datamodules.splits import UNUSED, cut, cut_as, divided, test_of, test_size
 from tl_modules.discovery import kind_of
 from tl_modules.ranges import AtLeast, AtMost
 from tl_modules.task import Task
@@ -136,6 +138,9 @@ class ReaderOptions(DatasetOptions, total=False):
 
     duplicates: Literal["refuse", "allow"]
     max_invalid: Annotated[float, AtLeast(0), AtMost(1)]
+    group_by: str | int | None
+    ungrouped: Literal["refuse", "alone"] | None
+    fold: Fold | None
 
 
 class PictureOptions(ReaderOptions, total=False):
@@ -155,6 +160,14 @@ class PublishedData(DatasetModule):
             be used, a fraction.
         bits: Of the values of 16-bit grey pictures; None for the smallest of 8, 10, 12, 14 and 16 that holds all values
             of the dataset. The upper eight are read.
+        group_by: What says which samples belong together and stay in one split, over both roles: a CSV file with the
+            columns `id` and `group`, a regular expression with one group in parentheses that is searched in the id, or
+            a column of the table that samples are read from; None where none do. Samples of the published training
+            or validation set whose group is in a later published split are left out.
+        ungrouped: What becomes of samples without a group: `refuse`, or `alone`, each in a group of its own; None
+            for `refuse`.
+        fold: Which of k test sets that have no sample in common and all in all of them, `i/k`; None for a fifth of the
+            samples. For sets without a published test set.
         **shared: Options of every dataset, see `DatasetModule`.
 
     Attributes:
@@ -176,6 +189,10 @@ class PublishedData(DatasetModule):
     places: dict[str, list[str]]  # by split, what tells a sample of these files from all others
     originals: dict[str, Picked]  # by split, the pictures as they were before they were read
     beside: Mapping[str, str] | None = None  # split by place of the other role's samples, which these follow
+    beside_groups: Mapping[str, str] | None = None  # split by group, likewise
+    groups: dict[str, list[str]] | None = None  # by split, what each sample belongs to
+    all_groups: Sequence[str] = ()  # of all samples, also of those in no split
+    left_out = 0  # samples of published splits whose group is in a later one
     fingerprint: str | None = None  # of the samples before they are cut: what they are called and their strata
     duplicates = "refuse"  # or allow: whether a test sample may be in training or validation too, by content
 
@@ -185,9 +202,19 @@ class PublishedData(DatasetModule):
         duplicates: str | None = None,
         max_invalid: float = 0.01,
         bits: int | None = None,
+        group_by: str | int | None = None,
+        ungrouped: str | None = None,
+        fold: Fold | None = None,
         **shared: Unpack[DatasetOptions],
     ) -> None:
         super().__init__(task, **shared)
+        self.group_by, self.ungrouped, self.fold = group_by, ungrouped or "refuse", fold
+        if self.ungrouped not in UNGROUPED:
+            raise ValueError(f"ungrouped={ungrouped}: allowed: {', '.join(UNGROUPED)}")
+        if ungrouped and group_by is None:
+            raise ValueError(f"ungrouped={ungrouped}: has no effect without group_by")
+        if fold is not None:
+            fold_of(fold)
         self.duplicates, self.max_invalid, self.bits = duplicates or self.duplicates, max_invalid, bits
         if not 0 <= max_invalid <= 1:
             raise ValueError(f"max_invalid={max_invalid}: must be from 0 to 1")
@@ -337,11 +364,16 @@ class PublishedData(DatasetModule):
         if refusal is not None:
             raise ValueError(refusal)
         self.findings.told()
-        parts = self.usable or {}
+        parts, groups = self._grouped(self.usable or {})
         places = {name: self._places(part) for name, part in parts.items()}
-        chosen = self._cut(parts, places)
+        chosen = self._cut(parts, places, groups)
         self.sizes = {name: len(part.ids) for name, part in parts.items()}
         said = json.dumps([[name, *map(str, part.ids), *map(int, part.strata)] for name, part in sorted(parts.items())])
+        if groups is not None:  # which samples belong together, whatever their groups are called
+            number: dict[str, int] = {}
+            said += json.dumps(
+                [number.setdefault(one, len(number)) for _, some in sorted(groups.items()) for one in some]
+            )
         self.fingerprint = hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
         self.all_places = [place for some in places.values() for place in some]
         self.originals = {}
@@ -353,6 +385,10 @@ class PublishedData(DatasetModule):
         if self.duplicates == "refuse":
             self._refuse_duplicates()
         self.chosen = chosen
+        if groups is not None:
+            self.groups = {split: [groups[name][row] for name, row in some] for split, some in chosen.items()}
+            self.all_groups = [group for some in groups.values() for group in some]
+            self._tell_sizes(parts, self.groups)
         self.ids = {split: [parts[name].ids[row] for name, row in some] for split, some in chosen.items()}
         self.places = {split: [places[name][row] for name, row in some] for split, some in chosen.items()}
         self.usable = {name: part._replace(kept=None) for name, part in parts.items()}
@@ -363,37 +399,98 @@ class PublishedData(DatasetModule):
         named = [f"{self.origin}:{name}" if self.origin else "" for name in part.ids]
         return [name if file is None else str(file.resolve()) for name, file in zip(named, files, strict=True)]
 
-    def _cut(self, parts: Mapping[str, Part], places: Mapping[str, list[str]]) -> dict[str, list[tuple[str, int]]]:
+    def column(self, name: str | int) -> Mapping[str, str]:
+        """Return what is in a column of the table that samples are read from, by id.
+
+        Raises:
+            ValueError: If there is no such column, or no table.
+        """
+        ways = "a regular expression with one group in parentheses, or a CSV file with the columns id and group"
+        raise ValueError(f"group_by={name}: {type(self).__name__} reads no table with such a column; give {ways}")
+
+    def _grouped(self, parts: dict[str, Part]) -> tuple[dict[str, Part], dict[str, list[str]] | None]:
+        """Return the published splits and the groups of their samples, without those whose group is in a later one."""
+        if self.group_by is None:
+            return parts, None
+        ids = [name for part in parts.values() for name in part.ids]
+        root = None if getattr(self, "root", None) is None else Path(self.root)  # type: ignore[attr-defined]
+        groups = dict(zip(ids, groups_of(self.group_by, ids, self.column, root, self.ungrouped), strict=True))
+        taken_by: set[str] = set()
+        for split in [split for split in ("test", "val", "train") if split in parts]:
+            part = parts[split]
+            rows = [row for row, name in enumerate(part.ids) if groups[name] not in taken_by]
+            if len(rows) < len(part.ids):
+                out = len(part.ids) - len(rows)
+                said = f"{out} of {len(part.ids)} samples of the published {split} are left out"
+                log.warning("group_by=%s: %s: their groups are in the published test or val too", self.group_by, said)
+                self.left_out += out
+            if not rows:
+                raise ValueError(f"group_by={self.group_by}: leaves nothing of the published {split}")
+            parts = {**parts, split: some_of(part, rows)}
+            taken_by |= {groups[name] for name in parts[split].ids}
+        return parts, {split: [groups[name] for name in part.ids] for split, part in parts.items()}
+
+    def _tell_sizes(self, parts: Mapping[str, Part], groups: Mapping[str, list[str]]) -> None:
+        """Say the sizes of the splits where groups that stay whole change them."""
+        wanted = test_size(len(parts["train"].ids))
+        as_asked = "test" in parts or self.fold is not None or self.beside is not None
+        if as_asked or abs(len(groups["test"]) - wanted) <= 0.1 * wanted:
+            return
+        sizes = ", ".join(f"{len(groups[split])} {split}" for split in ("train", "val", "test"))
+        most = Counter(self.all_groups).most_common(1)[0]
+        said = f"{len({*self.all_groups})} groups stay whole, the largest ({most[0]}) with {most[1]} samples"
+        log.warning("group_by=%s: %s: %s instead of %s", self.group_by, said, sizes, f"{wanted} in test")
+
+    def _cut(
+        self, parts: Mapping[str, Part], places: Mapping[str, list[str]], grouped: Mapping[str, list[str]] | None
+    ) -> dict[str, list[tuple[str, int]]]:
         strata = {name: part.strata for name, part in parts.items()}
+        groups = None if grouped is None else grouped["train"]
+        if self.fold is not None and "test" in strata:
+            remedy = "leave fold= out, or read the training set alone"
+            raise ValueError(f"fold={self.fold}: this dataset has a published test set, which is never cut; {remedy}")
         if self.labelled is not None:
             whole = tuple(len(strata[split]) for split in ("train", "val") if split in strata)
-            most = sum(whole) if "test" in strata else sum(whole) - test_size(whole[0])
+            cut_off = 0 if "test" in strata else len(test_of(strata["train"], range(whole[0]), groups, self.fold)[0])
+            most = sum(whole) - cut_off
             if self.labelled > most:
                 raise ValueError(f"labelled={self.labelled}: must be at most {most}, the samples outside of test")
             published = (whole[0] - sum(whole) + most, whole[1]) if "val" in strata else None
             self.train_size, self.val_size = divided(self.labelled, len({*strata["train"]}), published)
         each = self.labelled is not None
         others = [(self.beside or {}).get(place) for place in places["train"]]
+        if groups is not None:
+            others = self._as_groups(others, groups)
         if any(others):
-            return cut_as(strata, others, self.train_size, self.val_size, self.seed, each)
-        return cut(strata, self.train_size, self.val_size, self.seed, each)
+            return cut_as(strata, others, self.train_size, self.val_size, self.seed, each, groups, self.fold)
+        return cut(strata, self.train_size, self.val_size, self.seed, each, groups, self.fold)
+
+    def _as_groups(self, others: Sequence[str | None], groups: Sequence[str]) -> list[str | None]:
+        """Return the other role's split of each sample's group: where it is in several, what is kept from training."""
+        found: dict[str, set[str | None]] = {}
+        for group, other in zip(groups, others, strict=True):
+            found.setdefault(group, {(self.beside_groups or {}).get(group)}).add(other)
+        order = ("test", "val", "train", UNUSED)
+        return [next((split for split in order if split in found[group]), None) for group in groups]
 
     def follow(self, other: PublishedData) -> None:
-        """Cut the splits so that a sample which another role has too is in the same split for both.
+        """Cut the splits so that a sample, or a group, which another role has too is in the same split for both.
 
         Args:
             other: The other role's samples, set up; theirs stay as they are without this role.
         """
         used = {place: split for split, places in other.places.items() for place in places}
         self.beside = {place: used.get(place, UNUSED) for place in other.all_places if place}
+        split_of = {group: split for split, some in (other.groups or {}).items() for group in some}
+        self.beside_groups = {group: split_of.get(group, UNUSED) for group in other.all_groups}
 
     def keep(self, split: str, rows: Sequence[int]) -> None:
         """Leave out all but some rows of a split."""
         assert self.chosen is not None
         setattr(self, f"{split}_dataset", taken(getattr(self, f"{split}_dataset"), rows))
-        for named in (self.chosen, self.ids, self.places):
-            values: Any = named[split]
-            named[split] = [values[row] for row in rows]  # type: ignore[index]
+        named: list[Any] = [self.chosen, self.ids, self.places, *([] if self.groups is None else [self.groups])]
+        for of_split in named:
+            of_split[split] = [of_split[split][row] for row in rows]
         if split in self.originals:
             before = self.originals[split]
             self.originals[split] = before._replace(rows=[before.rows[row] for row in rows])
@@ -401,7 +498,9 @@ class PublishedData(DatasetModule):
     def held(self, split: str) -> Held:
         """Return what a split's samples hold, to be compared with another's."""
         originals = self.originals.get(split)
-        return Held(getattr(self, f"{split}_dataset"), self.task, originals and originals.at, self.places[split])
+        groups = None if self.groups is None else self.groups[split]
+        dataset = getattr(self, f"{split}_dataset")
+        return Held(dataset, self.task, originals and originals.at, self.places[split], groups)
 
     def _refuse_duplicates(self) -> None:
         """Refuse test samples whose picture or text is in another split too."""
@@ -421,6 +520,14 @@ class PublishedData(DatasetModule):
         in_memory = isinstance(dataset, InMemory) and not any(isinstance(v, Rows) for v in dataset.fields.values())
         originals = None if in_memory else self.originals.get(split)
         return Held(dataset, self.task, originals and originals.at)
+
+    def cutting(self) -> dict[str, Any]:
+        """Return how its splits were cut, where they were asked to be: the fold, and how many groups stayed whole."""
+        made: dict[str, Any] = {} if self.fold is None else {"fold": self.fold}
+        if self.groups is not None:
+            counts = {split: len({*some}) for split, some in self.groups.items()}
+            made["groups"] = {"count": len({*self.all_groups}), **counts, "left_out": self.left_out}
+        return made
 
     def splits(self) -> dict[str, Any]:
         """Return, for each split, the published split it is taken from, and its ids unless it is all of that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -58,7 +59,10 @@ class TextTable(PublishedData):
         **shared: Unpack[ReaderOptions],
     ) -> None:
         self.root = Path(root)
-        columns = read_columns(self.root, (text, label), separator, header, quotes, encoding)
+        self.read = partial(
+            read_columns, self.root, separator=separator, header=header, quotes=quotes, encoding=encoding
+        )
+        columns = self.read((text, label))
         names, indices = named_labels(self.root, [(row[1], place) for row, place in columns], labels)
         self.rows: list[tuple[str, str, int]] = []
         for ((content, _), place), index in zip(*labelled_rows(self.findings, columns, indices), strict=True):
@@ -68,6 +72,10 @@ class TextTable(PublishedData):
                 self.findings.add("empty", "rows", f"row {place} has no text")
         made = Task(task, "classification", tuple(names), domain, positive=positive)
         super().__init__(made, **shared)
+
+    def column(self, name: str | int) -> dict[str, str]:
+        """Return what is in a column, by id."""
+        return {f"{self.root.name}:{place}": row[0] for row, place in self.read((name,))}
 
     def published(self) -> dict[str, Part]:
         """Return all rows as one split."""
