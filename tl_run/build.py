@@ -44,7 +44,10 @@ def build_data(config: Config) -> PairedData:
         for key in [key for key in SIZES if key not in takes]:
             if given.pop(key, None) is not None:
                 raise ValueError(f"{role}.{key}={config[role][key]}: {config[role]['_target_']} has no such option")
-        of_the_run = {"role": role, "seed": config["seed"], "max_invalid": config["max_invalid"]}
+        of_the_run: dict[str, Any] = {
+            "role": role,
+            **{key: config[key] for key in ("seed", "max_invalid") if key in config},
+        }
         given |= {key: value for key, value in of_the_run.items() if key in takes}
         with naming(role):
             # Called as it is: what stands in its options is plain values, never another thing to be made.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.readers.folders import list_classes
+from datamodules.synthetic import MOST_MADE
 from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
 from tl_modules.discovery import attributes, class_name
 from tl_modules.stages import SOURCE_SHARE
@@ -162,6 +163,7 @@ def _check_second_input(cfg: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
+    made_of = f"must be at most {MOST_MADE}, as these samples are made in memory"
     for role in with_data(cfg):
         node, model = cfg[role], DATASETS.get(cfg[role]["_target_"])
         for size in ("train_size", "val_size"):
@@ -170,6 +172,10 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
         if str(node.get("root")).startswith(NO_ROOT):
             yield f"data_root=null: must be the folder that holds {node['root'].removeprefix(NO_ROOT)}"
             continue
+        if model in (Scenes, PageStreams):
+            for size in ("train_size", "val_size", "labelled"):
+                if (node.get(size) or 0) > MOST_MADE:
+                    yield f"{role}.{size}={node[size]}: {made_of}"
         if model is Scenes:
             made = f"scenes/{node['ground']}_{node['target']}"
             if node["name"] != made or node["kind"] != SCENES_KINDS[node["target"]]:
@@ -380,6 +386,8 @@ def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
     if cfg["data_root"] is not None and not Path(cfg["data_root"]).is_dir():
         yield f"data_root={cfg['data_root']}: must be a folder that exists"
     folder, allowed = (None if cfg["resume"] == AUTO else cfg["resume"]), cfg.get("allow_targets") or []
+    if cfg.get("check_data") and cfg["resume"] is not None:
+        yield f"check_data=true: excludes resume={cfg['resume']}; give one of the two"
     foreign = [] if folder is None else foreign_paths(cfg, OURS)
     for option in ("trust", "allow_targets"):
         if cfg.get(option) and folder is None:

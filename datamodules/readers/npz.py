@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from typing_extensions import Unpack
 
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part, ReaderOptions
+from datamodules.readers.published import Part, ReaderOptions, some_of
 from datamodules.readers.sizes import Size
 from tl_modules.ranges import NotEmpty
 
 SPLITS = ("train", "val", "test")
+MOST_CLASSES = 1000
 
 
 class NpzImages(ImageClasses):
@@ -78,11 +81,32 @@ class NpzImages(ImageClasses):
                 shapes = f"{images.dtype} {images.shape} and {labels.shape}"
                 raise ValueError(f"root={self.root}: {split} must be uint8 (N, H, W[, C]) and (N,), not {shapes}")
             stack = torch.from_numpy(images if images.ndim == 4 else images[..., None]).permute(0, 3, 1, 2)
-            indices = labels[:, 0].astype(int).tolist()
-            parts[split] = Part([f"{split}/{i}" for i in range(len(images))], indices, stack)
+            if labels.dtype.kind not in "biuf":
+                raise ValueError(f"root={self.root}: {split}_labels must be class indices, not {labels.dtype}")
+            parts[split] = self._labelled(split, stack, labels[:, 0])
+        if not all(part.strata for part in parts.values()):
+            raise ValueError(f"root={self.root}: has a split without a label{self.findings.why_none()}")
         highest = max(max(part.strata) for part in parts.values())
         if self.labels is None:
             self.labels = [str(index) for index in range(highest + 1)]
         if highest >= len(self.labels):
             raise ValueError(f"labels={self.labels}: the file has a class {highest}")
         return parts
+
+    def _labelled(self, split: str, stack: Tensor, labels: np.ndarray[Any, Any]) -> Part:
+        """Return the samples whose label is a class index; the others are noted."""
+        ids = [f"{split}/{i}" for i in range(len(labels))]
+        self.findings.count(self.unit, len(labels))
+        if labels.dtype.kind == "f":
+            self.findings.notes.append(f"{split}_labels are {labels.dtype}; whole numbers are read as class indices")
+        rows = []
+        for row, label in enumerate(labels.tolist()):
+            if not math.isfinite(label) or label != int(label) or label < 0:
+                self.findings.add("unlabelled", self.unit, f"{ids[row]} has the label {label:g}, no class index")
+            elif self.labels is None and label >= max(MOST_CLASSES, len(labels)):
+                why = f"without labels= there are at most {MOST_CLASSES} classes, or as many as samples"
+                self.findings.add("unlabelled", self.unit, f"{ids[row]} has the label {label:.0f}; {why}")
+            else:
+                rows.append(row)
+        usable = some_of(Part(ids, [0] * len(ids), stack), rows)
+        return usable._replace(strata=[int(labels[row]) for row in rows])

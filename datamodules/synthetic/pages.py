@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 from datamodules.base import DatasetModule, DatasetOptions, InMemory
 from datamodules.readers.documents import check_documents, hidden
 from datamodules.splits import Split
+from datamodules.synthetic import check_made
 from tl_modules.ranges import AtLeast, AtMost, MultipleOf, NotEmpty
 from tl_modules.seeding import seed_of
 from tl_modules.task import Task
@@ -94,6 +95,7 @@ class PageStreams(DatasetModule):
         self.target, self.image_size = target, image_size
         made = Task(task or TASKS[target], "classification", TARGETS[target], domain, key=target, channels=1)
         super().__init__(made, **shared)
+        check_made(self.train_size or TRAIN_SIZE, self.val_size)
 
     def setup(self, stage: str | None = None) -> None:
         """Make the three splits, once."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from datamodules.base import DatasetModule, DatasetOptions, InMemory
+from datamodules.synthetic import check_made
 from tl_modules.ranges import AtLeast, AtMost
 from tl_modules.seeding import generator
 from tl_modules.task import Task
@@ -211,6 +212,7 @@ class Scenes(DatasetModule):
         made = Task(task or name, kind, labels, domain or f"scenes-{ground}")
         super().__init__(made, **shared)
         self.train_size = self.train_size or TRAIN_SIZE[role]
+        check_made(self.train_size, self.val_size)
         self.ground, self.target, self.role, self.image_size = ground, target, role, image_size
         self.composed: dict[str, Composed] = {}
 
