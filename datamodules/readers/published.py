@@ -22,7 +22,7 @@ from typing_extensions import Unpack
 
 from datamodules.base import DatasetModule, DatasetOptions, InMemory, Rows, taken
 from datamodules.contents import Held, same
-from datamodules.findings import Findings, Unusable
+from datamodules.findings import KINDS, Findings, Unusable
 from datamodules.folds import Fold, fold_of
 from datamodules.groups import UNGROUPED, groups_of
 from datamodules.readers.resize import BITS, Fitted, bits_for
@@ -321,7 +321,7 @@ class PublishedData(DatasetModule):
         count = len(part.ids)
         self.findings.count(self.unit, count)
         files = [self.files_read(part, row) for row in range(count)]
-        found = {row: one for row in range(count) if files[row] and (one := known.get(files[row])) is not None}
+        found = {row: one for row in range(count) if files[row] and _is_whole(one := known.get(files[row]))}
         new = [row for row in range(count) if row not in found]
         kept: dict[int, Any] = {}
         held = 0
@@ -537,6 +537,14 @@ class PublishedData(DatasetModule):
             whole = len(ids) == self.sizes[name]
             made[split] = {"from": name, "count": len(ids), "ids": "all" if whole else ids}
         return made
+
+
+def _is_whole(found: Any) -> bool:
+    """Tell whether what is remembered of a sample is what `PublishedData._look` gives."""
+    if not isinstance(found, dict) or not {"out", "said", "peak", "seen"} <= found.keys():
+        return False
+    lists = isinstance(found["said"], list) and isinstance(found["seen"], list)
+    return lists and all(isinstance(one, list) and len(one) == 3 and one[0] in KINDS for one in found["said"])
 
 
 def some_of(part: Part, rows: Sequence[int]) -> Part:
