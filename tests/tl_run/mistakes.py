@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -317,11 +319,57 @@ FILES = {
         "source.channels=3: must equal target.channels=1 with datamodule.mode=merged, where they share a batch"
     ),
 }
+FILES |= {
+    "target.train_size=999999999": (
+        "target.train_size=999999999: must be at most 100000, as these samples are made in memory"
+    ),
+    "max_invalid=2": "max_invalid=2: must be at most 1",
+    "dataset@target=texts target.root=texts.csv backbone=bag target.unusable=0.5": (
+        "target.unusable=0.5: is now max_invalid= of the run, for both roles"
+    ),
+    "dataset@target=texts target.root=texts.csv backbone=bag +target.unusable=0.5": (
+        "target.unusable=0.5: is now max_invalid= of the run, for both roles"
+    ),
+    "dataset@target=image_folder target.root=insects target.bits=9": "target.bits=9: allowed: 8, 10, 12, 14, 16",
+    "check_data=true resume=auto": "check_data=true: excludes resume=auto; give one of the two",
+}
 PROBE = "cell=task_adaptation dataset@source=pretrained source.domain=scenes-textured"
 RUNNING = {
     "selection.metric=f1": "selection.metric=f1: not measured for this target; allowed: accuracy, macro_f1, auroc",
     "hydra.run.dir=flat/1.png/run": "hydra.run.dir=flat/1.png/run: cannot be written (Not a directory)",
-    "dataset@target=image_folder target.root=corrupt": ("corrupt/bee/1.png: cannot be read as a picture"),
+    "dataset@target=image_folder target.root=corrupt": (
+        "target.root=corrupt: 1 of 12 pictures cannot be used: corrupt/bee/1.png: cannot be read as a picture; "
+        "more than max_invalid=0.01 of all"
+    ),
+    "dataset@target=image_folder target.root=deep target.bits=10": (
+        "target.root=deep: 1 of 12 pictures cannot be used: deep/bee/1.png: cannot be read as a picture (it has the "
+        "value 4095, more than 10 bits hold); more than max_invalid=0.01 of all"
+    ),
+    "dataset@target=voc target.root=voc": (
+        "target.root=voc: 2 of 12 boxes cannot be used: p1: a box (1, 1, 6, 6) has no label; p2: cat (19, 19, 26, 26) "
+        "is outside of its picture of 9x8; more than max_invalid=0.01 of all"
+    ),
+    "dataset@target=voc target.root=turned": (
+        "target.root=turned: 1 of 12 pictures cannot be used: p1: is turned to be shown (EXIF orientation 6), and "
+        "nothing tells whether its boxes are; write the picture anew without that tag; "
+        "more than max_invalid=0.01 of all"
+    ),
+    "dataset@target=coco target.root=voc target.annotations={train:coco.json} target.pictures=JPEGImages": (
+        "target.root=voc: 1 of 12 boxes cannot be used: annotation 3 of picture 3 has the bbox '5555', not four "
+        "numbers; more than max_invalid=0.01 of all"
+    ),
+    "dataset@target=coco_masks target.root=voc target.annotations={train:coco.json} target.pictures=JPEGImages": (
+        "target.root=voc: 1 of 12 pictures cannot be used: annotation 4 of picture 4 has a polygon that is no list of "
+        "pairs of numbers; more than max_invalid=0.01 of all"
+    ),
+    "dataset@target=npz target.root=labels.npz": (
+        "target.root=labels.npz: 4 of 20 pictures cannot be used: train/0 has the label 0.7, no class index; train/1 "
+        "has the label -1, no class index; train/2 has the label nan, no class index; train/3 has the label 1000000; "
+        "without labels= there are at most 1000 classes, or as many as samples; more than max_invalid=0.01 of all"
+    ),
+    "dataset@target=texts target.root=unlabelled.csv backbone=bag": (
+        "target.root=unlabelled.csv: 1 of 3 rows cannot be used: row 3 has no label; more than max_invalid=0.01 of all"
+    ),
     "dataset@target=image_folder target.root=insects target.train_size=50": (
         "target.train_size=50: must be at most 8, the training samples beside val"
     ),
@@ -344,8 +392,7 @@ RUNNING = {
         "target.root=texts.csv: row 3 has the label 'bad'; labels= names good"
     ),
     "dataset@target=texts target.root=blank.csv backbone=bag": (
-        "target.root=blank.csv: 1 of 3 cannot be used and are left out: row 3 has no text; "
-        "more than unusable=0.01 of all"
+        "target.root=blank.csv: 1 of 3 rows cannot be used: row 3 has no text; more than max_invalid=0.01 of all"
     ),
     "dataset@target=npz target.root=texts.csv": ("target.root=texts.csv: cannot be read as .npz; is the file whole?"),
     "dataset@target=voc target.root=insects": (
@@ -373,6 +420,16 @@ RUNNING = {
     "target.train_size=32 backbone=maxvit_t": (
         "backbone=maxvit_t: does not take images of 48 pixels; the smallest size that it takes is 224 "
         "(Input size (12, 12) of block 0 is not divisible by partition size 7)"
+    ),
+}
+# Both roles are looked at, and all that stands in the way is said.
+CHECKED = {
+    "check_data=true dataset@target=image_folder target.root=corrupt": (
+        "target.root=corrupt: 1 of 12 pictures cannot be used: corrupt/bee/1.png: cannot be read as a picture; "
+        "more than max_invalid=0.01 of all"
+    ),
+    "check_data=true max_invalid=0.2 dataset@target=image_folder target.root=corrupt target.train_size=50": (
+        "target.train_size=50: must be at most 7, the training samples beside val"
     ),
 }
 PREDICTING = {
@@ -405,6 +462,7 @@ def cases() -> dict[str, list[Case]]:
         "Options": made("train.py", CONFIGURATION, 2),
         "Files, networks and pairs, before the run": made("train.py", FILES, 2),
         "What only the files, the network or the disk tell": made("train.py", RUNNING, 1),
+        "What check_data=true finds": made("train.py", CHECKED, 2),
         "predict.py": made("predict.py", PREDICTING, 2),
     }
 
@@ -446,6 +504,37 @@ def make_files(folder: Path) -> None:
     torch.save({"weight": Told()}, folder / "code.pth")
     whole = (folder / "other.pth").read_bytes()
     (folder / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    for i in range(6):
+        for label in ("ant", "bee"):
+            values = np.full((8, 9), 900 + i + 10 * (label == "bee"), np.uint16)
+            (folder / "deep" / label).mkdir(parents=True, exist_ok=True)
+            values[0, 0] = 4095 if (label, i) == ("bee", 1) else 0
+            Image.fromarray(values).save(folder / "deep" / label / f"{i}.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the orientation
+    notes = []
+    for i in range(12):
+        picture(f"voc/JPEGImages/p{i}.png")
+        picture(f"turned/JPEGImages/p{i}.png")
+        name = "" if i == 1 else "<name>cat</name>"
+        for root, label, low, high in (
+            ("voc", name, *((20, 26) if i == 2 else (2, 6))),
+            ("turned", "<name>cat</name>", 2, 6),
+        ):
+            (folder / root / "Annotations").mkdir(exist_ok=True)
+            box = f"<xmin>{low}</xmin><ymin>{low}</ymin><xmax>{high}</xmax><ymax>{high}</ymax>"
+            text = f"<annotation><object>{label}<bndbox>{box}</bndbox></object></annotation>"
+            (folder / root / "Annotations" / f"p{i}.xml").write_text(text)
+        outline = [[2, 2, 6, 2, float("nan") if i == 4 else 6, 6]]
+        bbox = "5555" if i == 3 else [2, 2, 4, 4]
+        notes.append({"id": i, "image_id": i, "category_id": 1, "bbox": bbox, "segmentation": outline})
+    Image.new("RGB", (9, 8)).save(folder / "turned" / "JPEGImages" / "p1.png", exif=exif)
+    images = [{"id": i, "file_name": f"p{i}.png"} for i in range(12)]
+    coco = {"images": images, "annotations": notes, "categories": [{"id": 1, "name": "cat"}]}
+    (folder / "voc" / "coco.json").write_text(json.dumps(coco))
+    labels = np.array([0.7, -1, np.nan, 1e6, *([0, 1] * 8)])[:, None]
+    np.savez(folder / "labels.npz", train_images=np.zeros((20, 8, 8), np.uint8), train_labels=labels)
+    (folder / "unlabelled.csv").write_text("text,label\nyes,good\nno,\nperhaps,bad\n")
     (folder / "blank.csv").write_text("text,label\nyes,good\n,bad\nno,bad\n")
     (folder / "latin.csv").write_bytes("text,label\ncaf\u00e9,good\n".encode("latin-1"))
 

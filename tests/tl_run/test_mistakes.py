@@ -44,7 +44,7 @@ def test_mistake_is_answered_in_one_line(case, files, monkeypatch, capfd):
     monkeypatch.chdir(files)
     before = set(files.iterdir())
     assert call(case.program, case.command, monkeypatch, capfd) == (case.code, [case.line])
-    if case.code == 2:
+    if case.code == 2 and "check_data=true" not in case.command:  # which writes what it finds
         assert set(files.iterdir()) == before
     assert not list(files.rglob("results.json"))
 
