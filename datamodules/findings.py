@@ -14,6 +14,7 @@ KINDS = {
     "empty": True,  # there is nothing in it: a box without area or outside of its picture, a text without words
     "unlabelled": True,  # it has no label, or one that is none
     "ambiguous": True,  # it can be meant in two ways
+    "stray": False,  # a file that is no picture stands among pictures
     "clipped": False,  # what stands out is cut off
     "too_small": False,  # it is not seen at the size that pictures are brought to
     "coerced": False,  # it is read with fewer digits or as another type
@@ -112,11 +113,12 @@ class Findings:
         for line in self.lines():
             log.warning("%s", line)
 
-    def weigh(self, classes: Mapping[str, int]) -> None:
+    def weigh(self, classes: Mapping[str, int], apart: bool = True) -> None:
         """Note how many samples each class has, and what is odd about that.
 
         Args:
             classes: Samples by class; 0 for a name that none has.
+            apart: Whether a sample is of one class, which is to be told from others.
         """
         self.classes = dict(classes)
         there = {name: count for name, count in classes.items() if count}
@@ -125,7 +127,7 @@ class Findings:
             alike.setdefault(" ".join(name.split()).casefold(), []).append(repr(name))
         empty = [name for name in classes if name not in there]
         few = [f"{name} ({count})" for name, count in there.items() if count < FEW]
-        if len(there) == 1:
+        if len(there) == 1 and apart:
             self.notes.append(f"all samples are of one class, {next(iter(there))}: there is nothing to tell apart")
         if empty:
             self.notes.append(f"no sample is of {listed(empty)}")

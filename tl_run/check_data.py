@@ -47,8 +47,10 @@ def check(config: Config, folder: Path) -> list[str]:
     Returns:
         Why a run would not start, a line each; none where it would.
     """
-    logging.getLogger("datamodules.findings").setLevel(logging.ERROR)  # all of it is printed here
     data: PairedData | None = None
+    log = logging.getLogger("datamodules.findings")
+    level = log.level
+    log.setLevel(logging.ERROR)  # all of it is printed here
     try:
         import_own(config)
         data = build_data(config)
@@ -61,6 +63,8 @@ def check(config: Config, folder: Path) -> list[str]:
             build_module(config, data)
     except (ValueError, OSError) as error:
         wrong = [" ".join(str(error).split())]
+    finally:
+        log.setLevel(level)
     write_report(data, folder, wrong)
     for line in said(data):
         print(line)

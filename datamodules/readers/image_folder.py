@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -15,8 +14,6 @@ from datamodules.readers.published import Part, PictureOptions
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split
 from tl_modules.ranges import NotEmpty
-
-log = logging.getLogger(__name__)
 
 
 class ImageFolder(ImageClasses):
@@ -56,9 +53,8 @@ class ImageFolder(ImageClasses):
 
     def published(self) -> dict[str, Part]:
         """Return ids (paths below the root), class indices and files by split."""
-        strays = self.listing.strays
-        if strays:
-            log.warning("%s: %d files are no pictures and are left out, such as %s", self.root, len(strays), strays[0])
+        for path in self.listing.strays:
+            self.findings.add("stray", "files", f"{path} is no picture")
         return {
             split: Part(
                 [path.relative_to(self.root).as_posix() for path, _ in files],

@@ -66,7 +66,7 @@ def refers_to_shown(
         raise Unusable(f"{named}: {said}", "ambiguous")
     if orientation == 1 or (annotated is not None and size != stored):
         return annotated in (None, size)
-    said = f"is turned to be shown (EXIF orientation {orientation}), and nothing tells whether its {what} are"
+    said = f"is turned to be shown (EXIF orientation {orientation}), and nothing tells whether its {what} are too"
     raise Unusable(f"{named}: {said}; {ANEW}", "ambiguous")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeGuard
 
 import torch
 from rich.progress import track
@@ -302,7 +302,10 @@ class PublishedData(DatasetModule):
                 if peaks:
                     self._scale_to(max(peaks))
                     parts = {name: part._replace(kept=None) for name, part in parts.items()}
-            self.findings.weigh(self.weighed(parts, seen))
+            if not self.findings.totals:
+                self.findings.count(self.unit, sum(len(part.ids) for part in parts.values()))
+            kind = None if self.task is None else kind_of(self.task.kind)
+            self.findings.weigh(self.weighed(parts, seen), kind is not None and kind.one_label)
             self.usable = parts
         return self.findings
 
@@ -539,9 +542,9 @@ class PublishedData(DatasetModule):
         return made
 
 
-def _is_whole(found: Any) -> bool:
+def _is_whole(found: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
     """Tell whether what is remembered of a sample is what `PublishedData._look` gives."""
-    if not isinstance(found, dict) or not {"out", "said", "peak", "seen"} <= found.keys():
+    if found is None or not {"out", "said", "peak", "seen"} <= found.keys():
         return False
     lists = isinstance(found["said"], list) and isinstance(found["seen"], list)
     return lists and all(isinstance(one, list) and len(one) == 3 and one[0] in KINDS for one in found["said"])

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from typing_extensions import Unpack
 
-from datamodules.findings import Unusable
+from datamodules.findings import Unusable, listed
 from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
 from datamodules.readers.published import PictureOptions
 from datamodules.readers.sizes import Size
@@ -60,8 +60,12 @@ class VocBoxes(BoxedPictures):
             if not (base / name).is_dir():
                 raise ValueError(f"root={root}: must hold the folders {pictures} and {annotations}; {name} is missing")
         files = {path.stem: path for path in sorted((base / pictures).iterdir()) if path.is_file()}
+        stems_of = names_of(base, base / annotations)
+        bare = sorted(set(files) - {stem for stems in stems_of.values() for stem in stems})
+        if bare:
+            self.findings.notes.append(f"{len(bare)} pictures are in no split or have no annotation: {listed(bare)}")
         parts: dict[str, list[tuple[str, AnnotatedPicture]]] = {}
-        for split, stems in names_of(base, base / annotations).items():
+        for split, stems in stems_of.items():
             lacking = [stem for stem in stems if stem not in files]
             if lacking:
                 raise ValueError(f"root={root}: there is no picture {lacking[0]}")

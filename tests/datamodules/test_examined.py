@@ -480,6 +480,12 @@ def test_more_than_can_be_made_is_refused_at_once(made, size):
         made(**{size: 999_999_999})
 
 
+def test_one_class_of_boxes_is_nothing_odd(tmp_path):
+    for i in range(10):
+        voc(tmp_path, f"p{i}", [("cat", 3, 3, 20, 15)])
+    assert not VocBoxes(str(tmp_path), image_size=32).examine().notes
+
+
 def test_a_report_counts_by_kind_and_lists_each(folder):
     truncate(folder / "dog" / "03.png")
     data = ImageFolder(str(folder), image_size=16)

@@ -116,7 +116,7 @@ def test_files_that_are_no_pictures_are_left_out_and_said(folder, caplog):
     data = ImageFolder(str(folder), image_size=8)
     data.setup()
     assert sum(map(len, ids(data).values())) == 60
-    assert "1 files are no pictures" in caplog.text and "notes.txt" in caplog.text
+    assert "1 of 1 files stray:" in caplog.text and "notes.txt is no picture" in caplog.text
 
 
 def test_a_truncated_picture_is_named(folder):

@@ -351,7 +351,7 @@ RUNNING = {
     ),
     "dataset@target=voc target.root=turned": (
         "target.root=turned: 1 of 12 pictures cannot be used: p1: is turned to be shown (EXIF orientation 6), and "
-        "nothing tells whether its boxes are; write the picture anew without that tag; "
+        "nothing tells whether its boxes are too; write the picture anew without that tag; "
         "more than max_invalid=0.01 of all"
     ),
     "dataset@target=coco target.root=voc target.annotations={train:coco.json} target.pictures=JPEGImages": (

@@ -43,6 +43,8 @@ SHAPES = [
 SHAPES_NOT = [
     "trainer.devices=2 datamodule.batch_size=16",
     "trainer.progress=false",
+    "max_invalid=0.1",
+    "check_data=true",
     "trainer.accelerator=cpu",
     "datamodule.num_workers=2",
     "datamodule.cache=false",
