@@ -22,8 +22,8 @@ FIELDS = ("stage", "step", "metric", "value")
 
 
 def first_process() -> bool:
-    """Tell whether this is the process that writes files."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
+    """Tell whether this is the process that writes files; of its machine Lightning knows only from a Trainer on."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -58,9 +58,11 @@ from tl_run.report.table import show_results
 from tl_run.resuming import recorded
 from tl_run.rules import is_pretrained
 from tl_run.stopping import Interrupted, Stopping
+from tl_run.strategy import Watched
 
 log = logging.getLogger(__name__)
 MOST_LOOKED_AT = 100
+PLACING = ("num_nodes", "strategy", "sync_batchnorm")  # options of the Trainer that the test has too
 # Options that say how a run is started and saved, not what it is, as a folder has them.
 NOT_HELD = {"resume": None, "trust": False, "allow_targets": None}
 Config = dict[str, Any]
@@ -394,11 +396,13 @@ class Run:
         reads_maps = any(self.module.head(role).needs_maps for role in self.module.tasks)
         unused = one_role_a_step or reads_maps or any(inputs_of(stem) for stem in self.module.parts.stem.values())
         unused = unused or any(True for _ in self.module.objective.parameters())  # of a role without a loss in a step
-        several = "ddp_find_unused_parameters_true" if unused else "ddp"
+        placed = {key: options[key] for key in PLACING if key in options}
+        several = options["devices"] * placed.get("num_nodes", 1) > 1
         return {
             "accelerator": options["accelerator"],
             "devices": options["devices"],
-            "strategy": several if options["devices"] > 1 else "auto",
+            "strategy": Watched(unused, self.lost) if several else "auto",
+            **placed,
             "precision": self.precision,
             "use_distributed_sampler": False,
             "num_sanity_val_steps": 0,
@@ -407,6 +411,10 @@ class Run:
             "default_root_dir": self.folder,
             "plugins": [CheckpointFiles()],
         }
+
+    def lost(self, line: str) -> None:
+        """Note that the run ends because a process of it is lost."""
+        write_json(self.folder / "error.json", {"schema": 1, "error": line, "type": "ConnectionError"})
 
     def tested(self) -> list[str]:
         """Return the roles that are tested: the target, and the source where its head is still in use."""
