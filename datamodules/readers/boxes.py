@@ -190,6 +190,7 @@ class BoxedPictures(PublishedData):
         height, width = picture.size
         limit = torch.tensor([width, height, width, height], dtype=torch.float32)
         cut = torch.minimum(boxes.clamp(min=0), limit)
+        stands_out = (cut != boxes).any(1)
         inside = (cut[:, 2:] > cut[:, :2]).all(1)
         boxes = cut * picture.scale + torch.tensor(picture.offset * 2)
         keep = ((boxes[:, 2:] - boxes[:, :2]) > 0.5).all(1)  # less than half a pixel is nothing to see
@@ -200,7 +201,7 @@ class BoxedPictures(PublishedData):
                 said.append(("empty", "boxes", f"{shown} is outside of its picture of {width}x{height}"))
             elif not keep[i]:
                 said.append(("too_small", "boxes", f"{shown} is less than half a pixel at image_size"))
-            elif cut[i].tolist() != list(box):
+            elif stands_out[i]:
                 said.append(("clipped", "boxes", f"{shown} stands out of its picture of {width}x{height}"))
         labels = torch.tensor([self.task.labels.index(label) for label in one.names], dtype=torch.long)
         flags = torch.tensor(one.flags, dtype=torch.long)

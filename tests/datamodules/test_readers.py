@@ -155,14 +155,15 @@ def test_boxes_without_area_are_counted_and_too_many_refused(folder, caplog):
 
 def test_a_box_outside_of_its_picture_is_cut_or_gone_and_said(folder, caplog):
     annotation(folder, "p01", [("cat", 31, 11, 60, 40), ("dog", 50, 30, 60, 40)])
+    annotation(folder, "p02", [("cat", 3.3, 3.1, 20.7, 15.9)])  # no whole numbers, and inside
     data = VocBoxes(str(folder), image_size=40, max_invalid=0.1)
     part = data.published()["train"]
     picture = data.reading(part, part.ids.index("p01")).value
     assert picture["boxes"].tolist() == [[30, 20, 40, 30]] and picture["box_labels"].tolist() == [0]
     data.setup()
-    assert "1 of 20 boxes clipped: p01: cat (30, 10, 60, 40) stands out of its picture of 40x20" in caplog.text
-    assert "1 of 20 boxes empty, left out: p01: dog (49, 29, 60, 40) is outside of its picture of 40x20" in caplog.text
-    with pytest.raises(ValueError, match=r"1 of 20 boxes cannot be used: p01: dog .*; more than max_invalid=0 of all"):
+    assert "1 of 21 boxes clipped: p01: cat (30, 10, 60, 40) stands out of its picture of 40x20" in caplog.text
+    assert "1 of 21 boxes empty, left out: p01: dog (49, 29, 60, 40) is outside of its picture of 40x20" in caplog.text
+    with pytest.raises(ValueError, match=r"1 of 21 boxes cannot be used: p01: dog .*; more than max_invalid=0 of all"):
         VocBoxes(str(folder), max_invalid=0).setup()
 
 
