@@ -11,7 +11,7 @@ from typing import Any
 from tl_modules.cube import BASELINES, FINETUNE, PROBE, SCRATCH
 from tl_run.attached import further
 from tl_run.messages import plain
-from tl_run.options import METRICS, augment_model
+from tl_run.options import CUT, METRICS, augment_model
 from tl_run.single import check_backbone
 
 FINETUNINGS = {FINETUNE: "full", PROBE: "linear_probe"}
@@ -84,7 +84,9 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
             samples before they are cut into splits, or None.
     """
     node, cell, trainer = cfg["target"], cfg["cell"], cfg["trainer"]
-    data = {key: value for key, value in node.items() if key not in NO_EFFECT and (key != "bits" or value is not None)}
+    known = ("group_by", "ungrouped") if target["published"] is not None else ()  # its digest tells the groups
+    data = {key: value for key, value in node.items() if key not in (*NO_EFFECT, *known)}
+    data = {key: value for key, value in data.items() if key not in ("bits", *CUT) or value is not None}
     root = node.get("root")
     if root is not None and "download" not in node:  # a set that is downloaded is the same everywhere
         data["root"] = root if target["published"] is None else Path(root).name

@@ -17,6 +17,7 @@ from datamodules.tokenizing import texts_of, train_tokenizer
 from tl_modules.backbones.huggingface import described
 from tl_modules.discovery import TIMM, torchvision_networks
 from tl_modules.module import TransferModule
+from tl_run.options import CUT
 from tl_run.rules import is_pretrained, with_data
 
 Config = dict[str, Any]
@@ -41,7 +42,7 @@ def build_data(config: Config) -> PairedData:
         takes = options_of(made)
         ours = [key for key in FOR_THE_RUN if key != "kind" or "kind" not in takes]
         given = {key: value for key, value in config[role].items() if key not in ours}
-        for key in [key for key in SIZES if key not in takes]:
+        for key in [key for key in (*SIZES, *CUT) if key not in takes]:
             if given.pop(key, None) is not None:
                 raise ValueError(f"{role}.{key}={config[role][key]}: {config[role]['_target_']} has no such option")
         of_the_run: dict[str, Any] = {

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, create_model
 from pydantic_core import PydanticCustomError
 
+from datamodules.folds import ALLOWED as FOLDS
+from datamodules.folds import fold_of
 from datamodules.readers.sizes import ALLOWED, sides
 from tl_modules import task
 
@@ -51,6 +53,14 @@ def _given_sides(value: Any) -> Any:
     return _sides("null" if value is None else value)
 
 
+def _fold(value: str) -> str:
+    try:
+        fold_of(value)
+    except ValueError as error:
+        raise PydanticCustomError("fold", FOLDS) from error  # type: ignore[arg-type]
+    return value
+
+
 SIZE = Annotated[Any, PlainValidator(_given_sides)]
 SIZE_OR_NONE = Annotated[Any, PlainValidator(_sides)]
 MORE = "**"  # stands for further arguments that a constructor takes by name
@@ -59,6 +69,7 @@ TYPES: dict[str, Any] = {
     **{"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str, "tuple": tuple},
     **{"Annotated": Annotated, "Any": Any, "Literal": Literal, "Mapping": dict, "Sequence": list},
     "Size": SIZE,
+    "Fold": Annotated[str, AfterValidator(_fold)],
     "Split": Literal["train", "val", "test"],
     **{"INPUTS": task.INPUTS, "KINDS": task.KINDS, "ROLES": task.ROLES},
 }

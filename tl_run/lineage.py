@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from datamodules.contents import same
+from datamodules.contents import akin, same
 from datamodules.overlap import held_of
 from datamodules.pair import PairedData
 from tl_run.baselines import weights_in
@@ -95,8 +95,10 @@ def _twins(data: PairedData, earlier: PairedData) -> Iterator[tuple[str, int, st
         for role, other in ((role, other) for role in earlier.data for other in others):
             theirs = held_of(earlier.data[role], other, earlier.tasks[role])
             twins = same(mine, theirs)
-            if twins:
-                row, twin = next(iter(twins.items()))
-                which = f"{theirs.id(row)}, which is {mine.id(twin)}"
-                where = f"{len(twins)} of {len(theirs)} in its {role}'s {other} are in the target's {split}"
-                yield f"{role}/{other}", len(twins), f"{where} ({which})"
+            kin = {row: twin for row, twin in akin(mine, theirs).items() if row not in twins}
+            for pairs, so, like in ((twins, "are in", "which is"), (kin, "share a group with", "as")):
+                if pairs:
+                    row, twin = next(iter(pairs.items()))
+                    which = f"{theirs.id(row)}, {like} {mine.id(twin)}"
+                    where = f"{len(pairs)} of {len(theirs)} in its {role}'s {other} {so} the target's {split}"
+                    yield f"{role}/{other}", len(pairs), f"{where} ({which})"

@@ -65,8 +65,9 @@ def own_model(path: str, base: type[Group], without: Collection[str] = ()) -> ty
     except (ValueError, SyntaxError, OSError):
         own = {}
     if not own or MORE in own:
-        return create_model(base.__name__, __base__=(base, Open))
-    known = {*base.model_fields, *without}
+        unread: dict[str, Any] = {name: (Any, None) for name in CUT if name in base.model_fields}
+        return create_model(base.__name__, __base__=(base, Open), **unread)
+    known = {*base.model_fields, *without} - {*CUT}
     fields: dict[str, Any] = {name: one for name, one in own.items() if name not in known}
     return create_model(base.__name__, __base__=base, **fields)
 
@@ -143,9 +144,23 @@ KindName = Annotated[str, AfterValidator(_kind)]
 SIZES: dict[str, Any] = {
     name: one for name, one in fields_of("datamodules.base.DatasetOptions").items() if name not in OF_THE_DATA
 }
+CUT = (
+    "group_by",
+    "ungrouped",
+    "fold",
+)  # options of readers of ours that every dataset's group has, null where not read
 
 
-class Dataset(create_model("Sized", __base__=Made, **SIZES)):  # type: ignore[misc]
+def _not_cut(value: Any) -> Any:
+    if value is not None:
+        raise PydanticCustomError("not_cut", "must be null: only samples that are read from files are cut so")
+    return value
+
+
+NOT_CUT: dict[str, Any] = {name: (Annotated[Any, AfterValidator(_not_cut)], None) for name in CUT}
+
+
+class Dataset(create_model("Sized", __base__=Made, **SIZES, **NOT_CUT)):  # type: ignore[misc]
     """What `source` and `target` have in common, whatever the dataset."""
 
     FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone", "weight")
@@ -176,6 +191,9 @@ class WithoutData(Made):
     train_size: None = None
     val_size: None = None
     labelled: None = None
+    group_by: None = None
+    ungrouped: None = None
+    fold: None = None
     augment: None = None
     backbone: None = None
     weight: float = Field(1.0, gt=0)

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 
 from datamodules.collate import as_sample
+from datamodules.readers.published import PublishedData
 from tl_modules.cube import BASELINES
 from tl_modules.forward import inputs_of
 from tl_modules.health import Diverged
@@ -504,7 +505,9 @@ class Run:
         labelled = self.data.labelled(role)
         if not any(role in stage.learn for stage in self.module.plan):
             labelled = dict.fromkeys(labelled, 0)  # its targets are read by the test alone
-        return {**named, **sizes, "labelled": labelled, "image": image}
+        data = self.data.data[role]
+        cutting = data.cutting() if isinstance(data, PublishedData) else {}
+        return {**named, **sizes, **cutting, "labelled": labelled, "image": image}
 
     def optimized(self, results: Mapping[str, Any]) -> float:
         """Return the value of `optimized_metric`, by default the target's selection metric on validation.

@@ -331,6 +331,10 @@ FILES |= {
         "target.unusable=0.5: is now max_invalid= of the run, for both roles"
     ),
     "dataset@target=image_folder target.root=insects target.bits=9": "target.bits=9: allowed: 8, 10, 12, 14, 16",
+    "target.fold=1/5": "target.fold=1/5: must be null: only samples that are read from files are cut so",
+    "dataset@target=image_folder target.root=insects target.fold=6/5": (
+        "target.fold=6/5: must be i/k with k of at least 2 and i from 1 to k, such as 1/5"
+    ),
     "check_data=true resume=auto": "check_data=true: excludes resume=auto; give one of the two",
 }
 PROBE = "cell=task_adaptation dataset@source=pretrained source.domain=scenes-textured"
@@ -340,6 +344,23 @@ RUNNING = {
     "dataset@target=image_folder target.root=corrupt": (
         "target.root=corrupt: 1 of 12 pictures cannot be used: corrupt/bee/1.png: cannot be read as a picture; "
         "more than max_invalid=0.01 of all"
+    ),
+    "dataset@target=image_folder target.root=insects target.group_by=patient": (
+        "target.group_by=patient: ImageFolder reads no table with such a column; give a regular expression with one "
+        "group in parentheses, or a CSV file with the columns id and group"
+    ),
+    "dataset@target=image_folder target.root=insects target.group_by=patients.csv": (
+        "target.group_by=patients.csv: there is no such file, also not as insects/patients.csv"
+    ),
+    "dataset@target=texts target.root=texts.csv backbone=bag target.group_by=thread": (
+        "target.group_by=thread: texts.csv: has no column thread; it has text, label"
+    ),
+    "dataset@target=image_folder target.root=insects \"target.group_by='ant/(.)'\"": (
+        "target.group_by=ant/(.): finds nothing for 6 of 12 samples (bee/0.png, bee/1.png, bee/2.png, ...); "
+        "set ungrouped=alone to make each of them its own group"
+    ),
+    "dataset@target=image_folder target.root=insects target.fold=1/20": (
+        "target.fold=1/20: 12 samples are too few for 20 folds"
     ),
     "dataset@target=image_folder target.root=deep target.bits=10": (
         "target.root=deep: 1 of 12 pictures cannot be used: deep/bee/1.png: cannot be read as a picture (it has the "

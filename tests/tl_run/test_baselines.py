@@ -12,8 +12,11 @@ from PIL import Image
 
 from tl_run.baselines import baseline_key
 from tl_run.cli import checked
+from tl_run.journal import Journal
+from tl_run.options import CUT
 from tl_run.paths import CONF
 from tl_run.runner import Run
+from tl_run.stopping import Stopping
 
 FOUND = {"labels": ["0", "1"], "sizes": {"train": 10, "val": 5, "test": 5}, "published": None}
 SHAPES = [
@@ -112,7 +115,7 @@ def test_every_option_of_a_run_is_said_to_shape_its_result_or_not() -> None:
     have |= {name for name, value in cfg.items() if not isinstance(value, dict)}
     made, sizes = {"_target_", "_convert_", "name"}, {"train_size", "val_size"}
     of_two = {"source_share", "normalisation"}
-    derived = {"target": {*made, *sizes, "kind", "ground", "target", "weight"}, "backbone": {"name"}}
+    derived = {"target": {*made, *sizes, "kind", "ground", "target", "weight", *CUT}, "backbone": {"name"}}
     derived |= {"cell": made | of_two, "datamodule": {"mode", "temperature"} | of_two}
     have -= {f"{group}.{name}" for group, names in derived.items() for name in names}
     have -= {"finetuning", "order", "epochs", "precision", "optimize_on_test"}
@@ -133,12 +136,19 @@ def pictures(root: Path, shades: dict[str, int]) -> Path:
 def test_data_may_move_but_not_change(tmp_path: Path) -> None:
     def found(root: Path, *more: str) -> str:
         given = ["dataset@target=image_folder", f"target.root={root}", "target.image_size=32", "precision=32"]
-        return Run(config("cell=scratch", *given, *more), tmp_path / "run").baseline_key()
+        return Run(config("cell=scratch", *given, *more), Journal(tmp_path / "run"), Stopping()).baseline_key()
 
     first = pictures(tmp_path / "a" / "insects", {"ant": 30, "bee": 200})
     moved = shutil.copytree(first, tmp_path / "b" / "insects")
     assert found(first) == found(moved) == found(first, "seed=1") == found(first, "target.val_size=3")
     assert found(first, "target.train_size=6") != found(first)
+    (tmp_path / "one.csv").write_text(
+        "id,group\n" + "".join(f"{label}/{i}.png,{i // 2}\n" for label in ("ant", "bee") for i in range(10))
+    )
+    shutil.copy(tmp_path / "one.csv", tmp_path / "two.csv")
+    keys = [found(first, f"target.group_by={tmp_path}/{name}.csv") for name in ("one", "two")]
+    assert keys[0] == keys[1] != found(first), "which samples belong together, not what says so"
+    assert len({found(first), found(first, "target.fold=1/5"), found(first, "target.fold=2/5")}) == 3
     (moved / "bee" / "9.png").rename(moved / "ant" / "10.png")
     assert found(moved) != found(first), "a label is another"
     assert found(pictures(tmp_path / "c" / "others", {"ant": 30, "bee": 200})) != found(first)

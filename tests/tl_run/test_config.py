@@ -156,9 +156,12 @@ def test_every_dataset_instantiates_and_says_what_its_yaml_says(dataset, tmp_pat
     given = {key: value for key, value in node.items() if key not in options.Dataset.FOR_THE_RUN}
     if dataset in ("pretrained", "second_input"):
         marker = Pretrained if dataset == "pretrained" else SecondInput
-        assert set(given) - {"_target_", "_convert_", "train_size", "val_size", "labelled"} == names(marker)
+        assert set(given) - {"_target_", "_convert_", "train_size", "val_size", "labelled", *options.CUT} == names(
+            marker
+        )
         return
     takes = options_of(get_class(given["_target_"]))
+    given = {key: value for key, value in given.items() if key in takes or key not in options.CUT}
     data = instantiate({**given, "seed": 0, **({"role": "target"} if "role" in takes else {})})
     assert (data.domain, node["name"]) == (node["domain"], dataset)
     if data.task is not None:
@@ -225,7 +228,7 @@ def test_cell_options_are_the_constructors(path):
 
 
 def test_other_options_are_the_constructors():
-    of_its_own = {"role", "seed", "batch_size", "num_workers"}
+    of_its_own = {"role", "seed", "batch_size", "num_workers", "max_invalid"}
     for model, made in (
         (options.Scenes, Scenes),
         (options.TorchvisionSet, TorchvisionSet),
@@ -237,7 +240,8 @@ def test_other_options_are_the_constructors():
         (options.CocoBoxes, CocoBoxes),
         (options.PictureTable, PictureTable),
     ):
-        assert fields(model) - set(options.Dataset.FOR_THE_RUN) == options_of(made) - of_its_own
+        of_readers = set() if made is not Scenes else set(options.CUT)
+        assert fields(model) - set(options.Dataset.FOR_THE_RUN) - of_readers == options_of(made) - of_its_own
     assert fields(options.AugmentOptions) == names(augment.Augment.__init__)
     for made in (bag, transformer, document):  # derived from their sources
         model = options.BACKBONES[made.__name__]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from datamodules.base import options_of
 from datamodules.pair import CombinedData, PairedData, PairOptions
 from datamodules.readers.image_folder import ImageFolder
-from datamodules.readers.published import PublishedData, ReaderOptions
+from datamodules.readers.published import PictureOptions, PublishedData, ReaderOptions
 from datamodules.synthetic.scenes import Scenes
 from tl_run.derive import MORE, Group, arguments, derived
 
@@ -62,7 +62,7 @@ def test_options_that_are_handed_on_are_held_to_their_types(own):
 
 
 def test_declared_options_are_those_of_the_class_that_reads_them():
-    assert set(ReaderOptions.__annotations__) == options_of(PublishedData) - {"task"}
+    assert set(PictureOptions.__annotations__) == options_of(PublishedData) - {"task"}
     assert set(PairOptions.__annotations__) == options_of(PairedData) - {"target", "source"}
     assert options_of(CombinedData) == {*options_of(PairedData), "mode", "temperature", "aligned_dataset"}
 
