@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.cluster.runs import (
     CELLS,
+    CLOSE,
     PLAIN,
     TINY,
     apart,
@@ -30,7 +31,6 @@ from benchmarks.cluster.runs import (
     weights,
 )
 
-CLOSE = 1e-3  # of the weights' norm; different losses leave some 1e-1
 LONG = ["steps=2000", "trainer.validations=200"]
 
 
@@ -110,7 +110,7 @@ def two_machines(folder: Path) -> tuple[float, float]:
 def main() -> None:
     """Read the command line, run the proofs and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", nargs="*", default=list(CELLS), choices=CELLS, help="compared with one process")
+    parser.add_argument("--cells", nargs="*", default=["multitask"], choices=CELLS, help="compared with one process")
     parser.add_argument("--folder", type=Path, default=Path("outputs/processes"), help="of the runs; made anew")
     given = parser.parse_args()
     folder = given.folder.resolve()
