@@ -95,3 +95,23 @@ def test_an_earlier_source_tells_no_labels_of_data_that_were_not_read(first, tmp
     told = json.loads((tmp_path / "run" / "results.json").read_text())["source"]
     assert told["checkpoint"] == str(folder / "run")
     assert "labelled" not in told
+
+
+@pytest.mark.slow
+def test_groups_of_what_an_earlier_run_was_trained_on_are_not_tested(first, tmp_path):
+    folder, options = first
+    rng = np.random.default_rng(1)
+    for path in (folder / "data").rglob("*.png"):  # another picture of the same thing
+        place = tmp_path / "data" / path.parent.name / f"{path.stem}-b.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(place)
+    grouped = "target.group_by='(ant/[0-9]+|bee/[0-9]+)'"
+    execute(config("cell=scratch", *options, grouped, "target.fold=1/4"), tmp_path / "first")
+    told = json.loads((tmp_path / "first" / "results.json").read_text())["target"]
+    assert told["fold"] == "1/4" and told["groups"]["count"] == 40 and told["test_size"] == told["groups"]["test"] == 10
+    others = ["dataset@target=image_folder", f"target.root={tmp_path / 'data'}", "target.image_size=16"]
+    weights = f"backbone.weights={tmp_path / 'first'}"
+    said = r"in its target's train share a group with the target's test \(\w+/\d+.png, as \w+/\d+-b.png\)"
+    with pytest.raises(RunError, match=said):
+        execute(config("cell=finetune", weights, *others, grouped, "target.fold=2/4"), tmp_path / "second")
+    execute(config("cell=finetune", weights, *others, "target.fold=2/4"), tmp_path / "third")  # as without groups
