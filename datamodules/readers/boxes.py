@@ -16,9 +16,11 @@ from torch.utils.data import Dataset
 from typing_extensions import Unpack
 
 from datamodules.base import InMemory
+from datamodules.readers.examining import Reading
 from datamodules.readers.images import IN_MEMORY
 from datamodules.readers.orientation import Box, refers_to_shown, turned_boxes
-from datamodules.readers.published import Part, PictureOptions, PublishedData, Read, Reading, read_of
+from datamodules.readers.parts import Part, Read, read_of
+from datamodules.readers.published import PictureOptions, PublishedData
 from datamodules.readers.resize import MOST_BITS, fitted
 from datamodules.readers.sizes import Size, sides
 from tl_modules.task import Task

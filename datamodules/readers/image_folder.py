@@ -10,7 +10,8 @@ from typing_extensions import Unpack
 
 from datamodules.readers.folders import list_classes
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part, PictureOptions
+from datamodules.readers.parts import Part
+from datamodules.readers.published import PictureOptions
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split
 from tl_modules.ranges import NotEmpty

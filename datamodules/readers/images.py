@@ -17,7 +17,9 @@ from typing_extensions import Unpack
 
 from datamodules.base import InMemory
 from datamodules.findings import Unusable
-from datamodules.readers.published import Part, PictureOptions, PublishedData, Read, Reading, read_of
+from datamodules.readers.examining import Reading
+from datamodules.readers.parts import Part, Read, read_of
+from datamodules.readers.published import PictureOptions, PublishedData
 from datamodules.readers.resize import MODES, MOST_BITS, Picture, fitted, looked_at
 from datamodules.readers.sizes import Size, sides
 from tl_modules.task import Task

@@ -17,7 +17,8 @@ from datamodules.findings import Unusable
 from datamodules.readers.folders import PICTURES, SPLIT_NAMES
 from datamodules.readers.masks import MaskedPictures
 from datamodules.readers.orientation import TRANSPOSED, refers_to_shown, turned_map
-from datamodules.readers.published import Part, PictureOptions
+from datamodules.readers.parts import Part
+from datamodules.readers.published import PictureOptions
 from datamodules.readers.resize import Fitted
 from datamodules.readers.sizes import Size
 from tl_modules.ranges import AtLeast, NotEmpty

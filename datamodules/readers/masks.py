@@ -15,8 +15,10 @@ from torch.utils.data import Dataset
 
 from datamodules.base import InMemory
 from datamodules.readers.boxes import LazySamples
+from datamodules.readers.examining import Reading
 from datamodules.readers.images import IN_MEMORY
-from datamodules.readers.published import Part, PublishedData, Read, Reading, read_of
+from datamodules.readers.parts import Part, Read, read_of
+from datamodules.readers.published import PublishedData
 from datamodules.readers.resize import MOST_BITS, Fitted, fitted
 from datamodules.readers.sizes import Size, sides
 from tl_modules.heads import head_of

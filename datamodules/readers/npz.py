@@ -14,7 +14,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part, ReaderOptions, some_of
+from datamodules.readers.parts import Part, some_of
+from datamodules.readers.published import ReaderOptions
 from datamodules.readers.sizes import Size
 from tl_modules.ranges import NotEmpty
 

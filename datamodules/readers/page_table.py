@@ -16,8 +16,10 @@ from typing_extensions import Unpack
 
 from datamodules.base import InMemory, Rows
 from datamodules.readers.documents import check_documents, hidden
+from datamodules.readers.examining import Reading
 from datamodules.readers.images import IN_MEMORY
-from datamodules.readers.published import Part, PictureOptions, PublishedData, Read, Reading, read_of
+from datamodules.readers.parts import Part, Read, read_of
+from datamodules.readers.published import PictureOptions, PublishedData
 from datamodules.readers.resize import MOST_BITS, fitted
 from datamodules.readers.sizes import Size, sides
 from datamodules.readers.tables import labelled_rows, named_labels, read_columns

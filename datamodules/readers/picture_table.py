@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar, Literal
 from typing_extensions import Unpack
 
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Part, PictureOptions
+from datamodules.readers.parts import Part
+from datamodules.readers.published import PictureOptions
 from datamodules.readers.sizes import Size
 from datamodules.readers.tables import SEPARATOR, labelled_rows, named_labels, read_columns
 from tl_modules.ranges import Matches, NotEmpty

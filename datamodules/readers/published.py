@@ -5,132 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeGuard
+from typing import Annotated, Any, Literal
 
-import torch
-from rich.progress import track
-from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import Unpack
 
-from datamodules.base import DatasetModule, DatasetOptions, InMemory, Rows, taken
+from datamodules.base import DatasetOptions, InMemory, Rows, taken
 from datamodules.contents import Held, same
-from datamodules.findings import KINDS, Findings, Unusable
 from datamodules.folds import Fold, fold_of
 from datamodules.groups import UNGROUPED, groups_of
-from datamodules.readers.resize import BITS, Fitted, bits_for
-from datamodules.remembered import Remembered
+from datamodules.readers.examining import Examined
+from datamodules.readers.parts import Part, Picked, some_of
+from datamodules.readers.resize import BITS
 from datamodules.splits import UNUSED, cut, cut_as, divided, test_of, test_size
-from tl_modules.discovery import kind_of
 from tl_modules.ranges import AtLeast, AtMost
 from tl_modules.task import Task
 
 log = logging.getLogger(__name__)
-MOST_KEPT = 1024**3  # bytes of what was read of samples when they were examined
-MANY = 2000
-
-
-class Part(NamedTuple):
-    """A published split.
-
-    Args:
-        ids: An id per sample.
-        strata: A number per sample; splits hold each number in proportion, as class indices or the like.
-        content: Whatever `dataset_of` makes samples from.
-        files: The file each sample is, where it has one of its own.
-        kept: By row, what was read of a sample when it was examined, as `reading` gives it.
-    """
-
-    ids: list[str]
-    strata: list[int]
-    content: Any
-    files: Sequence[Path | None] | None = None
-    kept: Mapping[int, Any] | None = None
-
-
-class Read(NamedTuple):
-    """What was read of a sample's files.
-
-    Args:
-        value: What samples are made from.
-        said: What is the matter with it though it is used: kind, unit and text of each `Finding`.
-        peak: The largest value of a picture of more than eight bits; None for others.
-        seen: The indices of the classes that are in it, where only its files tell.
-    """
-
-    value: Any
-    said: Sequence[tuple[str, str, str]] = ()
-    peak: int | None = None
-    seen: Sequence[int] = ()
-
-
-def read_of(found: Fitted, name: str, value: Any, **more: Any) -> Read:
-    """Return what was read of a sample with a picture.
-
-    Args:
-        found: The picture.
-        name: The sample's id.
-        value: What samples are made from.
-        **more: `said` and `seen`, if anything.
-    """
-    said = [("coerced", "pictures", f"{name} {found.coerced}")] if found.coerced else []
-    return Read(value, [*said, *more.get("said", ())], found.peak, more.get("seen", ()))
-
-
-class Items:
-    """Some of a row of values, which are read when they are asked for.
-
-    Args:
-        values: The values.
-        rows: Which of them, in order.
-    """
-
-    def __init__(self, values: Any, rows: Sequence[int]) -> None:
-        self.values, self.rows = values, rows
-
-    def __len__(self) -> int:
-        """Return their number."""
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Return a value."""
-        return self.values[self.rows[index]]
-
-
-class Reading:
-    """Reads the samples of some rows of a published split, from what was kept or from their files.
-
-    Args:
-        data: The dataset.
-        part: The split.
-        rows: The rows.
-    """
-
-    def __init__(self, data: PublishedData, part: Part, rows: Sequence[int]) -> None:
-        self.data, self.part, self.rows = data, part, rows
-
-    def __call__(self, index: int) -> Any:
-        """Return what `PublishedData.reading` gives of the i-th row."""
-        row, kept = self.rows[index], self.part.kept or {}
-        return kept[row] if row in kept else self.data.reading(self.part, row).value
-
-
-class Picked(NamedTuple):
-    """Some of a row of values, which are read when they are asked for."""
-
-    values: Any
-    rows: Sequence[int]
-
-    def at(self, index: int) -> Any:
-        """Return the value of the i-th of the rows."""
-        return self.values[self.rows[index]]
 
 
 class ReaderOptions(DatasetOptions, total=False):
@@ -149,7 +43,7 @@ class PictureOptions(ReaderOptions, total=False):
     bits: Literal[8, 10, 12, 14, 16] | None
 
 
-class PublishedData(DatasetModule):
+class PublishedData(Examined):
     """Splits as published where there are any, else cut as `splits.cut` says; subclasses say what is in them.
 
     Args:
@@ -170,17 +64,9 @@ class PublishedData(DatasetModule):
             samples. For sets without a published test set.
         **shared: Options of every dataset, see `DatasetModule`.
 
-    Attributes:
-        unit: What its samples are, in the plural.
-        read_by: Its attributes that decide how a sample is read from its files.
-
     Raises:
         ValueError: If an option is out of range.
     """
-
-    unit: ClassVar[str] = "pictures"
-    read_by: ClassVar[tuple[str, ...]] = ("image_size", "bits")
-    usable: dict[str, Part] | None = None  # the published splits without what is left out
 
     chosen: dict[str, list[tuple[str, int]]] | None = None
     sizes: dict[str, int]
@@ -223,46 +109,6 @@ class PublishedData(DatasetModule):
         if self.duplicates not in ("allow", "refuse"):
             raise ValueError(f"duplicates={duplicates}: allowed: allow, refuse")
 
-    @property
-    def origin(self) -> str:
-        """What the samples' ids are relative to: equal for two readers of the same samples."""
-        root = getattr(self, "root", None)
-        return "" if root is None else str(Path(root).resolve())
-
-    def published(self) -> dict[str, Part]:
-        """Return the published splits, `train` at least; afterwards `task` is there."""
-        raise TypeError(f"{type(self).__name__} has no splits")
-
-    def files_read(self, part: Part, row: int) -> Sequence[Path]:
-        """Return the files that a sample is read from; what is found out about it is remembered for these."""
-        file = None if part.files is None else part.files[row]
-        return [] if file is None else [file]
-
-    def begin_reading(self, parts: Mapping[str, Part]) -> bool:
-        """Get ready to read samples; tell whether there are any that are read from files."""
-        return False
-
-    def reading(self, part: Part, row: int) -> Read:
-        """Read a sample from its files.
-
-        Raises:
-            Unusable: If it cannot be used.
-        """
-        raise TypeError(f"{type(self).__name__} reads nothing from files")
-
-    def weighed(self, parts: Mapping[str, Part], seen: Mapping[int, int]) -> dict[str, int]:
-        """Return how many samples of `train` each class has; empty where there are no classes.
-
-        Args:
-            parts: The published splits.
-            seen: Number of samples by class index, where only files tell.
-        """
-        if self.task is None or not self.task.labels:
-            return {}
-        kind = kind_of(self.task.kind)
-        found = Counter(parts["train"].strata) if kind is not None and kind.one_label else seen
-        return {name: found.get(index, 0) for index, name in enumerate(self.task.labels)}
-
     def dataset_of(self, part: Part, rows: Sequence[int]) -> Dataset[Any]:
         """Return the samples of some rows of a published split."""
         raise TypeError(f"{type(self).__name__} has no samples")
@@ -274,86 +120,6 @@ class PublishedData(DatasetModule):
     def arranged(self, split: str, dataset: Dataset[Any]) -> Dataset[Any]:
         """Return a split's samples as they are used; as they are, unless a subclass hides something of them."""
         return dataset
-
-    @cached_property
-    def findings(self) -> Findings:
-        """What is found in the files."""
-        root = getattr(self, "root", None)
-        return Findings(type(self).__name__ if root is None else f"root={root}")
-
-    def examine(self) -> Findings:
-        """Look at every sample, once and whatever the seed, and leave out those that cannot be used.
-
-        Returns:
-            What is found; whether that is too much is for `setup` to say.
-
-        Raises:
-            ValueError: If the whole cannot be read.
-        """
-        if self.usable is None:
-            parts, seen = self.published(), Counter[int]()
-            if self.begin_reading(parts):
-                options = [(name, getattr(self, name, None)) for name in self.read_by]
-                task = None if self.task is None else self.task.to_dict()
-                known = Remembered(repr((type(self).__qualname__, self.origin, options, task)))
-                peaks: list[int] = []
-                parts = {name: self._examined(name, part, known, peaks, seen) for name, part in parts.items()}
-                known.save()
-                if peaks:
-                    self._scale_to(max(peaks))
-                    parts = {name: part._replace(kept=None) for name, part in parts.items()}
-            if not self.findings.totals:
-                self.findings.count(self.unit, sum(len(part.ids) for part in parts.values()))
-            kind = None if self.task is None else kind_of(self.task.kind)
-            self.findings.weigh(self.weighed(parts, seen), kind is not None and kind.one_label)
-            self.usable = parts
-        return self.findings
-
-    def _scale_to(self, peak: int) -> None:
-        """Settle the bits of 16-bit pictures."""
-        given, self.bits = self.bits, self.bits or bits_for(peak)
-        self.findings.bits = self.bits
-        why = "as set" if given else "which hold all of the dataset"
-        self.findings.notes.append(
-            f"16-bit pictures have values up to {peak}; they are read as {self.bits} bits, {why}: divided by "
-            f"{2 ** (self.bits - 8)}"
-        )
-
-    def _examined(self, name: str, part: Part, known: Remembered, peaks: list[int], seen: Counter[int]) -> Part:
-        """Return a published split without what is left out; with what was read, while that is not too much."""
-        count = len(part.ids)
-        self.findings.count(self.unit, count)
-        files = [self.files_read(part, row) for row in range(count)]
-        found = {row: one for row in range(count) if files[row] and _is_whole(one := known.get(files[row]))}
-        new = [row for row in range(count) if row not in found]
-        kept: dict[int, Any] = {}
-        held = 0
-        for row, (one, value) in zip(new, read_all(partial(self._look, part), new), strict=True):
-            found[row] = one
-            if files[row]:
-                known.put(files[row], one)
-            held += size_in_memory(value)
-            if held <= MOST_KEPT and not one["out"]:
-                kept[row] = value
-        if held > MOST_KEPT:
-            kept.clear()
-        for row in range(count):
-            for finding in found[row]["said"]:
-                self.findings.add(*finding)
-            if found[row]["peak"] is not None:
-                peaks.append(found[row]["peak"])
-            if name == "train":
-                seen.update(found[row]["seen"])
-        return some_of(part._replace(kept=kept), [row for row in range(count) if not found[row]["out"]])
-
-    def _look(self, part: Part, row: int) -> tuple[dict[str, Any], Any]:
-        """Return what is found out about a sample, and what was read."""
-        try:
-            read = self.reading(part, row)
-        except Unusable as error:
-            return {"out": True, "said": [[error.kind, self.unit, str(error)]], "peak": None, "seen": []}, None
-        said = [list(one) for one in read.said]
-        return {"out": False, "said": said, "peak": read.peak, "seen": list(read.seen)}, read.value
 
     def setup(self, stage: str | None = None) -> None:
         """Make the three datasets, once.
@@ -540,45 +306,3 @@ class PublishedData(DatasetModule):
             whole = len(ids) == self.sizes[name]
             made[split] = {"from": name, "count": len(ids), "ids": "all" if whole else ids}
         return made
-
-
-def _is_whole(found: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
-    """Tell whether what is remembered of a sample is what `PublishedData._look` gives."""
-    if found is None or not {"out", "said", "peak", "seen"} <= found.keys():
-        return False
-    lists = isinstance(found["said"], list) and isinstance(found["seen"], list)
-    return lists and all(isinstance(one, list) and len(one) == 3 and one[0] in KINDS for one in found["said"])
-
-
-def some_of(part: Part, rows: Sequence[int]) -> Part:
-    """Return a published split with some of its samples."""
-    if len(rows) == len(part.ids):
-        return part
-    content = part.content
-    if isinstance(content, Tensor):
-        content = content[torch.tensor(rows, dtype=torch.long)]
-    else:
-        content = [content[row] for row in rows] if isinstance(content, list) else Items(content, rows)
-    files = None if part.files is None else [part.files[row] for row in rows]
-    before = part.kept or {}
-    kept = {new: before[row] for new, row in enumerate(rows) if row in before}
-    return Part([part.ids[row] for row in rows], [part.strata[row] for row in rows], content, files, kept)
-
-
-def read_all(read: Callable[[int], Any], rows: Sequence[int]) -> Iterator[Any]:
-    """Yield what is read of some rows, by as many threads as there are cores, with a bar where there are many.
-
-    Args:
-        read: Gives what is read of a row.
-        rows: The rows.
-    """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(read, rows)
-        shown = len(rows) >= MANY and sys.stderr.isatty()
-        yield from track(found, "examining", total=len(rows), transient=True) if shown else found
-
-
-def size_in_memory(value: Any) -> int:
-    """Return the bytes that the tensors of what was read take."""
-    values = value.values() if isinstance(value, Mapping) else [value]
-    return sum(one.nbytes for one in values if isinstance(one, Tensor))

@@ -11,7 +11,8 @@ import torch
 from typing_extensions import Unpack
 
 from datamodules.base import InMemory
-from datamodules.readers.published import Part, PublishedData, ReaderOptions
+from datamodules.readers.parts import Part
+from datamodules.readers.published import PublishedData, ReaderOptions
 from datamodules.readers.tables import SEPARATOR, labelled_rows, named_labels, read_columns
 from tl_modules.ranges import Matches, NotEmpty
 from tl_modules.task import Task

@@ -14,7 +14,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from datamodules.readers.images import ImageClasses
-from datamodules.readers.published import Items, Part, ReaderOptions
+from datamodules.readers.parts import Items, Part
+from datamodules.readers.published import ReaderOptions
 from datamodules.readers.resize import Picture
 from datamodules.readers.sizes import Size
 from datamodules.splits import Split

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from datamodules.findings import KINDS, Findings
-from datamodules.readers import published, resize
+from datamodules.readers import examining, resize
 from datamodules.readers.coco import CocoBoxes
 from datamodules.readers.coco_masks import CocoMasks
 from datamodules.readers.image_folder import ImageFolder
@@ -108,7 +108,7 @@ def test_pictures_are_decoded_once_and_are_remembered(folder, monkeypatch, lazy)
     decoded = count_decoded(monkeypatch)
     if lazy:
         monkeypatch.setattr("datamodules.readers.images.IN_MEMORY", 10)
-        monkeypatch.setattr(published, "MOST_KEPT", 10)
+        monkeypatch.setattr(examining, "MOST_KEPT", 10)
     options = {"image_size": 16, "train_size": 10, "duplicates": "allow"}
     one = ImageFolder(str(folder), **options)
     one.setup()
