@@ -144,11 +144,7 @@ KindName = Annotated[str, AfterValidator(_kind)]
 SIZES: dict[str, Any] = {
     name: one for name, one in fields_of("datamodules.base.DatasetOptions").items() if name not in OF_THE_DATA
 }
-CUT = (
-    "group_by",
-    "ungrouped",
-    "fold",
-)  # options of readers of ours that every dataset's group has, null where not read
+CUT = ("group_by", "ungrouped", "fold")  # options of what is read from files; every dataset's group has them, as null
 
 
 def _not_cut(value: Any) -> Any:
