@@ -140,7 +140,11 @@ class Detection(Head):
     def forward(self, features: Features) -> Outputs:
         """Return raw outputs at all places of all maps."""
         maps = self.pyramid(features)
+        count = len(maps[0])
+        if count == 0:  # torchvision's heads take one sample at least
+            maps = [torch.cat([level, level.new_zeros(1, *level.shape[1:])]) for level in maps]
         logits, (distances, centred) = self.classification(maps), self.regression(maps)
+        logits, distances, centred = logits[:count], distances[:count], centred[:count]
         size = features.size or (0, 0)
         centres, strides = [], []
         for level, stride in zip(maps, self.pyramid.strides, strict=True):
