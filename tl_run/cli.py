@@ -272,7 +272,8 @@ def _dataset_class(role: str) -> str | None:
 
 
 def _groups() -> list[str]:
-    return sorted({path.name for folder in folders() for path in folder.iterdir() if path.is_dir()})
+    found = {path.name for folder in folders() for path in folder.iterdir() if path.is_dir()}
+    return sorted(found - {"hydra"})
 
 
 def _no_value(key: str, where: str) -> str:
