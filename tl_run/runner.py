@@ -415,6 +415,7 @@ class Run:
 
     def lost(self, line: str) -> None:
         """Note that the run ends because a process of it is lost."""
+        self.journal.write(status=FAILED, holder=None)
         write_json(self.folder / "error.json", {"schema": 1, "error": line, "type": "ConnectionError"})
 
     def tested(self) -> list[str]:
