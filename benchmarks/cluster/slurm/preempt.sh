@@ -24,6 +24,7 @@ scancel --signal=TERM --full "$job"
 while [ "$(state)" = RUNNING ] || [ "$(state)" = COMPLETING ]; do sleep 0.5; done
 echo "after TERM: $(state), $(scontrol show job "$job" | grep -o 'ExitCode=[0-9:]*'), journal $(grep -o '"status": "[a-z]*"' preempted/journal.json)"
 scontrol requeue "$job"
+scontrol update JobId="$job" StartTime=now # else Slurm waits two minutes
 sleep 1
 scontrol release "$job" 2> /dev/null || true # a job that failed is requeued held by some versions
 until [ "$(state)" = COMPLETED ] || [ "$(state)" = FAILED ]; do sleep 1; done
