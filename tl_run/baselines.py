@@ -97,12 +97,14 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
         "backbone": unweighted(backbone_of(cfg)[1]),
         "cell": {key: cell[key] for key in ("lr", "weight_decay", "clip", "schedule")},
         "steps": steps,
-        "batch_size": cfg["datamodule"]["batch_size"] * trainer["devices"],
+        "batch_size": cfg["datamodule"]["batch_size"] * trainer["devices"] * trainer.get("num_nodes", 1),
         "trainer": {key: trainer[key] for key in ("accumulate", "validations", "patience")},
         "selection": {**cfg["selection"], "metric": cfg["selection"]["metric"] or usual},
         "precision": precision,
     }
+    alone = {"num_nodes": trainer.get("num_nodes"), "sync_batchnorm": False}  # in the batch size, or as it is without
     more = {key: trainer[key] for key in further(trainer) if key not in OF_DISPLAY}
+    more = {key: value for key, value in more.items() if key not in alone or value != alone[key]}
     callbacks = [one for one in (cfg["callbacks"] or {}).values() if one["_target_"].rpartition(".")[2] not in WATCH]
     shared |= {"further": more} if more else {}
     shared |= {"callbacks": callbacks} if callbacks else {}

@@ -35,6 +35,7 @@ SHAPES = [
     "steps=601",
     "datamodule.batch_size=16",
     "trainer.devices=2",
+    "trainer=ddp trainer.devices=1 trainer.num_nodes=2",
     "trainer.accumulate=2",
     "trainer.validations=5",
     "cell.schedule=constant trainer.patience=3",
@@ -45,6 +46,7 @@ SHAPES = [
 ]
 SHAPES_NOT = [
     "trainer.devices=2 datamodule.batch_size=16",
+    "trainer=ddp trainer.num_nodes=2 datamodule.batch_size=8",
     "trainer.progress=false",
     "max_invalid=0.1",
     "check_data=true",
