@@ -93,5 +93,8 @@ def says(problem: Mapping[str, Any], model: type[Group]) -> str:
 
 def _at(node: Any, path: Iterable[Any]) -> Any:
     for key in path:
-        node = node.get(key) if isinstance(node, Mapping) else node[key] if isinstance(node, list) and isinstance(key, int) else node
+        if isinstance(node, Mapping):
+            node = node.get(key)
+        elif isinstance(node, list) and isinstance(key, int):
+            node = node[key]
     return node

@@ -404,7 +404,7 @@ def _check_files(cfg: Mapping[str, Any]) -> Iterator[str]:
             chosen_checkpoint(Path(given))
         except ValueError as error:
             said = "must be a checkpoint file, or the folder of a run with a finished stage"
-            yield f"source_checkpoint={given}: {said} ({error})"
+            yield f"source_checkpoint={given}: {said if 'neither' in str(error) else error}"
 
 
 def selection_metric(cfg: Mapping[str, Any]) -> str | None:

@@ -15,11 +15,12 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
 from tests.conftest import CELLS
-from tl_modules.weights.runs import chosen_checkpoint
+from tl_modules.weights.runs import chosen_checkpoint, digest_of
 from tl_run import runner
 from tl_run.cli import checked
 from tl_run.errors import RunError
 from tl_run.folder import write_whole
+from tl_run.journal import Journal
 from tl_run.paths import CONF
 from tl_run.predicting import load
 from tl_run.runner import Run, execute
@@ -154,12 +155,16 @@ def test_the_seconds_of_a_resumed_run_are_of_all_its_parts(tmp_path: Path, monke
         killed(patch, at=3, stage="target")
         with pytest.raises(RunError, match="killed"):
             execute(given, tmp_path)
-    done, last = tmp_path / "checkpoints/source/DONE.json", tmp_path / "checkpoints/target/last.ckpt"
-    done.write_text(json.dumps({**json.loads(done.read_text()), "seconds": 1000.0}))
+    journal = Journal(tmp_path)
+    journal.stage("source")["done"]["seconds"] = 1000.0
+    generation = journal.stage("target")["checkpoints"][-1]
+    last = journal.place("target") / generation["file"]
     checkpoint = torch.load(last, weights_only=True)
     assert checkpoint["callbacks"]["Cost"]["seconds"] > 0
     checkpoint["callbacks"]["Cost"]["seconds"] = 500.0
     torch.save(checkpoint, last)
+    generation["files"][generation["file"]] = digest_of(last.read_bytes())
+    journal.write()
     execute(given, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert [stage["seconds"] // 100 for stage in results["stages"]] == [10, 5]
@@ -211,7 +216,7 @@ def test_a_run_folder_holds_what_it_says(tmp_path: Path) -> None:
     assert "source/accuracy" in results["test"]  # the head is kept: what was forgotten
     for stage in ("source", "target"):
         folder = tmp_path / "checkpoints" / stage
-        assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt", "DONE.json"}
+        assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt"}
         torch.load(folder / "best.ckpt", weights_only=True)
     best = max(
         float(r["value"]) for r in rows(tmp_path) if r["metric"] == "val/target/accuracy" and r["stage"] == "target"

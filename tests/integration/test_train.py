@@ -91,8 +91,7 @@ def test_a_run_killed_for_real_goes_on_to_the_same_weights(tmp_path: Path):
     options = ["cell=task_adaptation", "precision=32", *TINY, "steps=60", "trainer.validations=12"]
     assert train(*options, "hydra.run.dir=straight", folder=tmp_path).returncode == 0
     process = subprocess.Popen([*TRAIN, *options, "hydra.run.dir=killed"], cwd=tmp_path, stderr=subprocess.DEVNULL)
-    last = tmp_path / "killed" / "checkpoints" / "source" / "last.ckpt"
-    while not last.exists() and process.poll() is None:
+    while not list(tmp_path.glob("killed/checkpoints/source/step-*")) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()

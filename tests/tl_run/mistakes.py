@@ -24,7 +24,7 @@ INTRODUCTION = """\
 Made by `python -m tests.tl_run.mistakes` from the cases that the tests run. Wrong options, paths and pairs are answered
 before anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run.
 The traceback of what fails later is in the run's folder, in `error.log`; a run that failed has no `results.json`."""
-CELL_OPTIONS = "name, lr, weight_decay, clip, schedule, normalisation, source_share"
+CELL_OPTIONS = "name, lr, weight_decay, clip, skip_nonfinite, schedule, normalisation, source_share"
 CELL_NAMES = ", ".join([*sorted([*BY_NAME, "scratch"]), "auto", "finetune", "probe"])
 CONFIGURATION = {
     "cell=multitsk": f"cell=multitsk: did you mean multitask? allowed: {CELL_NAMES}",

@@ -16,10 +16,13 @@ from tests.conftest import module_for, pair_for, trainer_for
 from tests.integration.test_runs import config, killed, rows
 from tl_modules.metrics import Scores
 from tl_run import runner
-from tl_run.callbacks.choosing import NEVER, BestCheckpoint, ValidateAt, validation_steps
+from tl_run.callbacks.checkpoints import Checkpoints
+from tl_run.callbacks.choosing import NEVER, ValidateAt, validation_steps
 from tl_run.errors import RunError
 from tl_run.folder import write_json
+from tl_run.journal import Journal
 from tl_run.runner import Run, execute
+from tl_run.stopping import Stopping
 
 
 @pytest.fixture(autouse=True)
@@ -71,30 +74,43 @@ def test_every_stage_of_every_cell_has_the_same_number_of_choices(cell: str, tmp
 
 
 class Played:
-    """A Trainer as the callback sees it: scores and losses as they come."""
+    """A Trainer as the callback sees it: scores and losses as they come, a file per step."""
 
     class strategy:
+        checkpoint_io = None
+
         @staticmethod
         def reduce_boolean_decision(value: bool, all: bool = True) -> bool:
             return value
 
+    class state:
+        fn = "fit"
+
+    sanity_checking, max_steps, world_size = False, 100, 1
+
     def __init__(self) -> None:
         self.callback_metrics: dict[str, torch.Tensor] = {}
-        self.saved: list[str] = []
+        self.global_step = 0
+
+    def save_checkpoint(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(self.global_step))
 
 
-def chosen(best: BestCheckpoint, played: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the places of the checkpoints that were saved."""
-    monkeypatch.setattr(BestCheckpoint, "_save_checkpoint", lambda self, trainer, path: None)
-    monkeypatch.setattr(BestCheckpoint, "_should_remove_checkpoint", lambda *_: False)
-    trainer, saved = Played(), []
-    for place, (score, loss) in enumerate(played):
+def kept(folder: Path, mode: str) -> Checkpoints:
+    return Checkpoints(Journal(folder), "target", "val/x", mode, Stopping(), None)
+
+
+def played_out(best: Checkpoints, played: list[tuple[float, float]], start: int = 0) -> list[int]:
+    """Return the places of the checkpoints that were the best when they came."""
+    trainer: Any = Played()
+    won = []
+    for place, (score, loss) in enumerate(played, start):
+        trainer.global_step = place
         trainer.callback_metrics = {"val/x": torch.tensor(score), "val/loss": torch.tensor(loss)}
-        current = trainer.callback_metrics["val/x"]
-        if best.check_monitor_top_k(trainer, current):  # type: ignore[arg-type]
-            best._update_best_and_save(current, trainer, dict(trainer.callback_metrics))  # type: ignore[arg-type]
-            saved.append(place)
-    return saved
+        best.on_validation_end(trainer, trainer)
+        won += [place] if best.best and best.best["step"] == place else []
+    return won
 
 
 NAN = math.nan
@@ -112,18 +128,24 @@ NAN = math.nan
         ("max", [(NAN, 1.0), (NAN, 1.0)], []),
     ],
 )
-def test_ties_go_to_the_lower_loss_then_to_the_later(
-    mode: str, played: list[Any], saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert chosen(BestCheckpoint(tmp_path, "val/x", mode, "val/loss"), played, monkeypatch) == saved
-    # The same through a resume after each, in a folder that was moved.
-    best, found = BestCheckpoint(tmp_path, "val/x", mode, "val/loss"), []
+def test_ties_go_to_the_lower_loss_then_to_the_later(mode: str, played: list[Any], saved: list[int], tmp_path: Path):
+    assert played_out(kept(tmp_path / "one", mode), played) == saved
+    best, found = kept(tmp_path / "resumed", mode), []  # the same through a resume after each
     for place, one in enumerate(played):
-        found += [place] if chosen(best, [one], monkeypatch) else []
+        found += played_out(best, [one], place)
         state = best.state_dict()
-        best = BestCheckpoint(tmp_path / str(place), "val/x", mode, "val/loss")
+        best = kept(tmp_path / "resumed", mode)
         best.load_state_dict(state)
     assert found == saved
+
+
+def test_the_last_two_generations_stay_each_with_its_best(tmp_path: Path):
+    scores = [0.5, 0.1, 0.9, 0.2, 0.3]
+    played_out(kept(tmp_path, "max"), [(score, 1.0) for score in scores])
+    names = {int(path.stem.removeprefix("step-")) for path in (tmp_path / "checkpoints/target").glob("*.ckpt")}
+    assert names == {2, 3, 4}
+    stage = Journal(tmp_path).stage("target")
+    assert [(one["step"], one["best"]["step"]) for one in stage["checkpoints"]] == [(3, 2), (4, 2)]
 
 
 @pytest.mark.slow
@@ -210,30 +232,30 @@ def strict(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in {path.name}")))
 
 
-def test_a_run_that_diverged_says_so_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    execute(config("cell=scratch", "cell.lr=1e30", "cell.clip=null", "selection.rule=last"), tmp_path)
-    results = strict(tmp_path / "results.json")
-    assert results["status"] == "diverged" and results["test"]["target/loss"] is None
-    for done in tmp_path.rglob("DONE.json"):
-        strict(done)
-    lines = capsys.readouterr().out.splitlines()
-    assert any("loss" in line and line.split()[-2] == "-" for line in lines if line.startswith("│"))
-    assert any(line.startswith("diverged: ") for line in lines)
+@pytest.mark.parametrize("rule", ["best", "last"])
+def test_a_run_that_diverges_is_no_result(rule: str, tmp_path: Path) -> None:
+    given = config("cell=scratch", "cell.lr=1e30", "cell.clip=null", f"selection.rule={rule}")
+    with pytest.raises(
+        RunError, match=r"^diverged in stage target at step \d+: .* of target is .*; its samples: scenes"
+    ):
+        execute(given, tmp_path)
+    assert not (tmp_path / "results.json").exists()
+    assert strict(tmp_path / "journal.json")["status"] == "diverged"
+    assert strict(tmp_path / "error.json")["type"] == "Diverged"
 
 
 def test_a_run_that_came_to_its_end_says_so(tmp_path: Path) -> None:
     execute(config("cell=scratch", "steps=2"), tmp_path)
     results = strict(tmp_path / "results.json")
-    assert results["status"] == results["stages"][0]["status"] == "complete"
+    assert results["status"] == strict(tmp_path / "journal.json")["status"] == "complete"
+    assert results["stages"][0]["stopped"] == {}
 
 
-def test_a_score_that_is_not_finite_is_null_and_its_stage_diverged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_score_that_is_not_finite_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "last_validation", lambda *_: {"val/target/accuracy": math.inf})
-    assert math.isnan(execute(config("cell=scratch", "steps=2", "selection.rule=last"), tmp_path))
-    results = strict(tmp_path / "results.json")
-    assert (results["status"], results["val"]) == ("diverged", {"target/accuracy": None})
+    with pytest.raises(RunError, match="diverged in stage target: val/target/accuracy is inf"):
+        execute(config("cell=scratch", "steps=2", "selection.rule=last"), tmp_path)
+    assert not (tmp_path / "results.json").exists()
 
 
 @pytest.mark.slow

@@ -42,9 +42,9 @@ from tl_modules.optim import SCHEDULES
 from tl_modules.stages import FINETUNINGS, PART_KINDS
 from tl_modules.task import KINDS, Task
 from tl_run import options
-from tl_run.cli import announced, checked, group_options, lines, with_resumed
+from tl_run.cli import announced, checked, group_options, lines
 from tl_run.paths import CONF
-from tl_run.schema import ConfigError, check, model_of
+from tl_run.schema import check, model_of
 
 ROOT = CONF.parent
 ARTICLE = [name for name in group_options("experiment") if name.startswith("article/")]
@@ -333,18 +333,6 @@ def test_train_reports_a_misspelt_option_as_it_was_given(tmp_path):
     assert done.stderr == f"cell.lrr=1: unknown option; did you mean lr? allowed: {CELL_OPTIONS}\n"
     done = subprocess.run([*TRAIN, "cell=multitask", "dataset=x"], cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr.startswith("dataset=: no such group of options; did you mean dataset@source or dataset@target?")
-
-
-def test_resume_takes_the_runs_own_options_and_folder(tmp_path):
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "overrides.yaml").write_text("- cell=multitask\n- steps=30\n- resume=old\n")
-    assert with_resumed(["cell=scratch"]) == ["cell=scratch"]
-    want = ["cell=multitask", "steps=30", f"resume={tmp_path}", f"hydra.run.dir='{tmp_path}'"]
-    assert with_resumed([f"resume={tmp_path}"]) == want
-    with pytest.raises(ConfigError, match=r"leave out cell\.lr=1$"):
-        with_resumed([f"resume={tmp_path}", "steps=30", "cell.lr=1"])
-    with pytest.raises(ConfigError, match="leave out -m"):
-        with_resumed([f"resume={tmp_path}", "-m"])
 
 
 def shown(page: str, language: str, what: str) -> str:

@@ -20,6 +20,7 @@ from tl_run import runner
 from tl_run.callbacks.cache import CachedFeatures
 from tl_run.cost import Cost
 from tl_run.errors import RunError
+from tl_run.journal import Journal
 from tl_run.report.table import cost_table
 from tl_run.runner import execute
 
@@ -146,13 +147,31 @@ def test_a_run_tells_exposure_cost_and_machine_and_a_resumed_one_the_same(
     assert "source samples" in text and "96" in text and f"{results[0]['stages'][0]['flops']:.2e}" in text
 
 
+def at_its_end(folder: Path, stage: str) -> None:
+    """Put a finished run back to where a stage's last checkpoint was just written."""
+    journal = Journal(folder)
+    record = journal.stage(stage)["done"]
+    names = {name: f"step-{step:08d}.ckpt" for name, step in (("best.ckpt", 0), ("last.ckpt", record["steps"]))}
+    for name, step in names.items():
+        (journal.place(stage) / name).rename(journal.place(stage) / step)
+    score = {"step": 0, "score": record["score"], "loss": 0.0}
+    generation = {"step": record["steps"], "file": names["last.ckpt"], "best": score}
+    files = {step: None for step in names.values()}
+    journal.stage(stage).update(done=None, checkpoints=[{**generation, "files": files}])
+    last = journal.place(stage) / names["last.ckpt"]
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["callbacks"]["Checkpoints"]["best"] = score
+    torch.save(checkpoint, last)
+    journal.write(status="running")
+
+
 @pytest.mark.slow
 def test_a_stage_killed_at_its_end_counts_its_cached_features(tmp_path: Path) -> None:
     given = config("cell=domain_adaptation", "finetuning=linear_probe", "source.augment=null", "target.augment=null")
     execute(given, tmp_path / "run")
     before = json.loads((tmp_path / "run" / "results.json").read_text())
     (tmp_path / "run" / "results.json").unlink()
-    (tmp_path / "run" / "checkpoints" / "target" / "DONE.json").unlink()
+    at_its_end(tmp_path / "run", "target")
     execute(given, tmp_path / "run")
     after = json.loads((tmp_path / "run" / "results.json").read_text())
     assert after["stages"][-1]["flops"] == before["stages"][-1]["flops"] > 0

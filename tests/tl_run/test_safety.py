@@ -13,7 +13,6 @@ from tests.integration.test_runs import config
 from tl_run import runner
 from tl_run.attached import _check_made
 from tl_run.build import build_data
-from tl_run.cli import with_resumed
 from tl_run.derive import MORE, arguments
 from tl_run.lineage import compare
 from tl_run.options import Dataset, own_model
@@ -97,13 +96,9 @@ def test_a_run_with_a_config_dir_is_resumed_with_it_and_with_trust(tmp_path):
     assert trusted.returncode == 0, trusted.stderr
 
 
-def test_resume_takes_its_own_configuration_folder_and_trust(tmp_path):
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "overrides.yaml").write_text("- cell=multitask\n- trust=true\n")
+def test_a_folder_of_configuration_files_is_on_the_search_path(tmp_path):
     (tmp_path / "conf").mkdir()
-    given = [f"resume={tmp_path}", "--config-dir", str(tmp_path / "conf")]
-    rest = ["cell=multitask", given[0], f"hydra.run.dir='{tmp_path}'"]
-    assert with_resumed(given) == [*given[1:], *rest]
+    given = ["--config-dir", str(tmp_path / "conf")]
     assert folders(given) == [CONF, tmp_path / "conf"]
     quoted = tmp_path / "it's"
     quoted.mkdir()
