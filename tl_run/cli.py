@@ -30,6 +30,7 @@ from tl_run.schema import ConfigError, check, options_of
 ORDERS = ("sequential", "simultaneous")
 MULTIRUN = ("-m", "--multirun")
 HELP = ("-h", "--help")
+CLEAR = "--clear-store"
 SLURM = "hydra/launcher=submitit"
 BAD_CONFIG, FAILED = 2, 1
 
@@ -50,6 +51,11 @@ def run(
         go_on: What goes on with the run in a folder, by its checked configuration, where `resume=` names one.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # documented: Hydra then raises instead of printing and exiting
+    if CLEAR in sys.argv[1:]:
+        from tl_run.store import clear
+
+        print(clear())
+        return
     if any(flag in sys.argv[1:] for flag in HELP) and not any(a.startswith("cell=") for a in sys.argv[1:]):
         print(usage())
         return
@@ -189,6 +195,7 @@ Beside these: {", ".join(key for key in Root.model_fields)}
   {program} -m cell=a,b seed=0,1,2  a sweep
   {program} --config-dir <folder>   configuration files of one's own, in folders named as above
   {program} resume=<run folder>     go on with a run that was stopped
+  {program} --clear-store           remove the source stages that are kept for other runs
   {program} cell=<cell> resume=auto begin, or go on with, the run of these options"""
 
 

@@ -132,6 +132,23 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     return [row for row in rows if all(row.get(name) for name in FIELDS)]
 
 
+def rows_of(path: Path, stage: str) -> bytes:
+    """Return a stage's rows of a metrics file, without the header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n", extrasaction="ignore")
+    writer.writerows(row for row in read_metrics(path) if row["stage"] == stage)
+    return text.getvalue().encode()
+
+
+def append_rows(path: Path, stage: str, rows: bytes) -> None:
+    """Write a stage's rows into a metrics file, in place of those that it has of the stage."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row for row in read_metrics(path) if row["stage"] != stage)
+    write_whole(path, text.getvalue().encode() + rows)
+
+
 def last_validation(path: Path, stage: str) -> dict[str, float]:
     """Return what a stage's last validation measured, by name; what was undefined in it is absent.
 

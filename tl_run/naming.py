@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 AUTO = "auto"
-SHOWN = ("resume", "trust", "allow_targets", "checkpoint", "logger")  # options that make no other run
+SHOWN = ("resume", "trust", "allow_targets", "checkpoint", "store", "logger")  # options that make no other run
 
 
 def identity(root: DictConfig) -> str:

@@ -282,6 +282,12 @@ class Checkpoint(Group):
     minutes: float | None = Field(gt=0)
 
 
+class StoreOptions(Group):
+    """`store`."""
+
+    gigabytes: float = Field(ge=0)
+
+
 class Selection(Group):
     """`selection`."""
 
@@ -321,6 +327,7 @@ GROUPS: dict[str, type[Group]] = {
     "trainer": TrainerOptions,
     "selection": Selection,
     "checkpoint": Checkpoint,
+    "store": StoreOptions,
 }
 
 

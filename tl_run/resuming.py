@@ -69,7 +69,7 @@ def resumed(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("trainer"), dict):
         raise ConfigError(f"{given}: holds no configuration of a run")
     config = {**config, "resume": str(folder)}
-    config.setdefault("checkpoint", {"minutes": None})
+    config = {"checkpoint": {"minutes": None}, "store": {"gigabytes": 0}, **config}
     for argument in rest:
         name, _, value = argument.partition("=")
         if argument.startswith(FREE) and not argument.startswith(OPTION):

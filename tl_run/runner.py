@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
@@ -27,7 +28,7 @@ from tl_modules.health import Diverged
 from tl_modules.staged import fit
 from tl_modules.stages import Stage
 from tl_modules.weights.files import read_weights
-from tl_modules.weights.runs import damage
+from tl_modules.weights.runs import damage, digest_of
 from tl_run import lineage
 from tl_run.attached import callbacks_of, further, loggers_for, remarks
 from tl_run.baselines import backbone_of, baseline_key, weights_in
@@ -44,9 +45,11 @@ from tl_run.errors import RunError
 from tl_run.folder import (
     CheckpointFiles,
     MetricsFile,
+    append_rows,
     finite,
     first_process,
     last_validation,
+    rows_of,
     write_json,
     write_whole,
 )
@@ -59,6 +62,7 @@ from tl_run.report.table import show_results
 from tl_run.resuming import recorded
 from tl_run.rules import is_pretrained
 from tl_run.stopping import Interrupted, Stopping
+from tl_run.store import METRICS, RECORD, WEIGHTS, Store, address
 from tl_run.strategy import Watched
 
 log = logging.getLogger(__name__)
@@ -104,7 +108,11 @@ def _execute(config: Config, journal: Journal, stopping: Stopping) -> float:
         journal.begin(OmegaConf.to_yaml(OmegaConf.create({**config, **NOT_HELD})))
         if first_process():
             (folder / "error.json").unlink(missing_ok=True)
-        value = Run(config, journal, stopping).run()
+        run = Run(config, journal, stopping)
+        try:
+            value = run.run()
+        finally:
+            run.store.leave()
         journal.write(status=COMPLETE, holder=None, value=finite(value))
         return value
     except Interrupted as error:
@@ -185,6 +193,7 @@ class Run:
     def __init__(self, config: Config, journal: Journal, stopping: Stopping) -> None:
         self.config, self.journal, self.stopping = config, journal, stopping
         self.folder = journal.folder
+        self.store = Store(config["store"]["gigabytes"])
         self.began = time.perf_counter()
         self.records: list[dict[str, Any]] = []
         self.found: dict[str, dict[str, Any] | None] = {}  # by stage, the generation to go on from
@@ -257,6 +266,8 @@ class Run:
             print(f"{stage.name}: taken over from the source: {self.module.taken}")
         assert steps is not None
         generation = self.generation(stage)
+        if generation is None and self.taken_from_store(stage, steps):
+            return None
         reached = 0 if generation is None else int(generation["step"])
         monitor, mode = self.module.monitor
         patience = self.config["trainer"]["patience"]
@@ -266,6 +277,27 @@ class Run:
         self.current = Current(steps, reached, kept, plateau, Cost())
         callbacks = [*([plateau] if plateau else []), kept, self.current.cost]
         return self.trainer(stage.name, steps, monitor, callbacks, reached)
+
+    def taken_from_store(self, stage: Stage, steps: int) -> bool:
+        """Take a source stage that was trained before, if there is one; see `store`."""
+        if not self.config["store"]["gigabytes"]:
+            return False
+        key = address(self.config, self.data, self.module, stage, steps)
+        found = None if key is None else self.store.take(key)
+        if found is None:
+            return False
+        record = json.loads((found / RECORD).read_text())["record"]
+        self.module.plant(read_weights(found / WEIGHTS), "source", "source")
+        place = self.journal.place(stage.name)
+        carried: dict[str, Any] = {"state_dict": self.module.state_dict(), "global_step": record["steps"]}
+        self.module.on_save_checkpoint(carried)
+        content = io.BytesIO()
+        torch.save(carried, content)
+        write_whole(place / record["checkpoint"], content.getvalue())
+        append_rows(self.folder / "metrics.csv", stage.name, (found / METRICS).read_bytes())
+        self.journal.finish(stage.name, {**record, "from_store": True, "digest": digest_of(content.getvalue())})
+        print(f"{stage.name}: was trained before with the same options; its weights and record are taken over")
+        return True
 
     def done(self, stage: Stage) -> dict[str, Any] | None:
         """Return the record of a stage that is over, if its checkpoint is as it was written."""
@@ -325,6 +357,9 @@ class Run:
         by_name = {"last.ckpt": newest["file"], "best.ckpt": self.current.kept.files[best["step"]] if best else ""}
         record["digest"] = newest["files"][by_name[record["checkpoint"]]]
         self.journal.finish(stage.name, record)
+        if self.store.lock is not None:
+            rows = rows_of(self.folder / "metrics.csv", stage.name)
+            self.store.put(self.journal.place(stage.name) / record["checkpoint"], record, rows)
 
     def record(self, stage: Stage, trainer: Trainer) -> dict[str, Any]:
         """Return what is to be known of a stage that has just been fitted.
@@ -351,6 +386,7 @@ class Run:
             "selection": "last" if won is None else " ".join(monitor),
             "score": finite(score),
             "stopped": self.module.health.told(),
+            "from_store": False,
             "checkpoint": "last.ckpt" if won is None else "best.ckpt",
         }
 
@@ -551,5 +587,5 @@ class Run:
 def _held(config: Any) -> Config:
     """Return what a resumed run is held to: the options, but for how its progress is shown."""
     trainer = {key: value for key, value in config["trainer"].items() if key != "progress"}
-    free = (*NOT_HELD, "by_rule", "checkpoint")
+    free = (*NOT_HELD, "by_rule", "checkpoint", "store")
     return {**{key: value for key, value in config.items() if key not in free}, "trainer": trainer}

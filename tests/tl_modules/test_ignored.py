@@ -87,8 +87,8 @@ def test_readers_refuse_such_values_before_training(tmp_path):
             self.parts = {"train": [(path, None) for path in sorted(root.iterdir())]}
             super().__init__(PIXELS)
 
-        def values(self, source, size):
-            return np.full(size, 7)
+        def values(self, source, picture):
+            return np.full(picture.size, 7)
 
     for i in range(9):
         Image.new("RGB", (10, 10), (i, 0, 0)).save(tmp_path / f"{i}.png")
