@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from tl_modules.batch import Batch
-from tl_modules.heads import Head
+from tl_modules.heads import Head, Judged
 from tl_modules.task import Task
 
 
@@ -20,21 +20,25 @@ class Scores(nn.Module):
     Args:
         heads: Head by role.
         tasks: Task by role; metrics are in the role's own label space.
+        judging: Whether each sample is judged too.
     """
 
-    def __init__(self, heads: Mapping[str, Head], tasks: Mapping[str, Task]) -> None:
+    def __init__(self, heads: Mapping[str, Head], tasks: Mapping[str, Task], judging: bool = False) -> None:
         super().__init__()
+        self.judging, self.labels = judging, {role: list(tasks[role].labels) for role in heads}
         self.metrics = nn.ModuleDict({role: head.metrics(tasks[role].labels) for role, head in heads.items()})
         self.losses = nn.ModuleDict({role: MeanMetric(nan_strategy="disable") for role in heads})
 
     # A compiled module would trace into torchmetrics, which looks for packages as it updates.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def update(self, role: str, head: Head, outputs: Any, targets: Batch, count: int) -> None:
-        """Add a batch of a role's outputs and targets with `count` samples."""
+    def update(self, role: str, head: Head, outputs: Any, targets: Batch, count: int) -> list[Judged]:
+        """Add a batch of a role's outputs and targets with `count` samples, and return what its head says of each."""
         losses: Any = self.losses[role]
         metrics: Any = self.metrics[role]
         losses.update(head.loss(outputs, targets), weight=count)
-        metrics.update(head.predict(outputs), head.targets(targets))
+        predicted, true = head.predict(outputs), head.targets(targets)
+        metrics.update(predicted, true)
+        return head.judged(predicted, true, self.labels[role]) if self.judging else []
 
     def compute(self) -> dict[str, Tensor]:
         """Return `<role>/<metric>` of the roles that were updated, and start anew."""

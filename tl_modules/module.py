@@ -24,7 +24,7 @@ from tl_modules.checks import (
 from tl_modules.features import Features
 from tl_modules.forward import by_trunk, each_alone, features_of, inputs_of
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
-from tl_modules.heads import Head, build_head
+from tl_modules.heads import Head, Judged, build_head
 from tl_modules.heads.rows import take_rows
 from tl_modules.health import Health, Island
 from tl_modules.metrics import Scores
@@ -160,7 +160,7 @@ class TransferModule(Portable):
         known = heads["target"].reported(self.tasks["target"].labels)
         if selection_metric not in (None, *known):
             raise ValueError(f"selection_metric={selection_metric!r} is unknown; allowed: {', '.join(known)}")
-        self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks)
+        self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks, judging=True)
         inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
         self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
         widths = {role: int(cast(Any, self.parts.of(role, "trunk")).dim) for role in self.tasks}
@@ -364,12 +364,13 @@ class TransferModule(Portable):
         with full_precision(device):
             return head.loss(outputs, targets)
 
-    def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> None:
+    def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> dict[str, list[tuple[str, Judged]]]:
         batches = self._by_roles(split, batch, dataloader_idx)
-        self._score(split, self.val_scores if split == "val" else self.test_scores, batches)
+        judged = self._score(split, self.val_scores if split == "val" else self.test_scores, batches)
         if split == "test":  # a joint model can lose to the better single input
             for name, alone in each_alone(self.parts, batches):
                 self._score(split, self.alone_scores[name], alone)
+        return judged
 
     def _by_roles(self, split: str, batch: Any, index: int) -> dict[str, Batch]:
         """Return a batch by the roles it serves; one that does not say so is its loader's."""
@@ -381,7 +382,8 @@ class TransferModule(Portable):
         key = "target" if merged else role_of(loaders, index, split, type(self).__name__, self.tasks, stage)
         return by_roles(batch, key, self.tasks[key.split("+")[-1]])
 
-    def _score(self, split: str, scores: Any, batches: dict[str, Batch]) -> None:
+    def _score(self, split: str, scores: Any, batches: dict[str, Batch]) -> dict[str, list[tuple[str, Judged]]]:
+        judged = {}
         for units in by_trunk(self.parts, batches):
             for (name, role), features in features_of(self.parts, batches, units).items():
                 found = targets_of(batches[name], self.tasks[role], self.head(role).key)
@@ -391,15 +393,19 @@ class TransferModule(Portable):
                     outputs = self.outputs(features if rows is None else features.take(rows), role)
                     count = size_of(batches[name]) if rows is None else len(rows)
                     with full_precision(features.pooled.device):
-                        scores.update(role, self.head(role), outputs, targets, count)
+                        found = scores.update(role, self.head(role), outputs, targets, count)
+                    ids = batches[name].get("id", [""] * count)
+                    kept = range(len(ids)) if rows is None else rows.tolist()
+                    judged[role] = list(zip([ids[row] for row in kept], found, strict=False))
+        return judged
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Update the validation scores of the batch's roles."""
         self._evaluate("val", batch, dataloader_idx)
 
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Update the test scores of the batch's roles."""
-        self._evaluate("test", batch, dataloader_idx)
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[tuple[str, Judged]]]:
+        """Update the test scores of the batch's roles, and return each sample's id with what its head says of it."""
+        return self._evaluate("test", batch, dataloader_idx)
 
     def on_validation_start(self) -> None:
         """Give all processes the statistics that are saved."""

@@ -36,6 +36,7 @@ from tl_run.build import build_data, build_module, check_kinds
 from tl_run.callbacks.cache import CachedFeatures
 from tl_run.callbacks.checkpoints import Checkpoints
 from tl_run.callbacks.choosing import NEVER, ValidateAt, validation_steps
+from tl_run.callbacks.judging import SampleTables
 from tl_run.callbacks.plateau import Plateau
 from tl_run.callbacks.progress import StageProgress
 from tl_run.check_data import prepare
@@ -462,7 +463,7 @@ class Run:
 
     def test(self) -> dict[str, float]:
         """Test once."""
-        trainer = Trainer(logger=False, **self.machine())
+        trainer = Trainer(logger=False, callbacks=[SampleTables(self.folder)], **self.machine())
         self.device, self.processes = trainer.strategy.root_device, trainer.world_size
         loaders = self.data.whole("test", self.tested())
         metrics = trainer.test(self.module, loaders, verbose=False)
@@ -534,7 +535,12 @@ class Run:
         test = self.data.split(role, "test")
         samples = (as_sample(test[i], task, str(i)) for i in range(min(len(test), MOST_LOOKED_AT)))
         image = next((list(sample["image"].shape) for sample in samples if "image" in sample), None)
-        named = {"dataset": self.config[role]["name"], "task": task.name, "domain": task.domain}
+        named = {
+            "dataset": self.config[role]["name"],
+            "task": task.name,
+            "domain": task.domain,
+            "labels": list(task.labels),
+        }
         learned = any(role in stage.learn for stage in self.module.plan)
         earlier = role == "source" and self.config["source_checkpoint"] is not None
         if earlier and not learned:  # the earlier run did

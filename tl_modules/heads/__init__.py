@@ -8,10 +8,10 @@ from inspect import signature
 from typing import Any
 
 from tl_modules.discovery import imported
-from tl_modules.heads.base import Head, Placement
+from tl_modules.heads.base import Head, Judged, Placement
 from tl_modules.task import KINDS, Task
 
-__all__ = ["HEADS", "Head", "Placement", "build_head", "head_of"]
+__all__ = ["HEADS", "Head", "Judged", "Placement", "build_head", "head_of"]
 
 
 def _head_of(kind: str) -> Any:

@@ -30,6 +30,22 @@ class Placement(NamedTuple):
     size: tuple[int, int] = (0, 0)
 
 
+class Judged(NamedTuple):
+    """One sample of a test: what is true, what was predicted, and how right that is.
+
+    Args:
+        truth: The target in words, or as a number; None where it does not fit in a cell of a table.
+        prediction: The same of the prediction.
+        score: The probability that the prediction was given; None where the head gives none.
+        right: How right it is, higher is better: 1 or 0, a share, or an error below zero.
+    """
+
+    truth: str | float | None
+    prediction: str | float | None
+    score: float | None
+    right: float
+
+
 class Head(nn.Module):
     """A head for one kind of task, which nothing else knows: loss, metrics, predictions, merging and drawing.
 
@@ -193,6 +209,16 @@ class Head(nn.Module):
     def named(self, predictions: Any, labels: Sequence[str]) -> list[dict[str, Any]]:
         """Return predictions as plain values with label names, a dict per sample."""
         raise TypeError(f"{type(self).__name__} has no names")
+
+    def judged(self, predictions: Any, targets: Any, labels: Sequence[str]) -> list[Judged]:
+        """Return what a test keeps of each sample; nothing by default.
+
+        Args:
+            predictions: What `predict` returned.
+            targets: What `targets` returned for the same samples.
+            labels: The task's names.
+        """
+        return []
 
     @classmethod
     def truths(cls, batch: Batch, key: str) -> list[Any]:

@@ -14,7 +14,7 @@ from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities.data import dim_zero_cat
 
 from tl_modules.heads import drawing
-from tl_modules.heads.base import Batch, Defined, VectorHead
+from tl_modules.heads.base import Batch, Defined, Judged, VectorHead
 from tl_modules.processes import mean
 
 
@@ -120,6 +120,12 @@ class Classification(VectorHead):
         best, index = predictions.max(1)
         pairs = zip(best.tolist(), index.tolist(), strict=True)
         return [{"label": labels[i], "probability": p} for p, i in pairs]
+
+    def judged(self, predictions: Tensor, targets: Tensor, labels: Sequence[str]) -> list[Judged]:
+        """Return the names, the probability of the one predicted, and whether it is the true one."""
+        scores, indices = predictions.max(1)
+        rows = zip(targets.tolist(), indices.tolist(), scores.tolist(), strict=True)
+        return [Judged(labels[truth], labels[index], score, float(truth == index)) for truth, index, score in rows]
 
     def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
         """Return the likeliest label's index per sample."""

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
-from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import batched_nms, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from tl_modules.features import Features
 from tl_modules.heads import drawing
-from tl_modules.heads.base import NEVER, Batch, Head, Placement
+from tl_modules.heads.base import NEVER, Batch, Head, Judged, Placement
 from tl_modules.heads.pyramid import WIDTH, Pyramid
 from tl_modules.processes import mean
 from tl_modules.task import CROWD, box_fields
@@ -313,6 +313,24 @@ class Detection(Head):
         for found in predictions:
             rows = zip(found["boxes"].tolist(), found["labels"].tolist(), found["scores"].tolist(), strict=True)
             samples.append({"boxes": [{"box": box, "label": labels[i], "score": s} for box, i, s in rows]})
+        return samples
+
+    def judged(
+        self, predictions: list[dict[str, Tensor]], targets: list[dict[str, Tensor]], labels: Sequence[str]
+    ) -> list[Judged]:
+        """Return the F1 of the boxes worth showing: each finds at most one true box of its label, by an IoU of 0.5."""
+        samples = []
+        for found, true in zip(predictions, targets, strict=True):
+            shown = found["scores"] > SHOWN
+            boxes, names = found["boxes"][shown], found["labels"][shown]
+            fits = (box_iou(boxes, true["boxes"]) >= OVERLAP) & (names[:, None] == true["labels"])
+            hits = 0
+            for row in fits:  # by descending score
+                free = row.nonzero().flatten()
+                if len(free):
+                    hits, fits[:, free[0]] = hits + 1, False
+            count = len(boxes) + len(true["boxes"])
+            samples.append(Judged(None, None, None, 2 * hits / count if count else 1.0))
         return samples
 
     @classmethod

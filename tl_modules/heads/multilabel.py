@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.utilities.data import dim_zero_cat
 
 from tl_modules.heads import drawing
-from tl_modules.heads.base import Batch, Defined, VectorHead
+from tl_modules.heads.base import Batch, Defined, Judged, VectorHead
 from tl_modules.processes import mean
 
 
@@ -91,6 +91,16 @@ class Multilabel(VectorHead):
         """Return the `labels` above one half and all `probabilities` per sample."""
         rows = [dict(zip(labels, row, strict=True)) for row in predictions.tolist()]
         return [{"labels": [name for name, p in row.items() if p > 0.5], "probabilities": row} for row in rows]
+
+    def judged(self, predictions: Tensor, targets: Tensor, labels: Sequence[str]) -> list[Judged]:
+        """Return the names that are true and those above one half, and the share of names that are told rightly."""
+        found, true = predictions > 0.5, targets > 0.5
+        shares = (found == true).float().mean(1).tolist() if labels else [1.0] * len(found)
+        said = [
+            ["; ".join(n for n, on in zip(labels, row, strict=True) if on) for row in one.tolist()]
+            for one in (true, found)
+        ]
+        return [Judged(truth, made, None, share) for truth, made, share in zip(*said, shares, strict=True)]
 
     def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
         """Return which labels are above one half, per sample."""

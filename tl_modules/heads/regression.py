@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import MeanAbsoluteError, R2Score
 
 from tl_modules.heads import drawing
-from tl_modules.heads.base import Batch, Defined, VectorHead
+from tl_modules.heads.base import Batch, Defined, Judged, VectorHead
 from tl_modules.processes import mean
 
 
@@ -118,6 +118,11 @@ class Regression(VectorHead):
     def named(self, predictions: Tensor, labels: Sequence[str]) -> list[dict[str, Any]]:
         """Return `value` per sample."""
         return [{"value": value} for value in predictions.tolist()]
+
+    def judged(self, predictions: Tensor, targets: Tensor, labels: Sequence[str]) -> list[Judged]:
+        """Return the values, and the absolute error below zero."""
+        pairs = zip(targets.tolist(), predictions.tolist(), strict=True)
+        return [Judged(truth, value, None, -abs(truth - value)) for truth, value in pairs]
 
     def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
         """Return the values."""

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from tl_modules.features import Features
 from tl_modules.heads import drawing
-from tl_modules.heads.base import Batch, Head, Placement
+from tl_modules.heads.base import Batch, Head, Judged, Placement
 from tl_modules.heads.pyramid import WIDTH, Pyramid
 from tl_modules.processes import total
 from tl_modules.task import IGNORE
@@ -166,6 +166,13 @@ class Segmentation(Head):
         """Return the number of `pixels` of each name that was found, per sample."""
         counts = [torch.bincount(mask.flatten(), minlength=len(labels)).tolist() for mask in predictions]
         return [{"pixels": {n: c for n, c in zip(labels, row, strict=True) if c}} for row in counts]
+
+    def judged(self, predictions: Tensor, targets: Tensor, labels: Sequence[str]) -> list[Judged]:
+        """Return the share of pixels with a name that have the true one; label maps fit in no table."""
+        valid = targets != IGNORE
+        hits = ((predictions == targets) & valid).flatten(1).sum(1)
+        shares = (hits / valid.flatten(1).sum(1).clamp(min=1)).tolist()
+        return [Judged(None, None, None, share) for share in shares]
 
     def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
         """Return the label maps."""
