@@ -21,6 +21,7 @@ from tl_modules.module import TransferModule
 from tl_modules.precision import full_precision
 from tl_modules.task import Task
 from tl_run.folder import read_metrics
+from tl_run.report.judged import Told
 
 COLUMNS = 8
 MOST_LISTED = 21  # names in a legend
@@ -77,6 +78,38 @@ def predictions(module: TransferModule, data: PairedData, role: str, path: Path)
     for row, line in enumerate(axes):
         _name(line, ("truth", "prediction")[row % 2])
     _legend(figure, axes[0], task)
+    _save(figure, path)
+
+
+def told(data: PairedData, samples: Sequence[Told], names: tuple[str, str], path: Path) -> None:
+    """Draw test samples of the target with what is true and what two arms predict.
+
+    Args:
+        data: The run's data, set up.
+        samples: The samples.
+        names: The names of both arms.
+        path: The PNG.
+
+    Raises:
+        ValueError: If the test set is no longer the one that was tested on.
+    """
+    task, dataset = data.tasks["target"], data.split("target", "test")
+    batch = fetch(dataset, [sample.place for sample in samples], task)
+    if list(batch["id"]) != [sample.id for sample in samples]:
+        raise ValueError("the test set is not the one that was tested on")
+    truths = _truths(batch, task)
+    rows = -(-len(samples) // COLUMNS)
+    figure, axes = _grid(rows, 2.15)
+    for index, sample in enumerate(samples):
+        axis = axes[index // COLUMNS][index % COLUMNS]
+        _sample(axis, batch, index)
+        if sample.truth:
+            lines = [f"true: {sample.truth}", f"{names[0]}: {sample.one}", f"{names[1]}: {sample.other}"]
+            axis.set_title("\n".join(textwrap.shorten(line, 26) for line in lines), fontsize=7, parse_math=False)
+        else:
+            _draw(axis, truths[index], task)
+            better = names[0] if sample.gap > 0 else names[1]
+            axis.set_title(f"{better}\nbetter by {abs(sample.gap):.2f}", fontsize=7, parse_math=False)
     _save(figure, path)
 
 
@@ -138,8 +171,8 @@ def _spread(count: int, length: int) -> list[int]:
     return [i * (length - 1) // max(1, count - 1) for i in range(count)]
 
 
-def _grid(rows: int) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(1.45 * COLUMNS + 1.6, 1.75 * rows), layout="constrained")
+def _grid(rows: int, height: float = 1.75) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(1.45 * COLUMNS + 1.6, height * rows), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False)
     for axis in axes.flat:
         axis.set_xticks([])

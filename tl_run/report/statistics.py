@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 LEVEL = 0.05  # of the family of arms: the largest chance that any of them is called better or worse by luck alone
@@ -13,7 +14,8 @@ MOST_SEEDS = 1000
 HELPS, HURTS, CANNOT_TELL = "helps", "hurts", "cannot tell"
 
 
-class Paired(NamedTuple):
+@dataclass(frozen=True)
+class Paired:
     """Differences of an arm to its baseline, paired by seed.
 
     Args:
@@ -58,10 +60,7 @@ def paired(arm: Mapping[int, float], baseline: Mapping[int, float], direction: s
     spread = statistics.stdev(differences)
     error = spread / math.sqrt(count)
     half = float(stdtrit(count - 1, 1 - LEVEL / 2)) * error
-    if error > 0:
-        p = 2 * float(stdtr(count - 1, -abs(mean) / error))
-    else:
-        p = 1.0 if mean == 0 else 0.0
+    p = 2 * float(stdtr(count - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
     return Paired(count, mean, spread, mean - half, mean + half, p)
 
 

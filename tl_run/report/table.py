@@ -1,4 +1,4 @@
-"""The table at a run's end."""
+"""The tables at the end of a run, of a sweep and of a comparison."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from tl_run.report import words
+from tl_run.report.answer import Answer
+
+SHORT = ("arm", "seeds", "validation", "test", "difference", "95 % interval", "verdict")
+LEAST = 100  # characters per line that the table of arms needs
 
 
 def cost_table(stages: Sequence[Mapping[str, Any]]) -> Table:
@@ -57,3 +65,30 @@ def show_results(results: Mapping[str, Any], folder: Path) -> None:
             )
     console.print(cost_table(results["stages"]))
     console.print(f"{results['steps']} steps, {results['seconds']:.0f} s. Everything is in {folder}", highlight=False)
+
+
+def show_answer(answer: Answer, console: Console) -> None:
+    """Print what a setting's runs say: a table of its arms, the answer, and what is missing for a verdict.
+
+    Args:
+        answer: What they say.
+        console: Where it is printed.
+    """
+    setting = answer.setting
+    table = Table(title=setting.title or f"{setting.metric}, {setting.direction}", title_justify="left", box=SIMPLE)
+    for index, name in enumerate(SHORT):
+        table.add_column(name, justify="right" if 0 < index < len(SHORT) - 1 else "left", no_wrap=index > 0)
+    for row in answer.rows:
+        line = dict(zip(words.HEADER, words.cells(row), strict=True))
+        shown = [escape(line[name]) for name in SHORT]
+        table.add_row(*shown, style="bold" if row.arm.name == answer.best else None)
+    console.print(table)
+    for warning in answer.warnings:
+        console.print(warning, style="bold red", highlight=False, markup=False)
+    for said in (words.headline(answer), words.lasting(answer)):
+        if said:
+            console.print(said, highlight=False, markup=False)
+    for gap in words.missing(answer):
+        console.print(f"missing: {gap.what}", highlight=False, markup=False)
+        for command in (gap.command or "").splitlines():
+            console.print(f"  {command}", highlight=False, markup=False)

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+
+from tests.tl_run.report.made_up import run, stage, sweep
+from tl_run.report.arms import compared, settings_of
+from tl_run.report.reading import read, read_comparison
+
+
+def settings(folder, **options):
+    return settings_of(read([folder])[0], **options)[0]
+
+
+def test_arms_are_what_differs_and_seeds_are_their_repeats(tmp_path):
+    for seed in (0, 1):
+        run(tmp_path / f"a{seed}", seed=seed)
+        run(tmp_path / f"b{seed}", "domain_adaptation", seed, finetuning="full")
+        run(tmp_path / f"c{seed}", "domain_adaptation", seed, finetuning="linear_probe")
+        run(tmp_path / f"d{seed}", "multitask", seed)
+
+    (one,) = settings(tmp_path)
+
+    names = ["scratch", "domain_adaptation, finetuning full", "domain_adaptation, finetuning linear_probe", "multitask"]
+    assert sorted(arm.name for arm in one.arms) == sorted(names)
+    assert all(list(arm.runs) == [0, 1] for arm in one.arms)
+    assert (one.baseline, one.arms[0].name, one.title) == ("scratch", "scratch", "")
+
+
+def test_seeds_are_paired_within_one_baseline_key_and_titles_say_what_differs(tmp_path):
+    run(tmp_path / "a", lr=0.01, baseline_key="x")
+    run(tmp_path / "b", "multitask", lr=0.01, baseline_key="x")
+    run(tmp_path / "c", lr=0.001, baseline_key="y")
+
+    found = settings(tmp_path)
+
+    assert [(one.title, [arm.name for arm in one.arms]) for one in found] == [
+        ("lr 0.01", ["scratch", "multitask"]),
+        ("lr 0.001", ["scratch"]),
+    ]
+
+
+def test_baseline_can_be_chosen_and_is_checked(tmp_path):
+    sweep(tmp_path, scratch=[0.5], multitask=[0.6])
+
+    assert settings(tmp_path, baseline="multitask")[0].arms[0].name == "multitask"
+    with pytest.raises(ValueError, match=r"^baseline=nobody: no runs have it; allowed: scratch, multitask$"):
+        settings(tmp_path, baseline="nobody")
+
+
+def test_scratch_until_nothing_gets_better_is_no_arm(tmp_path):
+    sweep(tmp_path, scratch=[0.5], multitask=[0.6])
+    long = stage("target", ended="no better val/target/accuracy in 5 validations", steps=200)
+    run(tmp_path / "long", stages=[long], baseline_key="other")
+
+    (one,) = settings(tmp_path)
+
+    assert [arm.name for arm in one.arms] == ["scratch", "multitask"]
+    assert one.plateau is not None
+    assert one.plateau.one.folder.name == "long"
+
+
+def comparison(folder, **changes):
+    content = {
+        "schema": 1,
+        "baseline": "scratch",
+        "metric": "val/target/accuracy",
+        "direction": "max",
+        "arms": [
+            {"name": "scratch", "says": "the target alone", "overrides": ["cell=scratch"], "cell": "scratch",
+             "rate": 0.003, "rates_tried": [0.003]},
+            {"name": "both", "says": "both at once", "overrides": ["cell=multitask"], "cell": "multitask",
+             "rate": 0.01, "rates_tried": [0.003, 0.01]},
+            {"name": "never", "says": "", "overrides": [], "cell": "multitask", "rate": None, "rates_tried": []},
+        ],
+        "runs": [
+            {"arm": "scratch", "seed": 0, "rate": 0.003, "folder": "s0", "status": "complete"},
+            {"arm": "both", "seed": 0, "rate": 0.003, "folder": "b0", "status": "complete"},
+            {"arm": "both", "seed": 0, "rate": 0.01, "folder": "b1", "status": "complete"},
+            {"arm": "both", "seed": 1, "rate": 0.01, "folder": "gone", "status": "failed"},
+        ],
+        **changes,
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / "comparison.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_of_a_comparison_the_runs_at_the_chosen_rate_count(tmp_path):
+    comparison(tmp_path)
+    run(tmp_path / "s0", test=0.5)
+    run(tmp_path / "b0", "multitask", test=0.1)
+    run(tmp_path / "b1", "multitask", test=0.7, lr=0.01, baseline_key="another")
+
+    one, left_out = compared(tmp_path, read_comparison(tmp_path))
+
+    assert [arm.name for arm in one.arms] == ["scratch", "both"]
+    assert one.arm("both").values("test", one.metric) == {0: 0.7}
+    assert one.arm("both").says == "both at once"
+    assert {gone.why for gone in left_out} == {"is not over: was never started", "arm never has no run that is over"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"schema": 9, "arms": []}'])
+def test_a_comparison_that_cannot_be_read_is_named(tmp_path, content):
+    (tmp_path / "comparison.json").write_text(content)
+
+    with pytest.raises(ValueError, match=r"comparison\.json: (cannot be read|must be a comparison of schema 1)"):
+        read_comparison(tmp_path)
+
+
+def test_a_comparison_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no run of the comparison is over"):
+        compared(comparison(tmp_path), read_comparison(tmp_path))

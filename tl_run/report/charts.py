@@ -1,0 +1,349 @@
+"""The report's charts, as SVG: the cube, the forest plot, gain by labels, learning curves, confusion, calibration."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from tl_modules.cube import CELLS
+from tl_run.folder import read_metrics
+from tl_run.report.answer import BASELINE, CONTROL, Answer, Row
+from tl_run.report.arms import Arm
+from tl_run.report.reading import Run
+from tl_run.report.statistics import Calibration, calibration
+
+INK, PALE, FAINT = "#24292f", "#6e7781", "#d0d7de"
+GAIN, LOSS, NEITHER = "#0969da", "#bc4c00", "#8c959f"
+ARMS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#1b7c83", "#57606a")
+BOTH_SIGNS = LinearSegmentedColormap.from_list("signs", [LOSS, "#ffffff", GAIN])
+ONE_SIGN = LinearSegmentedColormap.from_list("share", ["#ffffff", GAIN])
+MOST_CLASSES = 30  # of a confusion matrix that is drawn
+NUMBERED = 12  # classes up to which its cells bear numbers
+FEW_POINTS = 15
+
+
+def cube(answer: Answer) -> str:
+    """Draw the cube with the gain of the best arm of each cell.
+
+    A corner is coloured by the gain's sign, pale where its interval covers zero, hatched where there is no run.
+
+    Args:
+        answer: What the runs say.
+    """
+    figure = Figure(figsize=(8.4, 5.2))
+    axis = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axis.set_axis_off()
+    axis.set_xlim(-0.75, 2.75)
+    axis.set_ylim(-0.5, 1.85)
+
+    def place(same_task: bool, same_domain: bool, sequential: bool) -> tuple[float, float]:
+        x, y = (0.0 if same_task else 1.3), (0.0 if same_domain else 1.0)
+        return (x, y) if sequential else (x + 0.75, y + 0.42)
+
+    corners = [cell[1:4] for cell in CELLS]
+    for one in corners:
+        for other in corners:
+            if one < other and sum(a != b for a, b in zip(one, other, strict=True)) == 1:
+                axis.plot(*zip(place(*one), place(*other), strict=True), color=FAINT, linewidth=1.2, zorder=1)
+    for cell in CELLS:
+        x, y = place(*cell[1:4])
+        row = next((row for row in answer.rows if row.arm.cell == cell.name), None)
+        face, said, hatch = _corner(row)
+        axis.scatter([x], [y], s=760, color=face, edgecolor=PALE, linewidth=0.8, hatch=hatch, zorder=3)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
+        name: Any = {
+            "textcoords": "offset points",
+            "ha": "center",
+            "fontsize": 9.5,
+            "color": INK,
+            "zorder": 4,
+            "bbox": box,
+        }
+        axis.annotate(cell.name.replace("_", " "), (x, y), (0, 18), **name)
+        axis.annotate(said, (x, y), (0, -29), **{**name, "fontsize": 9, "color": PALE if row is None else INK})
+    for text, at in (
+        ("same task", (0.0, -0.4)),
+        ("different task", (1.3, -0.4)),
+        ("same\ndomain", (-0.52, 0.0)),
+        ("different\ndomain", (-0.52, 1.0)),
+    ):
+        axis.text(*at, text, ha="center", va="center", fontsize=9, color=PALE)
+    axis.text(2.72, -0.4, "front: one after the other; back: both at once", ha="right", fontsize=8.5, color=PALE)
+    return _svg(figure)
+
+
+def _corner(row: Row | None) -> tuple[str, str, str | None]:
+    """Return a corner's colour, what is written below it, and its hatching."""
+    if row is None:
+        return "#ffffff", "no run", "////"
+    if row.role == CONTROL:
+        return "#ffffff", "null control: " + ("0" if row.gap == 0 else "not zero!"), None
+    if row.on_test is None or math.isnan(row.on_test.mean):
+        return "#f6f8fa", f"{row.test:.3f}", None
+    strong, weak = (GAIN, "#b6d6f7") if row.on_test.mean >= 0 else (LOSS, "#f5cdb4")
+    return strong if row.on_test.clear else weak, f"{row.on_test.mean:+.3f}", None
+
+
+def forest(answer: Answer) -> str:
+    """Draw each arm's paired difference to the baseline on the test set with its 95 % interval and its single seeds.
+
+    Args:
+        answer: What the runs say.
+    """
+    rows = [row for row in answer.rows if row.on_test is not None]
+    base = answer.baseline
+    assert base is not None
+    figure = Figure(figsize=(8.4, 0.9 + 0.42 * len(rows)), layout="constrained")
+    axis = figure.subplots()
+    sign = -1.0 if answer.setting.direction == "min" else 1.0
+    before = base.arm.values("test", answer.setting.metric)
+    shown = []
+    for place, row in enumerate(reversed(rows)):
+        assert row.on_test is not None
+        own = row.arm.values("test", answer.setting.metric)
+        points = [sign * (own[seed] - before[seed]) for seed in own if seed in before]
+        axis.plot(points, [place - 0.18] * len(points), "|", color=PALE, markersize=7, markeredgewidth=1)
+        colour = _colour(row)
+        if row.on_test.count > 1:
+            axis.plot([row.on_test.low, row.on_test.high], [place, place], color=colour, linewidth=2.4)
+            shown += [row.on_test.low, row.on_test.high]
+        axis.plot([row.on_test.mean], [place], "D", color=colour, markersize=6)
+        shown += points
+    axis.axvline(0, color=INK, linewidth=1)
+    axis.set_yticks(range(len(rows)), [_short(row.arm.name) for row in reversed(rows)], fontsize=9)
+    axis.set_ylim(-0.6, len(rows) - 0.4)
+    most = max((abs(value) for value in shown if math.isfinite(value)), default=1.0) or 1.0
+    axis.set_xlim(-1.1 * most, 1.1 * most)
+    axis.set_xlabel(f"test {answer.setting.metric}: better than {base.arm.name} by", fontsize=9)
+    _plain(axis)
+    axis.grid(axis="x", color=FAINT, linewidth=0.6)
+    return _svg(figure)
+
+
+def _colour(row: Row) -> str:
+    if row.on_test is None or not row.on_test.clear:
+        return NEITHER
+    return GAIN if row.on_test.mean > 0 else LOSS
+
+
+def by_labels(answers: Sequence[Answer]) -> str | None:
+    """Draw the gain of each arm against how many labelled samples of the target it knew.
+
+    Args:
+        answers: What the runs say, a setting each.
+
+    Returns:
+        The chart, or None where the number does not vary.
+    """
+    points: dict[str, dict[float, tuple[float, float, float]]] = {}
+    for one in answers:
+        for row in one.rows:
+            if row.on_test is not None and row.cost is not None and row.role != CONTROL:
+                found = row.on_test
+                points.setdefault(row.arm.name, {})[row.cost.labelled] = (found.mean, found.low, found.high)
+    if len({x for by_x in points.values() for x in by_x}) < 2:
+        return None
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for index, (name, by_x) in enumerate(points.items()):
+        xs = sorted(by_x)
+        colour = ARMS[index % len(ARMS)]
+        axis.plot(xs, [by_x[x][0] for x in xs], "o-", color=colour, label=_short(name), linewidth=1.6, markersize=5)
+        known = [x for x in xs if math.isfinite(by_x[x][1])]
+        axis.fill_between(
+            known, [by_x[x][1] for x in known], [by_x[x][2] for x in known], color=colour, alpha=0.12, linewidth=0
+        )
+    axis.axhline(0, color=INK, linewidth=1)
+    axis.set_xscale("log")
+    ticks = sorted({x for by_x in points.values() for x in by_x})
+    axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel("labelled samples of the target, to train on and to choose by", fontsize=9)
+    axis.set_ylabel("gain over the baseline", fontsize=9)
+    _plain(axis)
+    axis.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def curves(answer: Answer) -> str | None:
+    """Draw the metric on validation against the samples seen, a thin line per seed and their mean.
+
+    Args:
+        answer: What the runs say.
+
+    Returns:
+        The chart, or None where no run has been watched by the metric.
+    """
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    axis = figure.subplots()
+    drawn = False
+    for index, row in enumerate(row for row in answer.rows if row.role != CONTROL):
+        lines = [line for run in row.arm.runs.values() if (line := watched(run, answer.setting.metric))]
+        if not lines:
+            continue
+        drawn = True
+        colour = INK if row.role == BASELINE else ARMS[index % len(ARMS)]
+        same = all([x for x, _ in line] == [x for x, _ in lines[0]] for line in lines)
+        for line in lines:
+            axis.plot(*zip(*line, strict=True), color=colour, alpha=0.3 if same else 0.8, linewidth=0.8)
+        if same:
+            middle = [(x, statistics.fmean(line[i][1] for line in lines)) for i, (x, _) in enumerate(lines[0])]
+            axis.plot(*zip(*middle, strict=True), color=colour, linewidth=2, marker="o", markersize=3.5)
+        axis.plot([], [], color=colour, linewidth=2, label=_short(row.arm.name))
+    if not drawn:
+        return None
+    axis.set_xlabel("samples seen, of both roles and in all stages", fontsize=9)
+    axis.set_ylabel(f"validation {answer.setting.metric}", fontsize=9)
+    _plain(axis)
+    axis.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def watched(run: Run, metric: str) -> list[tuple[float, float]]:
+    """Return a metric on validation by the samples seen up to then; within a stage they grow with its steps.
+
+    Args:
+        run: The run.
+        metric: Such as `target/accuracy`.
+    """
+    before = 0.0
+    points = []
+    rows = [row for row in read_metrics(run.folder / "metrics.csv") if row["metric"] == f"val/{metric}"]
+    for stage in run.results["stages"]:
+        seen = sum(stage["samples"].values())
+        for row in rows:
+            if row["stage"] == stage["name"] and stage["steps"]:
+                reached = (int(row["step"]) + 1) / stage["steps"]
+                points.append((before + seen * min(1.0, reached), float(row["value"])))
+        before += seen
+    return points
+
+
+Matrix = list[list[float]]
+
+
+def confusion(arm: Arm) -> tuple[list[str], Matrix] | None:
+    """Return class names and shares of each true class that were predicted as each, over all runs of an arm.
+
+    Args:
+        arm: The arm.
+
+    Returns:
+        Names and rows that add up to one (or to zero for a class without samples); None where there are no classes.
+    """
+    names = [str(name) for name in arm.one.results["target"].get("labels") or ()]
+    counts: dict[tuple[str, str], int] = {}
+    for run in arm.runs.values():
+        for sample in run.judged():
+            if sample.truth not in names or sample.prediction not in names:
+                return None
+            counts[sample.truth, sample.prediction] = counts.get((sample.truth, sample.prediction), 0) + 1
+    if not counts:
+        return None
+    rows = []
+    for truth in names:
+        row = [float(counts.get((truth, found), 0)) for found in names]
+        rows.append([value / sum(row) if sum(row) else 0.0 for value in row])
+    return names, rows
+
+
+def matrix(names: Sequence[str], rows: Matrix, title: str, signed: bool = False) -> str:
+    """Draw a confusion matrix, or the difference of two.
+
+    Args:
+        names: The classes.
+        rows: Shares, a row per true class.
+        title: What it is.
+        signed: Whether it is a difference.
+    """
+    count = len(names)
+    figure = Figure(figsize=(4.4, 4.3), layout="constrained")
+    axis = figure.subplots()
+    most = max((abs(value) for row in rows for value in row), default=0) or 1.0
+    low, high = (-most, most) if signed else (0.0, 1.0)
+    axis.imshow(rows, cmap=BOTH_SIGNS if signed else ONE_SIGN, vmin=low, vmax=high)
+    size = 8 if count <= NUMBERED else 6
+    axis.set_xticks(range(count), [_short(name, 12) for name in names], fontsize=size, rotation=90)
+    axis.set_yticks(range(count), [_short(name, 12) for name in names], fontsize=size)
+    if count <= NUMBERED:
+        for y, row in enumerate(rows):
+            for x, value in enumerate(row):
+                if abs(value) >= 0.005:
+                    dark = abs(value) > 0.6 * high
+                    text = f"{100 * value:+.0f}" if signed else f"{100 * value:.0f}"
+                    axis.text(x, y, text, ha="center", va="center", fontsize=6.5, color="white" if dark else INK)
+    axis.set_title(title, fontsize=9.5, color=INK)
+    axis.set_xlabel("predicted", fontsize=8.5)
+    axis.set_ylabel("true", fontsize=8.5)
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_color(FAINT)
+    return _svg(figure)
+
+
+def calibration_of(arm: Arm) -> Calibration | None:
+    """Return the calibration of an arm's predictions on the test set, all runs together; None without probabilities."""
+    samples = [sample for run in arm.runs.values() for sample in run.judged() if sample.score is not None]
+    return calibration([float(sample.score or 0.0) for sample in samples], [sample.right for sample in samples])
+
+
+def reliability(found: Mapping[str, Calibration]) -> str:
+    """Draw how often predictions are right against the probability they were given.
+
+    Args:
+        found: Calibration by arm.
+    """
+    figure = Figure(figsize=(4.6, 4.3), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
+    for index, (name, one) in enumerate(found.items()):
+        colour = ARMS[index % len(ARMS)]
+        axis.plot(
+            one.scores, one.shares, "-", color=colour, linewidth=1.4, label=f"{_short(name)}, ECE {one.error:.3f}"
+        )
+        sizes = [8 + 60 * count / max(one.counts) for count in one.counts]
+        axis.scatter(one.scores, one.shares, s=sizes, color=colour, alpha=0.7, linewidth=0)
+    axis.set_xlim(0, 1)
+    axis.set_ylim(0, 1)
+    axis.set_aspect("equal")
+    axis.set_xlabel("probability of the prediction", fontsize=8.5)
+    axis.set_ylabel("share that is right", fontsize=8.5)
+    _plain(axis)
+    axis.legend(fontsize=7.5, frameon=False, loc="upper left")
+    return _svg(figure)
+
+
+def _short(name: str, most: int = 42) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _plain(axis: Axes) -> None:
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_color(FAINT)
+    axis.tick_params(labelsize=8, colors=INK, length=3)
+
+
+def _svg(figure: Figure) -> str:
+    """Return a figure as an SVG element that scales with the page, the same for the same figure."""
+    text: Any = io.StringIO()
+    options: Any = {"svg.fonttype": "none", "svg.hashsalt": "tl-report", "font.family": ["DejaVu Sans", "sans-serif"]}
+    with matplotlib.rc_context(options):
+        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
+    made: str = text.getvalue()
+    made = made[made.index("<svg") :]
+    head, rest = made.split(">", 1)
+    width, height = (float(re.search(rf'{key}="([\d.]+)pt"', head).group(1)) for key in ("width", "height"))  # type: ignore[union-attr]
+    view = f'viewBox="0 0 {width:g} {height:g}" style="max-width:{width * 4 / 3:.0f}px" role="img"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {view}>{rest}'
