@@ -7,7 +7,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from tl_modules.weights.runs import digest_of
 
 FIELDS = ("stage", "step", "metric", "value")
+ROW = re.compile(r"^([^,\n]+),(\d+),([^,\n]+),(-?\d[\d.e+-]*|-?inf|nan)\n", re.MULTILINE)
 
 
 def first_process() -> bool:
@@ -82,14 +84,17 @@ class MetricsFile(Logger):
         path: The file.
         stage: The stage's name.
         keep_until: On resume, the optimiser step of the checkpoint: later rows of the stage are cut.
+        earlier: The stages before it, whose rows stay.
     """
 
-    def __init__(self, path: Path, stage: str, keep_until: int = 0) -> None:
+    def __init__(self, path: Path, stage: str, keep_until: int = 0, earlier: Collection[str] = ()) -> None:
         super().__init__()
         self.path, self.stage = path, stage
+        self._last: tuple[int | None, set[str]] | None = None
         if first_process():
             rows = read_metrics(path)
-            kept = [row for row in rows if row["stage"] != stage or int(row["step"]) < keep_until]
+            own = [row for row in rows if row["stage"] == stage and int(row["step"]) < keep_until]
+            kept = [row for row in rows if row["stage"] in earlier] + own
             text = io.StringIO()
             writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
             writer.writeheader()
@@ -117,19 +122,21 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append the numbers of one step."""
+        """Append the numbers of one step; what is saved in the middle of one is written before, and comes again."""
+        if self._last == (step, set(metrics)):
+            return
+        self._last = step, set(metrics)
         rows = [(self.stage, step, name, repr(float(value))) for name, value in metrics.items() if name != "epoch"]
         with open(self.path, "a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Return the whole rows of a metrics file; an unfinished last line is left out."""
+    """Return the whole rows of a metrics file; an unfinished last line, and what is no row, are left out."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if all(row.get(name) for name in FIELDS)]
+    found = ROW.finditer(path.read_text(encoding="utf-8", errors="replace"))
+    return [dict(zip(FIELDS, row.groups(), strict=True)) for row in found]
 
 
 def rows_of(path: Path, stage: str) -> bytes:

@@ -18,11 +18,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tl_modules.weights.runs import BEFORE, NAME, SCHEMA, Content, damage, read_journal
+from tl_modules.weights.runs import BEFORE, NAME, SCHEMA, Content, damage, digest_of, read_journal
 from tl_run.folder import first_process, write_json
 
 RUNNING, INTERRUPTED, DIVERGED, FAILED, COMPLETE = "running", "interrupted", "diverged", "failed", "complete"
 LOCK = ".lock"
+METRICS, RESULTS = "metrics.csv", "results.json"
 PATIENCE = 15.0  # seconds that the loaders' workers may hold a dead process's lock
 KEPT = 2  # generations
 
@@ -136,9 +137,20 @@ class Journal:
         self.write()
         self.clean(name)
 
-    def finish(self, name: str, record: dict[str, Any]) -> None:
-        """Keep the record of a stage that is over; of its checkpoints, the one chosen and the last stay."""
-        self.stage(name).update(done=record, checkpoints=[])
+    def metrics(self) -> str:
+        """Return the checksum of `metrics.csv` as it is."""
+        path = self.folder / METRICS
+        return digest_of(path.read_bytes() if path.exists() else b"")
+
+    def finish(self, name: str, record: dict[str, Any], files: dict[str, str | None]) -> None:
+        """Keep the record of a stage that is over; of its checkpoints, the one chosen and the last stay.
+
+        Args:
+            name: The stage.
+            record: Its record.
+            files: The checksums of the checkpoints that stay.
+        """
+        self.stage(name).update(done=record, checkpoints=[], files=files, metrics=self.metrics())
         self.write()
         self.clean(name)
 

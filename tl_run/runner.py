@@ -54,7 +54,7 @@ from tl_run.folder import (
     write_json,
     write_whole,
 )
-from tl_run.journal import COMPLETE, DIVERGED, FAILED, INTERRUPTED, Journal
+from tl_run.journal import COMPLETE, DIVERGED, FAILED, INTERRUPTED, METRICS, RESULTS, Journal
 from tl_run.machine import described
 from tl_run.own import import_own
 from tl_run.precision import resolve
@@ -63,7 +63,7 @@ from tl_run.report.table import show_results
 from tl_run.resuming import recorded
 from tl_run.rules import is_pretrained
 from tl_run.stopping import Interrupted, Stopping
-from tl_run.store import METRICS, RECORD, WEIGHTS, Store, address
+from tl_run.store import RECORD, WEIGHTS, Store, address
 from tl_run.strategy import Watched
 
 log = logging.getLogger(__name__)
@@ -102,9 +102,12 @@ def _execute(config: Config, journal: Journal, stopping: Stopping) -> float:
     folder = journal.folder
     _hold_to(config, journal)
     value = journal.content.get("value")
-    if journal.content["status"] == COMPLETE and value is not None and (folder / "results.json").exists():
-        print(f"{folder}: is complete; nothing to do")
-        return float(value)
+    if journal.content["status"] == COMPLETE and value is not None:
+        wrong = damage(folder / RESULTS, journal.content.get("results"))
+        if wrong is None:
+            print(f"{folder}: is complete; nothing to do")
+            return float(value)
+        print(f"{wrong}: the test is run again", file=sys.stderr)
     try:
         journal.begin(OmegaConf.to_yaml(OmegaConf.create({**config, **NOT_HELD})))
         if first_process():
@@ -114,7 +117,8 @@ def _execute(config: Config, journal: Journal, stopping: Stopping) -> float:
             value = run.run()
         finally:
             run.store.leave()
-        journal.write(status=COMPLETE, holder=None, value=finite(value))
+        results = digest_of((folder / RESULTS).read_bytes()) if first_process() else None
+        journal.write(status=COMPLETE, holder=None, value=finite(value), results=results)
         return value
     except Interrupted as error:
         journal.write(status=INTERRUPTED, holder=None)
@@ -242,8 +246,8 @@ class Run:
                 for role in self.tested():  # as the test was run
                     name = "predictions.png" if role == "target" else f"predictions_{role}.png"
                     pictures.predictions(self.module, self.data, role, self.folder / name)
-            pictures.curves(self.folder / "metrics.csv", self.folder / "curves.png")
-            write_json(self.folder / "results.json", results)
+            pictures.curves(self.folder / METRICS, self.folder / "curves.png")
+            write_json(self.folder / RESULTS, results)
             show_results(results, self.folder)
             for line in self.undefined(results):
                 print(line)
@@ -295,8 +299,10 @@ class Run:
         content = io.BytesIO()
         torch.save(carried, content)
         write_whole(place / record["checkpoint"], content.getvalue())
-        append_rows(self.folder / "metrics.csv", stage.name, (found / METRICS).read_bytes())
-        self.journal.finish(stage.name, {**record, "from_store": True, "digest": digest_of(content.getvalue())})
+        append_rows(self.folder / METRICS, stage.name, (found / METRICS).read_bytes())
+        digest = digest_of(content.getvalue())
+        record = {**record, "from_store": True, "digest": digest}
+        self.journal.finish(stage.name, record, {record["checkpoint"]: digest})
         print(f"{stage.name}: was trained before with the same options; its weights and record are taken over")
         return True
 
@@ -308,8 +314,11 @@ class Run:
         wrong = damage(self.journal.place(stage.name) / record["checkpoint"], record.get("digest"))
         if wrong is None:
             return record
-        self.say_lost(wrong, f"stage {stage.name} is trained again")
-        self.journal.stage(stage.name)["done"] = None
+        names = [one.name for one in self.module.plan]
+        again = names[names.index(stage.name) :]  # what comes after it began from it
+        self.say_lost(wrong, f"stage {' and '.join(again)} {'is' if len(again) == 1 else 'are'} trained again")
+        for name in again:
+            self.journal.stage(name).update(done=None, checkpoints=[])
         return None
 
     def generation(self, stage: Stage) -> dict[str, Any] | None:
@@ -338,6 +347,9 @@ class Run:
         """Keep a stage's record and return the checkpoint that it chose."""
         if trainer is None:
             record = self.journal.stage(stage.name)["done"]
+            for file, digest in self.journal.stage(stage.name).get("files", {}).items():
+                if file != record["checkpoint"] and (wrong := damage(self.journal.place(stage.name) / file, digest)):
+                    self.say_lost(wrong, f"{record['checkpoint']}, which counts, is whole")
             self.earlier_seconds += record["seconds"]
         else:
             self.earlier_seconds += self.current.cost.before
@@ -346,6 +358,8 @@ class Run:
                 self.keep(stage, record)
             trainer.strategy.barrier()
         self.records.append({key: value for key, value in record.items() if key != "digest"})
+        if trainer is None and stage == self.module.plan[-1]:
+            self.check_metrics()
         return self.journal.place(stage.name) / str(record["checkpoint"])
 
     def keep(self, stage: Stage, record: dict[str, Any]) -> None:
@@ -355,11 +369,13 @@ class Run:
         self.journal.keep_as(stage.name, newest["file"], "last.ckpt")
         if best is not None:
             self.journal.keep_as(stage.name, self.current.kept.files[best["step"]], "best.ckpt")
-        by_name = {"last.ckpt": newest["file"], "best.ckpt": self.current.kept.files[best["step"]] if best else ""}
-        record["digest"] = newest["files"][by_name[record["checkpoint"]]]
-        self.journal.finish(stage.name, record)
+        files = {"last.ckpt": newest["files"][newest["file"]]}
+        if best is not None:
+            files["best.ckpt"] = newest["files"][self.current.kept.files[best["step"]]]
+        record["digest"] = files[record["checkpoint"]]
+        self.journal.finish(stage.name, record, files)
         if self.store.lock is not None:
-            rows = rows_of(self.folder / "metrics.csv", stage.name)
+            rows = rows_of(self.folder / METRICS, stage.name)
             self.store.put(self.journal.place(stage.name) / record["checkpoint"], record, rows)
 
     def record(self, stage: Stage, trainer: Trainer) -> dict[str, Any]:
@@ -370,7 +386,7 @@ class Run:
         """
         now, monitor = self.current, self.module.monitor
         won = now.kept.best if self.config["selection"]["rule"] == "best" else None
-        known = last_validation(self.folder / "metrics.csv", stage.name)
+        known = last_validation(self.folder / METRICS, stage.name)
         score = known.get(monitor[0]) if won is None else float(won["score"])
         if score is not None and not math.isfinite(score):
             raise Diverged(f"diverged in stage {stage.name}: {monitor[0]} is {score}", stage.name, trainer.global_step)
@@ -402,7 +418,9 @@ class Run:
     def trainer(self, name: str, steps: int, monitor: str, callbacks: list[Any], reached: int = 0) -> Trainer:
         """Return a fresh Trainer for one stage."""
         options = self.config["trainer"]
-        loggers: list[Logger] = [MetricsFile(self.folder / "metrics.csv", name, reached)]
+        earlier = [record["name"] for record in self.records]
+        loggers: list[Logger] = [MetricsFile(self.folder / METRICS, name, reached, earlier)]
+        self.check_metrics(self.found.get(name))
         loggers += loggers_for(self.config, self.folder, name)
         shown: list[Callback] = [StageProgress(name, monitor, steps, self.passes)] if options["progress"] else []
         if self.config["datamodule"]["cache"]:
@@ -419,6 +437,17 @@ class Run:
             "callbacks": [*callbacks, *callbacks_of(self.config, self.module.monitor), *shown],
         }
         return Trainer(**{**own, **self.machine(), **{key: options[key] for key in further(options)}})
+
+    def check_metrics(self, generation: Mapping[str, Any] | None = None) -> None:
+        """Say so where rows of `metrics.csv` are not those that were written up to a checkpoint.
+
+        Args:
+            generation: The one that is gone on from; None for the end of the stage before.
+        """
+        before = self.journal.stage(self.records[-1]["name"]) if self.records else {}
+        expected = (before if generation is None else generation).get("metrics")
+        if first_process() and expected not in (None, self.journal.metrics()):
+            self.say_lost(f"{self.folder / METRICS}: differs from what was written", "earlier rows are lost")
 
     def passes(self) -> float:
         """Return how often the training set that the stage is watched by was passed through in it."""

@@ -117,7 +117,8 @@ class Checkpoints(Checkpoint):
             written = getattr(trainer.strategy.checkpoint_io, "digests", {})
             files = {file: written.get(file, known.get(file)) for file in files}
             best = {key: value if math.isfinite(value) else None for key, value in (self.best or {}).items()}
-            self.journal.add(self.stage, {"step": step, "file": name, "best": best or None, "files": files})
+            generation = {"step": step, "file": name, "best": best or None, "files": files}
+            self.journal.add(self.stage, {**generation, "metrics": self.journal.metrics()})
         self.saved_at = time.monotonic()
 
     def leave_if_asked(self, trainer: Trainer, asked: bool | None = None) -> None:
