@@ -60,6 +60,8 @@ def run(
         print(usage())
         return
     import_from_here()
+    flags = [argument for argument in sys.argv[1:] if argument in MULTIRUN]  # argparse takes options in one row
+    sys.argv[1:] = [*flags, *(argument for argument in sys.argv[1:] if argument not in MULTIRUN)]
     try:
         folder = asked(sys.argv[1:])
         if folder is not None and go_on is not None:
