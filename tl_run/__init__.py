@@ -1,5 +1,7 @@
 """What `train.py` is made of: the configuration's check, the run's folder, its stages and its pictures."""
 
+from collections.abc import Callable
+
 from omegaconf import OmegaConf
 
 from tl_run.defaults import by_rule, settled_cell
@@ -10,6 +12,7 @@ OmegaConf.register_new_resolver(
     "default_unless", lambda default, other: default if other is None else None, replace=True
 )
 OmegaConf.register_new_resolver("by_rule", by_rule, replace=True)
-for _name, _make in {"run_name": run_name, "sweep_name": sweep_name, "job_name": job_name}.items():
+_MADE: dict[str, Callable[..., str]] = {"run_name": run_name, "sweep_name": sweep_name, "job_name": job_name}
+for _name, _make in _MADE.items():
     OmegaConf.register_new_resolver(_name, _make, replace=True)
 OmegaConf.register_new_resolver("cell_name", lambda _root_: settled_cell(_root_), replace=True)

@@ -1,4 +1,4 @@
-"""The direction in which a sweeper looks for the metric that a run returns; no torch."""
+"""What a sweep is told beside its options: the direction in which to look, and which options do not vary; no torch."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tl_run.schema import ConfigError
 
 OPTUNA = "hydra/sweeper=optuna"
 OPTION = "hydra.sweeper.direction"
+NOTE = "hydra.job.config.override_dirname.exclude_keys"
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
 DECIDE = ("dataset@target", "selection.metric", "optimized_metric")  # what the direction is a function of
 
@@ -65,6 +66,20 @@ def with_direction(arguments: Sequence[str]) -> list[str]:
     if direction is None:
         raise ConfigError(f"{OPTION}= is missing: whether the target's metric is better higher or lower is not known")
     return [*arguments, f"{OPTION}={direction}"]
+
+
+def naming_what_varies(arguments: Sequence[str]) -> list[str]:
+    """Return a sweep's command line with a note of which options do not vary, for the names of its folders.
+
+    Args:
+        arguments: The command line after the program's name.
+    """
+    if not any(flag in arguments for flag in MULTIRUN) or any(argument.startswith(NOTE) for argument in arguments):
+        return list(arguments)
+    given = [one for one in arguments if "=" in one and not one.startswith(("-", "hydra"))]
+    fixed = [o.get_key_element() for o in OverridesParser.create().parse_overrides(given) if not o.is_sweep_override()]
+    quoted = ",".join(f"'{key.lstrip('+~')}'" for key in fixed)
+    return [*arguments, f"{NOTE}=[{quoted}]"]
 
 
 def check_direction(hydra: Any, cfg: Mapping[str, Any]) -> None:

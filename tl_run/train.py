@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from tl_run.cli import BAD_CONFIG, announced, checked, one_line, run
 from tl_run.errors import RunError
 from tl_run.paths import CONF, CONFIG_NAME
-from tl_run.sweeping import check_direction, with_direction
+from tl_run.report import ending
+from tl_run.sweeping import check_direction, naming_what_varies, with_direction
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)
@@ -53,7 +54,10 @@ def go_on(folder: Path, config: dict[str, Any]) -> float:
 
 def main() -> None:
     """Do what the command line asks for."""
-    run(train, with_direction, go_on)
+    try:
+        run(train, lambda arguments: naming_what_varies(with_direction(arguments)), go_on)
+    finally:
+        ending.show()
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from tests.integration.test_runs import config
 from tests.tl_run.test_config import composed, says
 from tl_run import runner
 from tl_run.cli import lines
+from tl_run.naming import varying
 from tl_run.runner import execute
 from tl_run.schema import ConfigError
-from tl_run.sweeping import check_direction, direction_of, with_direction
+from tl_run.sweeping import check_direction, direction_of, naming_what_varies, with_direction
 
 SWEEP = ["-m", "hydra/sweeper=optuna", "cell.lr=interval(0.001,0.1)"]
 
@@ -141,3 +142,35 @@ def test_a_run_returns_its_selection_metric_on_validation(tmp_path: Path, monkey
     twice = config("cell=scratch", "optimized_metric=test/target/accuracy", "optimize_on_test=true")
     value = execute(twice, tmp_path / "two")
     assert value == json.loads((tmp_path / "two" / "results.json").read_text())["test"]["target/accuracy"]
+
+
+def test_the_folders_of_a_sweep_say_what_varied() -> None:
+    given = [
+        "-m",
+        "cell=multitask,scratch",
+        "seed=0,1",
+        "target.labelled=32,64",
+        "steps=20",
+        "dataset@source=mnist,usps",
+    ]
+
+    noted = naming_what_varies(given)[-1]
+
+    assert noted == "hydra.job.config.override_dirname.exclude_keys=['steps']"
+    task = ["cell=multitask", "seed=1", "target.labelled=64", "steps=20", "dataset@source=usps"]
+    assert varying(task, ["steps"]) == ["labelled=64", "source=usps"]
+
+
+def test_names_of_folders_tell_roles_apart_and_hold_nothing_odd() -> None:
+    task = ["target.labelled=64", "source.labelled=32", "dataset@source=scenes/plain_count", "~callbacks", "x='a b'"]
+
+    parts = varying(task, [])
+
+    assert parts == ["target-labelled=64", "source-labelled=32", "source=scenes-plain_count", "x=-a-b"]
+
+
+def test_a_single_run_has_no_note_and_one_that_was_given_stays() -> None:
+    own = "hydra.job.config.override_dirname.exclude_keys=[seed]"
+
+    assert naming_what_varies(["cell=scratch"]) == ["cell=scratch"]
+    assert naming_what_varies(["-m", "seed=0,1", own]) == ["-m", "seed=0,1", own]

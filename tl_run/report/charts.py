@@ -29,7 +29,7 @@ BOTH_SIGNS = LinearSegmentedColormap.from_list("signs", [LOSS, "#ffffff", GAIN])
 ONE_SIGN = LinearSegmentedColormap.from_list("share", ["#ffffff", GAIN])
 MOST_CLASSES = 30  # of a confusion matrix that is drawn
 NUMBERED = 12  # classes up to which its cells bear numbers
-FEW_POINTS = 15
+WIDE = 400  # points, of a chart that fills the page
 
 
 def cube(answer: Answer) -> str:
@@ -44,7 +44,7 @@ def cube(answer: Answer) -> str:
     axis = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axis.set_axis_off()
     axis.set_xlim(-0.75, 2.75)
-    axis.set_ylim(-0.5, 1.85)
+    axis.set_ylim(-0.5, 1.72)
 
     def place(same_task: bool, same_domain: bool, sequential: bool) -> tuple[float, float]:
         x, y = (0.0 if same_task else 1.3), (0.0 if same_domain else 1.0)
@@ -345,5 +345,6 @@ def _svg(figure: Figure) -> str:
     made = made[made.index("<svg") :]
     head, rest = made.split(">", 1)
     width, height = (float(re.search(rf'{key}="([\d.]+)pt"', head).group(1)) for key in ("width", "height"))  # type: ignore[union-attr]
-    view = f'viewBox="0 0 {width:g} {height:g}" style="max-width:{width * 4 / 3:.0f}px" role="img"'
+    kind = "wide" if width > WIDE else "square"
+    view = f'viewBox="0 0 {width:g} {height:g}" class="{kind}" role="img"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {view}>{rest}'

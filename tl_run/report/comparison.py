@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tl_run.report.answer import Answer, answer
 from tl_run.report.arms import Setting, compared, settings_of
 from tl_run.report.page import MOST_SETTINGS, html, markdown, section, table_of_runs
 from tl_run.report.reading import COMPARISON, LeftOut, read, read_comparison
-from tl_run.report.table import LEAST, show_answer
+from tl_run.report.table import LEAST, show_answers
 
 PAGE = "report.html"
 
@@ -49,12 +50,33 @@ def report(
     write_whole(out / "runs.csv", table_of_runs(answers).encode())
     write_whole(out / PAGE, html(name, sections, left_out).encode())
     console = Console(soft_wrap=True, width=max(LEAST, Console().width))
-    for one in answers:
-        show_answer(one, console)
+    show_answers(answers, console)
     for gone in left_out:
         console.print(f"left out: {gone.folder}: {gone.why}", highlight=False, markup=False)
     console.print(f"The report is {out / PAGE}", highlight=False, markup=False)
     return answers
+
+
+def show_sweep(places: Sequence[Path], folder: Path) -> None:
+    """Print the table of a sweep's runs at its end; nothing where fewer than two are over.
+
+    Args:
+        places: The runs' folders, or folders above them.
+        folder: The sweep's folder.
+    """
+    try:
+        settings, left_out = gathered(places)
+    except ValueError:
+        return
+    if sum(len(arm.runs) for one in settings for arm in one.arms) < 2:
+        return
+    console = Console(soft_wrap=True, width=max(LEAST, Console().width))
+    show_answers([answer(one) for one in settings], console)
+    for gone in left_out:
+        console.print(f"left out: {gone.folder}: {gone.why}", highlight=False, markup=False)
+    program = Path(sys.argv[0])
+    again = f"python {program.with_name('report.py').name}" if program.suffix == ".py" else "tl-report"
+    console.print(f"For pictures and calibration: {again} {folder}", highlight=False, markup=False)
 
 
 def gathered(places: Sequence[Path], baseline: str | None = None) -> tuple[list[Setting], list[LeftOut]]:

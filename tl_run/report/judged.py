@@ -26,6 +26,7 @@ class Told(NamedTuple):
         one: What the first arm mostly predicts.
         other: What the second does.
         gap: How much more right the first is, as a mean over the seeds.
+        hits: In how many of their runs the two are right, and their runs; None where right is a matter of degree.
     """
 
     id: str
@@ -34,6 +35,15 @@ class Told(NamedTuple):
     one: str
     other: str
     gap: float
+    hits: tuple[int, int, int] | None = None
+
+    def lines(self) -> list[str]:
+        """Return what is true, and what both mostly predict with how often they are right."""
+        if self.hits is None:
+            return [self.truth, self.one, self.other]
+        runs = self.hits[2]
+        said = [f"{name} ({hits}/{runs} right)" for name, hits in zip((self.one, self.other), self.hits, strict=False)]
+        return [self.truth, *said]
 
 
 def differing(one: Arm, other: Arm, most: int = SHOWN) -> tuple[list[Told], list[Told]]:
@@ -64,12 +74,19 @@ def differing(one: Arm, other: Arm, most: int = SHOWN) -> tuple[list[Told], list
             said[0][name].most_common(1)[0][0],
             said[1][name].most_common(1)[0][0],
             statistics.fmean(right[0][name]) - statistics.fmean(right[1][name]),
+            _hits(right[0][name], right[1][name]),
         )
         for name in both
     ]
     better = sorted((one for one in found if one.gap > ALIKE), key=lambda one: -one.gap)[:most]
     worse = sorted((one for one in found if one.gap < -ALIKE), key=lambda one: one.gap)[:most]
     return better, worse
+
+
+def _hits(one: Sequence[float], other: Sequence[float]) -> tuple[int, int, int] | None:
+    if not {*one, *other} <= {0.0, 1.0} or len(one) != len(other):
+        return None
+    return int(sum(one)), int(sum(other)), len(one)
 
 
 def pictures(arm: Arm, samples: Mapping[str, Sequence[Told]], names: tuple[str, str]) -> dict[str, str]:

@@ -33,14 +33,16 @@ th { color: var(--pale); font-weight: 600; } th:first-child, td:first-child { te
 td:first-child { white-space: normal; min-width: 9rem; } tr.best td { background: #eef6ff; }
 .helps { color: var(--gain); } .hurts { color: var(--loss); } .bad { color: #b42318; font-weight: 600; }
 div.answer.helps, div.answer.hurts { color: var(--ink); }
-figure { margin: .6rem 0; } svg, img { width: 100%; height: auto; display: block; } .pair { display: grid;
-  grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: .5rem; }
+figure { margin: .6rem 0; } .drawn { overflow-x: auto; } svg, img { width: 100%; height: auto; display: block; }
+svg.wide { min-width: 560px; } img { min-width: 760px; } svg.square { max-width: 480px; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: .5rem; }
 pre { background: var(--soft); padding: .5rem .7rem; margin: .2rem 0 .7rem; font-size: .8rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 details { margin: .6rem 0; } summary { cursor: pointer; }
 @media print { body { max-width: none; padding: 0; font-size: 11px; } h2, h3 { break-after: avoid; }
-  figure, .answer, .warning, tr, .missing { break-inside: avoid; } table { font-size: 8px; }
-  th, td { padding: .15rem .25rem; white-space: normal; } .table { overflow: visible; }
+  figure, .answer, .warning, tr, .missing { break-inside: avoid; } table { font-size: 9px; }
+  th, td { padding: .15rem .25rem; white-space: normal; } .table, .drawn { overflow: visible; }
+  svg.wide, img { min-width: 0; } .pair { grid-template-columns: repeat(3, 1fr); }
   .warning, .answer, tr.best td, pre { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 @page { margin: 14mm; }
 """
@@ -122,10 +124,10 @@ def _tell(made: Section, draw: bool) -> None:
     best = answer.row(answer.best) if answer.best not in (None, base.arm.name) else others[0]
     made.names = (best.arm.name, base.arm.name)
     better, worse = differing(best.arm, base.arm)
-    for what, few in ((f"{made.names[0]} right, {made.names[1]} wrong", better),
-                      (f"{made.names[1]} right, {made.names[0]} wrong", worse)):  # fmt: skip
+    for few, (one, other) in ((better, made.names), (worse, made.names[::-1])):
         if few:
-            made.told[what] = few
+            graded = any(told.hits is None for told in few)
+            made.told[f"{one} better than {other}" if graded else f"{one} right, {other} wrong"] = few
     if draw and made.told:
         try:
             made.pictures = pictures(best.arm, made.told, made.names)
@@ -230,9 +232,10 @@ def _shown(one: Section) -> list[str]:
         body.append(f"<h3>{escape(what[0].upper() + what[1:])}</h3>")
         if what in one.pictures:
             alt = escape("; ".join(f"{told.id}: {told.truth}" for told in few), quote=True)
-            body.append(f"<figure><img alt='{alt}' src='data:image/png;base64,{one.pictures[what]}'></figure>")
+            image = f"<img alt='{alt}' src='data:image/png;base64,{one.pictures[what]}'>"
+            body.append(f"<figure><div class='drawn'>{image}</div></figure>")
         else:
-            body.append(_table(("sample", "true", *one.names), [[t.id, t.truth, t.one, t.other] for t in few]))
+            body.append(_table(("sample", "true", *one.names), [[t.id, *t.lines()] for t in few]))
     body += [f"<p class='note'>{escape(note)}</p>" for note in one.notes]
     return body
 
@@ -246,7 +249,8 @@ def _mark(row: Row, answer: Answer) -> str:
 
 def _figure(title: str, how: str, drawn: Sequence[str]) -> list[str]:
     inner = drawn[0] if len(drawn) == 1 else f"<div class='pair'>{''.join(drawn)}</div>"
-    return [f"<h3>{escape(title)}</h3><figure>{inner}<figcaption>{escape(how)}</figcaption></figure>"]
+    figure = f"<figure><div class='drawn'>{inner}</div><figcaption>{escape(how)}</figcaption></figure>"
+    return [f"<h3>{escape(title)}</h3>{figure}"]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], marks: Sequence[str] | None = None) -> str:

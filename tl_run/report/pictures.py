@@ -99,17 +99,18 @@ def told(data: PairedData, samples: Sequence[Told], names: tuple[str, str], path
         raise ValueError("the test set is not the one that was tested on")
     truths = _truths(batch, task)
     rows = -(-len(samples) // COLUMNS)
-    figure, axes = _grid(rows, 2.15)
+    figure, axes = _grid(rows, 2.5)
     for index, sample in enumerate(samples):
         axis = axes[index // COLUMNS][index % COLUMNS]
         _sample(axis, batch, index)
         if sample.truth:
-            lines = [f"true: {sample.truth}", f"{names[0]}: {sample.one}", f"{names[1]}: {sample.other}"]
-            axis.set_title("\n".join(textwrap.shorten(line, 26) for line in lines), fontsize=7, parse_math=False)
+            lines = [f"{name}: {said}" for name, said in zip(("true", *names), sample.lines(), strict=True)]
+            shown = "\n".join("\n".join(textwrap.wrap(line, 24)[:2]) for line in lines)
+            axis.set_title(shown, fontsize=8, parse_math=False)
         else:
             _draw(axis, truths[index], task)
             better = names[0] if sample.gap > 0 else names[1]
-            axis.set_title(f"{better}\nbetter by {abs(sample.gap):.2f}", fontsize=7, parse_math=False)
+            axis.set_title(f"{better}\nbetter by {abs(sample.gap):.2f}", fontsize=8, parse_math=False)
     _save(figure, path)
 
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from tl_run.report import words
 from tl_run.report.answer import Answer
 
-SHORT = ("arm", "seeds", "validation", "test", "difference", "95 % interval", "verdict")
+SHORT = ("arm", "verdict", "difference", "95 % interval", "test", "validation", "seeds")
+FEW = 3  # settings that are shown each by itself
 LEAST = 100  # characters per line that the table of arms needs
 
 
@@ -77,7 +78,9 @@ def show_answer(answer: Answer, console: Console) -> None:
     setting = answer.setting
     table = Table(title=setting.title or f"{setting.metric}, {setting.direction}", title_justify="left", box=SIMPLE)
     for index, name in enumerate(SHORT):
-        table.add_column(name, justify="right" if 0 < index < len(SHORT) - 1 else "left", no_wrap=index > 0)
+        table.add_column(
+            name, justify="right" if index > 1 else "left", no_wrap=index > 0, min_width=18 if index == 0 else None
+        )
     for row in answer.rows:
         line = dict(zip(words.HEADER, words.cells(row), strict=True))
         shown = [escape(line[name]) for name in SHORT]
@@ -92,3 +95,30 @@ def show_answer(answer: Answer, console: Console) -> None:
         console.print(f"missing: {gap.what}", highlight=False, markup=False)
         for command in (gap.command or "").splitlines():
             console.print(f"  {command}", highlight=False, markup=False)
+
+
+def show_answers(answers: Sequence[Answer], console: Console) -> None:
+    """Print what the runs of several settings say: each by itself, or, where they are many, a line per arm.
+
+    Args:
+        answers: What they say.
+        console: Where it is printed.
+    """
+    if len(answers) <= FEW and any(len(one.rows) > 1 for one in answers):
+        for one in answers:
+            show_answer(one, console)
+        return
+    table = Table(box=SIMPLE)
+    for index, name in enumerate(("setting", *SHORT)):
+        table.add_column(name, justify="right" if index > 2 else "left", no_wrap=index > 1)
+    for one in answers:
+        for row in one.rows:
+            line = dict(zip(words.HEADER, words.cells(row), strict=True))
+            shown = [escape(cell) for cell in (one.setting.title, *(line[name] for name in SHORT))]
+            table.add_row(*shown, style="bold" if row.arm.name == one.best and len(one.rows) > 1 else None)
+    console.print(table)
+    for one in answers:
+        for warning in one.warnings:
+            console.print(f"{one.setting.title}: {warning}", style="bold red", highlight=False, markup=False)
+        if one.baseline is not None and len(one.rows) > 1:
+            console.print(f"{one.setting.title}: {words.headline(one)}", highlight=False, markup=False)

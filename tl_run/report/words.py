@@ -101,8 +101,11 @@ def missing(answer: Answer) -> list[Missing]:
             lines.append(Missing(f"{row.arm.name} with seed {_list(lacking)}", _more(row.arm, lacking, again)))
         if row.verdict == CANNOT_TELL:
             lines.append(_for_verdict(row, base, again))
-    if not any(row.role == CONTROL for row in answer.rows) and base.arm.cell == "scratch":
-        lines.append(Missing("a null control: parallel_training with mode cycle has to equal scratch exactly", None))
+    several = len(answer.rows) > 1
+    if several and not any(row.role == CONTROL for row in answer.rows) and base.arm.cell == "scratch":
+        given = [one for one in base.arm.overrides if not one.startswith("cell=")]
+        fill = None if again is not None else command(["cell=parallel_training", *given], seeds(base.arm))
+        lines.append(Missing("a null control: parallel_training with mode cycle has to equal scratch exactly", fill))
     if answer.setting.plateau is None and answer.best not in (None, base.arm.name):
         most = int(LONGER * max(1, base.cost.steps if base.cost else 1))
         options = [one for one in base.arm.overrides if not one.startswith(("steps=", "epochs="))]
@@ -176,7 +179,7 @@ def number(value: float, digits: int = 4) -> str:
 
 
 HEADER = (
-    "arm", "seeds", "lr", "validation", "test", "difference", "95 % interval", "p (Holm)", "verdict",
+    "arm", "verdict", "difference", "95 % interval", "p (Holm)", "test", "validation", "seeds", "lr",
     "labelled", "target seen", "source seen", "FLOPs", "seconds", "parameters", "source before → after",
 )  # fmt: skip
 NONE = "-"
@@ -196,7 +199,7 @@ def cells(row: Row) -> list[str]:
         p = f"{row.corrected:.3f}" if several else NONE
     said = row.verdict or row.role
     if row.role == CONTROL:
-        span, p, said = "", "", f"{CONTROL}: {'exactly 0' if row.gap == 0 else 'NOT ZERO'}"
+        span, p, said = "", "", f"{CONTROL}: {'0' if row.gap == 0 else 'NOT ZERO'}"
     if row.role == BASELINE:
         said = BASELINE
     if arm.stopped:
@@ -205,8 +208,8 @@ def cells(row: Row) -> list[str]:
     assert cost is not None
     lost = row.forgotten
     return [
-        arm.name, str(len(arm.runs)), f"{float(arm.one.results['lr']):g}", number(row.val), number(row.test),
-        difference, span, p, said, f"{cost.labelled:.0f}", f"{cost.target:.0f}", f"{cost.source:.0f}",
+        arm.name, said, difference, span, p, number(row.test), number(row.val), str(len(arm.runs)),
+        f"{float(arm.one.results['lr']):g}", f"{cost.labelled:.0f}", f"{cost.target:.0f}", f"{cost.source:.0f}",
         f"{cost.flops:.2e}", f"{cost.seconds:.0f}", f"{cost.parameters:,.0f}",
         "" if lost is None else f"{number(lost.before, 3)} → {number(lost.after, 3)}",
     ]  # fmt: skip

@@ -34,7 +34,7 @@ def test_the_page_stands_by_itself(page):
 def test_the_page_shows_answer_cube_forest_confusion_calibration_and_samples(page):
     for said in (
         "Use multitask: it helps, by +0.2000 test target/accuracy over scratch",
-        "null control: exactly 0",
+        "null control: 0",
         "no run",
         "multitask minus scratch",
         "Calibration",
