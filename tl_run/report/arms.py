@@ -192,7 +192,7 @@ def _shared(run: Run) -> dict[str, Any]:
     """Return what may tell a setting from others, in words."""
     target, results = run.results["target"], run.results
     said = {f"target {key}": target.get(key) for key in ("dataset", "domain", "task")}
-    said |= {"labelled": run.labelled}
+    said |= {"labelled samples": run.labelled}
     said |= {key: results.get(key) for key in ("backbone", "steps", "batch_size", "lr", "precision")}
     return {**said, "metric": run.metric}
 

@@ -87,7 +87,7 @@ def test_gain_by_labelled_samples_is_drawn_where_they_vary(tmp_path):
     answers = report(tmp_path)
 
     page = (tmp_path / "report.html").read_text()
-    assert [one.setting.title for one in answers] == ["labelled 30", "labelled 50"]
+    assert [one.setting.title for one in answers] == ["labelled samples 30", "labelled samples 50"]
     assert page.count("Gain by labelled samples") == 1
 
 
