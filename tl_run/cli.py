@@ -282,7 +282,7 @@ def _dataset_class(role: str) -> str | None:
 
 def _groups() -> list[str]:
     found = {path.name for folder in folders() for path in folder.iterdir() if path.is_dir()}
-    return sorted(found - {"hydra"})
+    return sorted(found - {"arm", "hydra"})
 
 
 def _no_value(key: str, where: str) -> str:

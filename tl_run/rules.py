@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from datamodules.readers.folders import list_classes
 from datamodules.synthetic import MOST_MADE
-from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, SCRATCH_PATH, check_pair
+from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, SCRATCH_PATH, check_pair, relation, suggested
 from tl_modules.discovery import attributes, class_name
 from tl_modules.stages import SOURCE_SHARE
 from tl_modules.weights.runs import chosen_checkpoint
@@ -56,10 +56,17 @@ PLURAL = {"image": "images", "text": "texts"}
 NO_ROOT = "None/"  # what ${data_root}/ gives where it is null
 
 
-class _Role(NamedTuple):
+class RoleTask(NamedTuple):
+    """What the options of a role say of its task."""
+
     name: str
     kind: str
     domain: str
+
+
+def role_tasks(cfg: Mapping[str, Any]) -> list[RoleTask]:
+    """Return what the options of source and target say of their tasks."""
+    return [RoleTask(*(cfg[role][key] for key in ("task", "kind", "domain"))) for role in ("source", "target")]
 
 
 def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
@@ -90,6 +97,16 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
 
 def _roles(cfg: Mapping[str, Any]) -> tuple[str, ...]:
     return ("target",) if cfg["cell"]["name"] in BASELINES else ("source", "target")
+
+
+def judged(cfg: Mapping[str, Any]) -> list[str]:
+    """Return a line where the tasks and domains that are declared suggest another cell than the run's."""
+    name = cfg["cell"]["name"]
+    if name not in BY_NAME:
+        return []
+    roles = role_tasks(cfg)
+    fits = suggested(name, *roles)
+    return [] if fits == name else [f"cell={name}: source and target have {relation(*roles)}, which suggests {fits}"]
 
 
 def is_pretrained(cfg: Mapping[str, Any]) -> bool:
@@ -126,7 +143,7 @@ def _check_cell(cfg: Mapping[str, Any]) -> Iterator[str]:
             return
     if name in BY_NAME:
         try:
-            check_pair(name, *(_Role(*(cfg[role][key] for key in ("task", "kind", "domain"))) for role in _roles(cfg)))
+            check_pair(name, *role_tasks(cfg))
         except ValueError as error:
             yield str(error)
 

@@ -61,7 +61,7 @@ from tl_run.precision import resolve
 from tl_run.report import pictures
 from tl_run.report.table import show_results
 from tl_run.resuming import recorded
-from tl_run.rules import is_pretrained
+from tl_run.rules import is_pretrained, judged
 from tl_run.stopping import Interrupted, Stopping
 from tl_run.store import RECORD, WEIGHTS, Store, address
 from tl_run.strategy import Watched
@@ -218,7 +218,7 @@ class Run:
         """Do what is not yet done and return the value of `optimized_metric`."""
         if first_process():  # for people: what counts is in the journal
             write_whole(self.folder / "config.yaml", self.journal.content["config"].encode())
-        for line in [*told(self.config), *remarks(self.config)] if first_process() else ():
+        for line in [*judged(self.config), *told(self.config), *remarks(self.config)] if first_process() else ():
             print(line)
         loaded = self.module.parts.report
         if (loaded.loaded or loaded.adapted) and first_process():

@@ -124,10 +124,6 @@ CONFIGURATION = {
         "(classification) and different domains scenes-plain and scenes-textured; "
         "the cell that fits is modality_transfer"
     ),
-    "cell=multitask source.domain=elsewhere": (
-        "cell=multitask: source and target have different tasks digit-pixels (segmentation) and largest-digit "
-        "(classification) and different domains elsewhere and scenes-textured; the cell that fits is parallel_training"
-    ),
     "cell=multitask dataset@source=imagnet": (
         f"dataset@source=imagnet: did you mean imagenet? allowed: {', '.join(group_options('dataset'))}"
     ),

@@ -19,6 +19,7 @@ from tl_run.cli import announced, checked, group_options
 from tl_run.defaults import ONE_SIZE, RULES, as_scratch, fitting_size, full_size, told
 from tl_run.paths import CONF
 from tl_run.runner import execute
+from tl_run.rules import judged
 from tl_run.schema import ConfigError
 
 OFF = {"flip": False, "shift": 0.0, "scale": 0.0, "brightness": 0.0}
@@ -187,19 +188,24 @@ def test_weights_stand_for_a_source_whatever_the_sequential_cell(cell: str, data
     assert sum("taken as the target's" in line for line in told(cfg)) == (cell != "modality_transfer")
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        ["cell=domain_adaptation", "source.task=objects-imagenet"],
-        ["cell=domain_adaptation", "source.domain=pictures"],
-        ["cell=domain_adaptation", "target.domain=photographs"],
-        ["cell=task_finetuning", "source.domain=photographs"],
-    ],
-    ids=" ".join,
-)
-def test_a_judgement_that_was_made_is_held_to(said: list[str], data: Path) -> None:
+def test_a_task_that_was_declared_is_held_to(data: Path) -> None:
     with pytest.raises(ConfigError, match="the cell that fits is"):
-        config(*said, *WEIGHTS, *FOLDER, data=data)
+        config("cell=domain_adaptation", "source.task=objects-imagenet", *WEIGHTS, *FOLDER, data=data)
+
+
+@pytest.mark.parametrize(
+    ("said", "suggests"),
+    [
+        (["cell=domain_adaptation", "source.domain=pictures"], "task_finetuning"),
+        (["cell=domain_adaptation", "target.domain=photographs"], "task_finetuning"),
+        (["cell=task_finetuning", "source.domain=photographs"], "domain_adaptation"),
+        (["cell=task_finetuning"], None),
+    ],
+    ids=str,
+)
+def test_a_domain_that_was_declared_is_a_name(said: list[str], suggests: str | None, data: Path) -> None:
+    found = judged(config(*said, *WEIGHTS, *FOLDER, data=data))
+    assert [line.rpartition(" ")[2] for line in found] == ([suggests] if suggests else [])
 
 
 def test_auto_takes_the_weights_for_what_they_are(data: Path) -> None:

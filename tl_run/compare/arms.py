@@ -1,0 +1,130 @@
+"""The arms of a comparison, each a small file in `conf/arm/` or in `arm/` of a folder of one's own; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from tl_modules.cube import BASELINES
+from tl_run.baselines import backbone_of, weights_in
+from tl_run.derive import Group
+from tl_run.messages import near
+from tl_run.options import PRETRAINED, SECOND_INPUT
+from tl_run.schema import ConfigError
+
+GROUP = "arm"
+BASELINE = "scratch"
+Relation = Literal["same", "different"]
+Source = Literal["data", "weights", "input"]
+WORDS = {
+    "source": "needs a source that is {wanted}, and {name} is {found}",
+    "task": "needs the {wanted} task, and source and target have {found} ones",
+    "kind": "needs the {wanted} kind of task, and source and target have {found} ones",
+    "weights": "needs pretrained weights: backbone.weights=",
+}
+
+
+class Needs(Group):
+    """What an arm needs; what is not said does not matter.
+
+    Attributes:
+        source: What the source may be: `data`, `weights` in their place, or the target's second `input`.
+        task: Whether source and target must have the same task (name and kind), or different ones.
+        kind: The same for the kind of the task alone.
+        weights: True where the backbone must have pretrained weights.
+    """
+
+    source: Source | list[Source] | None = None
+    task: Relation | None = None
+    kind: Relation | None = None
+    weights: Literal[True] | None = None
+
+
+class Arm(Group):
+    """One way in a comparison.
+
+    Attributes:
+        name: The file's name.
+        says: What it does, in a line.
+        needs: What it needs.
+        overrides: The options of `train.py` that make it.
+    """
+
+    name: str
+    says: str = Field(min_length=1)
+    needs: Needs
+    overrides: list[str] = Field(min_length=1)
+
+
+def read_arms(places: Iterable[Path]) -> dict[str, Arm]:
+    """Return all arms by name: the baseline first, and a file of a later place in the stead of one of the same name.
+
+    Args:
+        places: The folders of configuration files.
+
+    Raises:
+        ConfigError: If a file is no arm.
+    """
+    paths = {path.stem: path for place in places for path in sorted((place / GROUP).glob("*.yaml"))}
+    names = sorted(paths, key=lambda name: (name != BASELINE, name not in BASELINES, name))
+    return {name: _read(paths[name]) for name in names}
+
+
+def _read(path: Path) -> Arm:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping with says, needs and overrides")
+    try:
+        return Arm(name=path.stem, **content)
+    except (ValidationError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{path}: {where}{': ' if where else ''}{first['msg']}") from error
+
+
+def chosen_arms(arms: Mapping[str, Arm], names: Sequence[str] | None) -> list[Arm]:
+    """Return the arms that were asked for, in the order of all; the baseline is always one of them.
+
+    Args:
+        arms: All arms.
+        names: Those asked for; None for all.
+
+    Raises:
+        ConfigError: If there is no such arm.
+    """
+    for name in names or ():
+        if name not in arms:
+            raise ConfigError(f"compare.arms={name}: {near(name, arms)}allowed: {', '.join(arms)}")
+    return [arm for name, arm in arms.items() if names is None or name in (*names, BASELINE)]
+
+
+def unmet(needs: Needs, cfg: Mapping[str, Any]) -> str | None:
+    """Return what an arm needs and a configuration has not; None where it has all.
+
+    Args:
+        needs: What the arm needs.
+        cfg: The arm's composed configuration, as plain values.
+    """
+    source, target = cfg["source"], cfg["target"]
+    path, backbone = backbone_of(cfg)
+    same_kind = source["kind"] == target["kind"]
+    same_task = same_kind and source["task"] == target["task"]
+    stands = {PRETRAINED: "weights", SECOND_INPUT: "input"}
+    found = {
+        "source": stands.get(source["_target_"], "data"),
+        "task": "same" if same_task else "different",
+        "kind": "same" if same_kind else "different",
+        "weights": bool(weights_in(path, backbone)),
+    }
+    for what, wanted in needs.model_dump(exclude_none=True).items():
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        if found[what] not in allowed:
+            return WORDS[what].format(wanted=" or ".join(map(str, allowed)), found=found[what], name=source["name"])
+    return None

@@ -1,0 +1,87 @@
+"""What a comparison chooses, by validation alone: each arm's rate, and which arms go on; no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+RACE_AFTER = 3  # seeds
+LEVEL = 0.95
+
+
+def better(values: Mapping[float, float | None], direction: str) -> float | None:
+    """Return the rate with the best score; of equal ones the lowest, None where no rate has a score.
+
+    Args:
+        values: Scores by rate; None where a run failed or its score is undefined.
+        direction: `max` or `min`.
+    """
+    sign = 1 if direction == "max" else -1
+    known = {rate: value for rate, value in values.items() if value is not None and math.isfinite(value)}
+    return max(sorted(known), key=lambda rate: sign * known[rate], default=None)
+
+
+def widened(values: Mapping[float, float | None], direction: str) -> float | None:
+    """Return the rate to try beyond the grid where the best one is at its edge, else None.
+
+    It is as far from the edge as the edge is from its neighbour, as a factor.
+
+    Args:
+        values: Scores by rate.
+        direction: `max` or `min`.
+    """
+    rates, best = sorted(values), better(values, direction)
+    if best is None or len(rates) < 2:
+        return None
+    if best == rates[0]:
+        return float(f"{rates[0] * rates[0] / rates[1]:.3g}")
+    if best == rates[-1]:
+        return float(f"{rates[-1] * rates[-1] / rates[-2]:.3g}")
+    return None
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of paired differences (Student 1908, n - 1 degrees of freedom).
+
+    Args:
+        differences: One per seed, at least two.
+    """
+    from scipy.stats import t  # scikit-learn has it
+
+    middle, count = mean(differences), len(differences)
+    half = float(t.ppf((1 + LEVEL) / 2, count - 1)) * stdev(differences) / math.sqrt(count)
+    return middle - half, middle + half
+
+
+def outrun(
+    scores: Mapping[str, Mapping[int, float | None]], direction: str, kept: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """Return the arms that are surely behind the leader, with the interval of their distance to it.
+
+    The leader is the arm with the best mean. An arm is behind where the 95 % interval of its paired difference to the
+    leader lies wholly below zero, a better score being the larger one. Nothing is judged before three seeds.
+
+    Args:
+        scores: Validation scores by arm and seed, of the arms that go on.
+        direction: `max` or `min`.
+        kept: Arms that go on whatever their score, such as the baseline.
+    """
+    sign = 1 if direction == "max" else -1
+    finite = {
+        arm: {seed: sign * value for seed, value in found.items() if value is not None and math.isfinite(value)}
+        for arm, found in scores.items()
+    }
+    finite = {arm: found for arm, found in finite.items() if len(found) >= RACE_AFTER}
+    if not finite:
+        return {}
+    leader = max(sorted(finite), key=lambda arm: mean(finite[arm].values()))
+    behind = {}
+    for arm, found in finite.items():
+        both = sorted(found.keys() & finite[leader].keys())
+        if arm == leader or arm in kept or len(both) < RACE_AFTER:
+            continue
+        low, high = interval([found[seed] - finite[leader][seed] for seed in both])
+        if high < 0:
+            behind[arm] = (low, high)
+    return behind
