@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+from omegaconf import OmegaConf
 from pydantic import Field, ValidationError
 
 from tl_modules.cube import BASELINES
@@ -76,8 +76,8 @@ def read_arms(places: Iterable[Path]) -> dict[str, Arm]:
 
 def _read(path: Path) -> Arm:
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:  # YAML may fail in any way
         raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must be a mapping with says, needs and overrides")

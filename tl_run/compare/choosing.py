@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
+from statistics import mean
+
+from tl_run.report.statistics import paired
 
 RACE_AFTER = 3  # seeds
-LEVEL = 0.95
 
 
 def better(values: Mapping[float, float | None], direction: str) -> float | None:
@@ -41,19 +42,6 @@ def widened(values: Mapping[float, float | None], direction: str) -> float | Non
     return None
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of paired differences (Student 1908, n - 1 degrees of freedom).
-
-    Args:
-        differences: One per seed, at least two.
-    """
-    from scipy.stats import t  # scikit-learn has it
-
-    middle, count = mean(differences), len(differences)
-    half = float(t.ppf((1 + LEVEL) / 2, count - 1)) * stdev(differences) / math.sqrt(count)
-    return middle - half, middle + half
-
-
 def outrun(
     scores: Mapping[str, Mapping[int, float | None]], direction: str, kept: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
@@ -67,21 +55,20 @@ def outrun(
         direction: `max` or `min`.
         kept: Arms that go on whatever their score, such as the baseline.
     """
-    sign = 1 if direction == "max" else -1
     finite = {
-        arm: {seed: sign * value for seed, value in found.items() if value is not None and math.isfinite(value)}
+        arm: {seed: value for seed, value in found.items() if value is not None and math.isfinite(value)}
         for arm, found in scores.items()
     }
     finite = {arm: found for arm, found in finite.items() if len(found) >= RACE_AFTER}
     if not finite:
         return {}
-    leader = max(sorted(finite), key=lambda arm: mean(finite[arm].values()))
+    sign = 1 if direction == "max" else -1
+    leader = max(sorted(finite), key=lambda arm: sign * mean(finite[arm].values()))
     behind = {}
     for arm, found in finite.items():
-        both = sorted(found.keys() & finite[leader].keys())
-        if arm == leader or arm in kept or len(both) < RACE_AFTER:
+        if arm == leader or arm in kept:
             continue
-        low, high = interval([found[seed] - finite[leader][seed] for seed in both])
-        if high < 0:
-            behind[arm] = (low, high)
+        gap = paired(found, finite[leader], direction)
+        if gap.count >= RACE_AFTER and gap.high < 0:
+            behind[arm] = (gap.low, gap.high)
     return behind

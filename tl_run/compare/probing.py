@@ -1,0 +1,155 @@
+"""A look at what an arm's runs will be, before any is started: whether they can run, and what a step costs."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from tl_modules.staged import fit
+from tl_modules.stages import Stage
+from tl_run.build import build_data, build_module, check_kinds
+from tl_run.check_data import prepare
+from tl_run.own import import_own
+from tl_run.precision import resolve
+from tl_run.runner import quiet
+from tl_run.store import address
+
+STEPS, UNTIMED = 6, 2  # of a probe, and those of them that only warm up
+FORWARD = 1 / 3  # of a training step's time; the backward pass takes about twice as long as the forward pass
+MIB = 1024**2
+
+
+class StageCost(NamedTuple):
+    """What a stage will cost.
+
+    Args:
+        name: The stage's name.
+        steps: Its steps.
+        seconds: What they take, with its validations.
+        shared: What tells the stage from others in the store of source stages; None where it is not kept.
+    """
+
+    name: str
+    steps: int
+    seconds: float
+    shared: str | None
+
+
+class Probe(NamedTuple):
+    """What was found.
+
+    Args:
+        stages: The stages' costs.
+        test_seconds: What the test takes.
+        memory: The peak in MiB, of the GPU where there is one, else of this process with all its data.
+        wiring: What tells the arm from one that would do the same under another name.
+    """
+
+    stages: list[StageCost]
+    test_seconds: float
+    memory: float
+    wiring: str
+
+
+class Clock(Callback):
+    """Time the steps of a probe."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Note the time."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.marks.append(time.perf_counter())
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step, the shortest seen after the first ones: others may have had to wait."""
+        kept = self.marks[UNTIMED:] if len(self.marks) > UNTIMED + 1 else self.marks
+        return min((after - before for before, after in pairwise(kept)), default=0.0)
+
+
+def probe(config: Mapping[str, Any]) -> Probe:
+    """Build an arm's data and module, and time a few steps of each stage; nothing is kept.
+
+    Args:
+        config: The checked configuration of one run.
+
+    Raises:
+        ValueError: If the arm cannot run on the data.
+        OSError: If the data cannot be read.
+    """
+    quiet()
+    cfg = dict(config)
+    precision, _ = resolve(cfg["precision"], cfg["trainer"]["accelerator"])
+    import_own(cfg)
+    data = build_data(cfg)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(data, Path(folder))
+        check_kinds(cfg, data)
+        module = build_module(cfg, data)
+        every = cfg["steps"] or cfg["epochs"] * data.epoch_steps
+        validations, batch = cfg["trainer"]["validations"], cfg["datamodule"]["batch_size"]
+        found: dict[str, StageCost] = {}
+        clock = Clock()
+
+        def begin(stage: Stage, steps: int | None) -> Trainer:
+            nonlocal clock
+            assert steps is not None
+            key = address(cfg, data, module, stage, steps) if cfg["store"]["gigabytes"] else None
+            clock = Clock()
+            found[stage.name] = StageCost(stage.name, steps, 0.0, key)
+            accumulate = cfg["trainer"]["accumulate"]
+            return Trainer(
+                accelerator=cfg["trainer"]["accelerator"],
+                devices=1,
+                precision=precision,  # type: ignore[arg-type]
+                max_steps=max(1, min(STEPS, steps)),
+                accumulate_grad_batches=accumulate,
+                limit_val_batches=0,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                logger=False,
+                callbacks=[clock],
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                default_root_dir=folder,
+            )
+
+        def end(stage: Stage, trainer: Trainer | None) -> None:
+            watched = module.monitor[0].split("/")[1]
+            each = math.ceil(len(data.split(watched, "val")) / batch)
+            steps = found[stage.name].steps
+            batches = steps * cfg["trainer"]["accumulate"] + min(validations, steps) * each * FORWARD
+            found[stage.name] = found[stage.name]._replace(seconds=clock.step * batches)
+
+        fit(module, data, begin, steps=every, chosen=end)
+    tested = math.ceil(len(data.split("target", "test")) / batch)
+    said = {
+        "wires": module.parts.wires,
+        "stages": module.plan,
+        **{key: config[key] for key in ("datamodule", "finetuning", "objective", "backbone")},
+        "cell": {key: value for key, value in config["cell"].items() if key not in ("_target_", "name")},
+        "source": {key: value for key, value in config["source"].items() if key not in ("task", "domain")},
+        "merged": module.merged,
+    }
+    return Probe(list(found.values()), clock.step * tested * FORWARD, _peak(), repr(said))
+
+
+def _peak() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / MIB
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / MIB if sys.platform == "darwin" else most / 1024

@@ -1,0 +1,292 @@
+"""The sweeper of `compare.py`: it runs a comparison's arms through whatever launcher Hydra has."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tl_run.cli import checked
+from tl_run.compare.arms import BASELINE, Arm, chosen_arms, read_arms
+from tl_run.compare.book import COMPLETE, FAILED, FOLDER, Book, Entry, Job, Outcome, digest, outcome_of
+from tl_run.compare.choosing import RACE_AFTER, better, outrun, widened
+from tl_run.compare.options import options
+from tl_run.errors import RunError
+from tl_run.paths import folders
+from tl_run.schema import ConfigError
+from tl_run.sweeping import MINIMIZE, direction_of, returned
+
+LOG = "log.txt"
+
+
+class Comparison:
+    """Plan a comparison, run what is not there yet, and report.
+
+    Args:
+        given: Its options; see `options.Options`.
+    """
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        plain = {key: OmegaConf.to_container(one) if OmegaConf.is_config(one) else one for key, one in given.items()}
+        self.options = options(plain)
+        self.count = 0
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives a sweeper."""
+        self.config, self.hydra_context = config, hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Do it all.
+
+        Args:
+            arguments: The options that all runs have.
+
+        Raises:
+            ConfigError: If the comparison cannot be.
+            RunError: If no run of it succeeds.
+            SystemExit: If it was stopped.
+        """
+        from tl_run.compare.plan import planned, show  # torch is not needed to answer a wrong option
+        from tl_run.compare.probing import probe
+
+        self.common = self.only_single(arguments)
+        asked = chosen_arms(read_arms(folders()), self.options.arms)
+        print(f"looking at {len(asked)} arms, with a few steps of each")
+        with self.quietly(None):
+            plan = planned(asked, self.values, lambda values: self.check(values), probe)
+        if not any(arm.name == BASELINE for arm, _, _ in plan.arms):
+            raise ConfigError(f"{BASELINE}: {plan.left_out[BASELINE]}")
+        if len(plan.arms) == 1:
+            raise ConfigError("\n".join(f"{name}: {why}" for name, why in plan.left_out.items()))
+        base = next(cfg for arm, cfg, _ in plan.arms if arm.name == BASELINE)
+        metric, direction = str(returned(base)), "min" if direction_of(base) == MINIMIZE else "max"
+        grid, seeds = self.grid(), self.options.all_seeds()
+        said = [self.common, {arm.name: arm.overrides for arm, _, _ in plan.arms}, seeds, grid, self.options.race]
+        entries = [Entry(arm, cfg["cell"]["name"]) for arm, cfg, _ in plan.arms]
+        self.book = Book(Path(FOLDER) / digest(said), entries, metric, direction, command())
+        self.arms = {arm.name: arm for arm, _, _ in plan.arms}
+        jobs = self.first(grid, seeds)
+        done = sum(self.there(job) for job in jobs)
+        each = len(jobs) // len(entries) + (len(seeds) - 1 if grid else 0)
+        seconds = show(plan, dict.fromkeys(self.arms, each), done, metric, direction)
+        self.left, self.pace, self.begun = each * len(entries) - done, seconds, time.perf_counter()
+        self.expected = seconds / max(1, self.left)
+        try:
+            self.compare(grid, seeds)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            self.book.write()
+            print("stopped; the same command goes on", file=sys.stderr)
+            raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else stop.code) from None
+        self.answer()
+
+    def compare(self, grid: Sequence[float], seeds: Sequence[int]) -> None:
+        """Run everything: the grid, then the seeds."""
+        entries = self.book.entries
+        if grid:
+            self.run(self.first(grid, seeds))
+            self.note_rates()
+            wider = {name: widened(entry.rates, self.book.direction) for name, entry in entries.items()}
+            more = [Job(name, seeds[0], rate) for name, rate in wider.items() if rate is not None]
+            self.left += len(more)
+            self.run(more)
+            self.note_rates()
+            for entry in entries.values():
+                entry.rate = better(entry.rates, self.book.direction)
+        going = [entry for entry in entries.values() if not grid or entry.rate is not None]
+        for entry in going:
+            entry.planned = [Job(entry.arm.name, seed, entry.rate) for seed in seeds]
+        for job in (job for entry in going for job in entry.planned):
+            self.folder(job)
+        batches = [seeds[:RACE_AFTER], *([seed] for seed in seeds[RACE_AFTER:])] if self.options.race else [seeds]
+        for batch in batches:
+            running = [entry for entry in going if entry.stopped is None]
+            self.run([job for entry in running for job in entry.planned if job.seed in batch])
+            if self.options.race:
+                self.race(max(batch) + 1)
+
+    def first(self, grid: Sequence[float], seeds: Sequence[int]) -> list[Job]:
+        """Return the runs of the grid, or without one all runs."""
+        if grid:
+            return [Job(name, seeds[0], rate) for name in self.book.entries for rate in grid]
+        return [Job(name, seed, None) for name in self.book.entries for seed in seeds]
+
+    def note_rates(self) -> None:
+        """Keep what the rates that were tried gave."""
+        for job in self.book.outcomes:
+            if job.rate is not None:
+                self.book.entries[job.arm].rates[job.rate] = self.book.value(job)
+        self.book.write()
+
+    def race(self, seeds: int) -> None:
+        """Stop the arms that are surely behind.
+
+        Args:
+            seeds: How many are done.
+        """
+        for name, (low, high) in outrun(self.book.scores(), self.book.direction, [BASELINE]).items():
+            entry = self.book.entries[name]
+            rest = [job for job in entry.planned if job not in self.book.outcomes]
+            if not rest:
+                continue
+            entry.stopped = {"after_seeds": seeds, "interval": [low, high]}
+            entry.planned = [job for job in entry.planned if job in self.book.outcomes]
+            self.left -= len(rest)
+            behind = f"{low:+.4f} to {high:+.4f} of {self.book.metric} from the leader"
+            print(f"{name} stops after {seeds} seeds: {behind} (95 % interval)")
+        self.book.write()
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run what is not there yet; one after the other with Hydra's own launcher, else all at once.
+
+        Args:
+            jobs: The runs.
+        """
+        due = []
+        for job in jobs:
+            if job in self.book.outcomes:
+                continue
+            if self.there(job):
+                self.book.outcomes[job] = outcome_of(self.folder(job)) or Outcome(FAILED)
+            else:
+                due.append(job)
+        self.book.write()
+        size = 1 if isinstance(self.launcher, BasicLauncher) else max(1, len(due))
+        for start in range(0, len(due), size):
+            batch = due[start : start + size]
+            with self.quietly(self.book.folder / LOG):
+                overrides = [self.overrides(self.arms[job.arm], job) for job in batch]
+                returns = self.launcher.launch(overrides, initial_job_idx=self.count)
+            self.count += len(batch)
+            for job, came in zip(batch, returns, strict=True):
+                found = outcome_of(self.folder(job))
+                if found is None or (found.status != COMPLETE and found.why is None):
+                    raised = came._return_value
+                    why = " ".join(str(raised).split()) if isinstance(raised, Exception) else None
+                    found = Outcome(FAILED if found is None else found.status, None, why)
+                self.book.outcomes[job] = found
+                self.left -= 1
+                self.say(job, found)
+            self.book.write()
+
+    def say(self, job: Job, outcome: Outcome) -> None:
+        """Print a line on a run that is over."""
+        passed = time.perf_counter() - self.begun
+        done = self.count
+        from tl_run.compare.plan import duration
+
+        remains = (
+            f"{self.left} left, about {duration(self.left * passed / max(1, done))}" if self.left > 0 else "the last"
+        )
+        value = "undefined" if outcome.value is None else f"{outcome.value:.4f}"
+        result = f"{self.book.metric} {value}" if outcome.status == COMPLETE else f"{outcome.status}: {outcome.why}"
+        print(f"{job.says()}: {result} ({remains})", flush=True)
+
+    def answer(self) -> None:
+        """Say what failed, and make the report.
+
+        Raises:
+            RunError: If there is nothing to report.
+        """
+        for name, why in self.book.failed().items():
+            print(f"arm {name} failed in {why}", file=sys.stderr)
+        from tl_run.report.comparison import report
+
+        try:
+            report(self.book.folder)
+        except ValueError as error:
+            raise RunError(str(error)) from error
+
+    def grid(self) -> list[float]:
+        """Return the rates to try; none where one is given.
+
+        Raises:
+            ConfigError: If both are given.
+        """
+        given = [line for line in self.common if line.lstrip("+").startswith("cell.lr=")]
+        if given and self.options.rates:
+            raise ConfigError(f"{given[-1]}: excludes compare.rates; give one of the two")
+        return [] if given else self.options.grid()
+
+    def only_single(self, arguments: Sequence[str]) -> list[str]:
+        """Return the options that all runs have.
+
+        Raises:
+            ConfigError: If one has several values.
+        """
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        for one in parser.parse_overrides(list(arguments)):
+            if one.is_sweep_override():
+                raise ConfigError(f"{one.input_line}: a comparison has one value of it; compare each by itself")
+        return list(arguments)
+
+    def overrides(self, arm: Arm, job: Job) -> list[str]:
+        """Return what a run is composed from."""
+        rate = [] if job.rate is None else [f"cell.lr={job.rate!r}"]
+        return [*self.common, *arm.overrides, f"seed={job.seed}", *rate]
+
+    def composed(self, overrides: Sequence[str]) -> DictConfig:
+        """Return a run's configuration with Hydra's own node, as the launcher makes it."""
+        made = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(made):
+            made.hydra.job.id, made.hydra.job.num = "0", 0
+        return made
+
+    def values(self, arm: Arm) -> dict[str, Any]:
+        """Return an arm's configuration as plain values, before it is checked."""
+        made = self.composed(self.overrides(arm, Job(arm.name, 0, None)))
+        self.seen = OmegaConf.masked_copy(made, [str(key) for key in made if key != "hydra"])
+        values: Any = OmegaConf.to_container(self.seen, resolve=True)
+        return values
+
+    def check(self, values: Any) -> dict[str, Any]:
+        """Return the configuration that was composed last, checked."""
+        return checked(self.seen)
+
+    def folder(self, job: Job) -> Path:
+        """Return the folder of a run."""
+        if job not in self.book.folders:
+            sweep = self.composed(self.overrides(self.arms[job.arm], job)).hydra.sweep
+            self.book.folders[job] = Path(str(sweep.dir)) / str(sweep.subdir)
+        return self.book.folders[job]
+
+    def there(self, job: Job) -> bool:
+        """Tell whether a run is complete already."""
+        found = outcome_of(self.folder(job))
+        return found is not None and found.status == COMPLETE
+
+    @contextlib.contextmanager
+    def quietly(self, log: Path | None) -> Iterator[None]:
+        """Write what runs say into a file; None for nowhere."""
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            open(log or "/dev/null", "a", buffering=1) as file,
+            contextlib.redirect_stdout(file),
+            contextlib.redirect_stderr(file),
+        ):
+            yield
+
+
+def command() -> str:
+    """Return the command line, as it was typed."""
+    import shlex
+
+    from tl_run.runner import command as program
+
+    given = [line for line in ASKED if line not in ("-m", "--multirun")]
+    return " ".join([program(), *map(shlex.quote, given)])
+
+
+ASKED: list[str] = []  # the command line's arguments, before they are made Hydra's
