@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from tl_run.cli import MULTIRUN, run
+from tl_run.cli import HELP, MULTIRUN, run
 from tl_run.compare import sweeper
-from tl_run.compare.options import translated
+from tl_run.compare.arms import BASELINE, read_arms
+from tl_run.compare.options import OURS, translated
+from tl_run.paths import folders
 from tl_run.train import train
 
 SILENT = "hydra/hydra_logging="
@@ -28,8 +31,33 @@ def arguments(given: Sequence[str]) -> list[str]:
     return ["-m", "hydra/sweeper=compare", *logging, "resume=auto", *rest]
 
 
+def usage() -> str:
+    """Return what `--help` shows."""
+    program = Path(sys.argv[0]).name
+    program = f"python {program}" if program.endswith(".py") else program
+    arms = "\n".join(f"  {name:21} {arm.says}" for name, arm in read_arms(folders()).items())
+    return f"""\
+{program} dataset@source=<dataset> dataset@target=<dataset> [option=value ...]
+
+Tries every way to profit from the source, and says which helps, by how much, and whether it is luck.
+
+  compare.seeds=5          from 0 on
+  compare.rates=[...]      values of cell.lr to choose from on validation; [] = the one by rule
+  compare.quick=true       three seeds, no rates
+  compare.arms=[...]       only these, and {BASELINE}
+  compare.race=true        an arm that is surely behind on validation after three seeds stops
+  hydra/launcher=joblib    runs side by side; also submitit and ray
+
+Beside these all options of train.py but {", ".join(OURS)}. The same command again goes on where it was stopped.
+
+{arms}"""
+
+
 def main() -> None:
     """Do what the command line asks for."""
+    if any(flag in sys.argv[1:] for flag in HELP):
+        print(usage())
+        return
     try:
         run(train, arguments)
     except KeyboardInterrupt:

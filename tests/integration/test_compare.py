@@ -1,0 +1,93 @@
+"""A comparison by command: its answer, its going on, a failing arm, and an arm by its file alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    *("steps=8", "trainer.validations=2", "datamodule.batch_size=8", "compare.seeds=2", "compare.rates=[0.003,0.01]"),
+    *(f"{role}.{size}" for role in ("source", "target") for size in ("train_size=24", "val_size=16")),
+]
+
+
+def start(folder: Path, *given: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    call = [sys.executable, str(ROOT / "compare.py"), *given]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(call, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def compare(folder: Path, *given: str) -> tuple[int, str, str]:
+    process = start(folder, *given)
+    out, err = process.communicate(timeout=900)
+    return process.returncode, out, err
+
+
+def record(folder: Path) -> dict:
+    return json.loads(next(folder.glob("comparisons/*/comparison.json")).read_text())
+
+
+def test_killed_it_goes_on_and_ends_with_an_answer_and_again_nothing_is_run(tmp_path):
+    asked = [*TINY, "compare.arms=[parallel_training]"]
+    process = start(tmp_path, *asked)
+    while process.poll() is None and not list(tmp_path.glob("outputs/scratch/*/results.json")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 143, err
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/*/*/results.json")}
+    code, _, err = compare(tmp_path, *asked)
+    assert code == 0, err
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items())
+    found = record(tmp_path)
+    assert [arm["name"] for arm in found["arms"]] == ["scratch", "parallel_training"]
+    assert {(run["arm"], run["seed"], run["status"]) for run in found["runs"]} == {
+        (arm, seed, "complete") for arm in ("scratch", "parallel_training") for seed in (0, 1)
+    }
+    assert all(len(arm["rates_tried"]) in (2, 3) and arm["rate"] for arm in found["arms"])
+    place = next(tmp_path.glob("comparisons/*"))
+    by_arm = {
+        (run["arm"], run["seed"]): json.loads((place / run["folder"] / "results.json").read_text())["test"]
+        for run in found["runs"]
+    }
+    for seed in (0, 1):  # the null control
+        key = "target/accuracy"
+        assert by_arm["scratch", seed][key] == by_arm["parallel_training", seed][key]
+    assert (place / "report.html").exists()
+    code, out, _ = compare(tmp_path, *asked)
+    assert code == 0
+    assert "chosen by" in out
+    assert not [line for line in out.splitlines() if ": val/target/accuracy" in line]  # no run was started
+
+
+def test_a_failing_arm_is_named_and_one_of_ones_own_is_found_by_its_file(tmp_path):
+    arms = tmp_path / "own" / "arm"
+    arms.mkdir(parents=True)
+    (arms / "steep.yaml").write_text(
+        "says: steep\nneeds: {}\noverrides: [cell=scratch, backbone.weights=null, cell.clip=null]\n"
+    )
+    (arms / "wild.yaml").write_text(
+        "says: wild\nneeds: {}\noverrides: [cell=scratch, cell.weight_decay=1e30, cell.clip=null]\n"
+    )
+    code, _, err = compare(tmp_path, "--config-dir", "own", *TINY, "compare.rates=[]", "compare.arms=[steep,wild]")
+    assert code == 0, err
+    assert "arm wild failed in wild seed 0: " in err
+    statuses = {(run["arm"], run["status"]) for run in record(tmp_path)["runs"]}
+    assert {("steep", "complete"), ("scratch", "complete"), ("wild", "diverged")} <= statuses
+
+
+def test_a_wrong_option_is_answered_before_anything_is_run(tmp_path):
+    code, _, err = compare(tmp_path, *TINY, "compare.arms=[multitsk]")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("compare.arms=multitsk: did you mean multitask?")
+    code, _, err = compare(tmp_path, *TINY, "target.labelled=8,16")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("target.labelled=8,16: a comparison has one value of it")
+    assert not list(tmp_path.glob("outputs/*"))

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from tl_run.compare.arms import Arm, Needs
+from tl_run.compare.plan import OVERHEAD, duration, pairs, planned
+from tl_run.compare.probing import Probe, StageCost
+from tl_run.schema import ConfigError
+
+DATA = {"_target_": "x.Data", "name": "a", "kind": "classification", "task": "t", "domain": "d", "root": "here"}
+SOURCE = StageCost("source", 70, 7.0, "key")
+TARGET = StageCost("target", 30, 3.0, None)
+
+
+def arm(name, cell=None, **needs):
+    return Arm(name=name, says="x", needs=Needs(**needs), overrides=[f"cell={cell or name}"])
+
+
+def made(one):
+    node = {"name": "small", "weights": None}
+    return {"cell": {"name": one.overrides[0][5:]}, "source": DATA, "target": DATA, "backbone": node}
+
+
+def probed(cfg):
+    name = cfg["cell"]["name"]
+    if name == "multitask":
+        raise ValueError("the data are\nnot there")
+    if name in ("task_finetuning", "domain_adaptation"):
+        return Probe([SOURCE, TARGET], 1.0, 10.0, "alike")
+    return Probe([TARGET], 1.0, 10.0, name)
+
+
+ARMS = [
+    arm("scratch"),
+    arm("domain_adaptation", task="same"),
+    arm("task_finetuning", task="same"),
+    arm("task_adaptation", task="different"),
+    arm("multitask"),
+    arm("probe", weights=True),
+]
+
+
+def test_what_cannot_run_is_left_out_with_its_reason_and_of_two_alike_the_declared_name_stays():
+    plan = planned(ARMS, made, lambda cfg: cfg, probed)
+    assert [one.name for one, _, _ in plan.arms] == ["scratch", "task_finetuning"]
+    assert plan.left_out == {
+        "domain_adaptation": "does here what task_finetuning does",
+        "task_adaptation": "needs the different task, and source and target have same ones",
+        "multitask": "the data are not there",
+        "probe": "needs pretrained weights: backbone.weights=",
+    }
+    assert pairs(plan) == ["from a (here) to a (here)"]
+
+
+def test_a_configuration_that_is_refused_leaves_its_arm_out():
+    def check(cfg):
+        if cfg["cell"]["name"] == "task_finetuning":
+            raise ConfigError("one\ntwo")
+        return cfg
+
+    assert planned(ARMS[:3], made, check, probed).left_out == {"task_finetuning": "one"}
+
+
+def test_a_source_stage_that_arms_share_is_paid_once():
+    def probe(cfg):
+        return Probe([SOURCE, TARGET], 1.0, 10.0, cfg["cell"]["name"])
+
+    plan = planned(ARMS[:3], made, lambda cfg: cfg, probe)
+    assert plan.seconds() == {
+        "scratch": OVERHEAD + 11,
+        "domain_adaptation": OVERHEAD + 4,
+        "task_finetuning": OVERHEAD + 4,
+    }
+    assert plan.shared() == [["scratch", "domain_adaptation", "task_finetuning"]]
+    assert plan.steps() == dict.fromkeys(plan.seconds(), 100)
+
+
+def test_a_duration_reads_well():
+    assert [duration(seconds) for seconds in (8, 600, 7200)] == ["8 s", "10 min", "2.0 h"]
