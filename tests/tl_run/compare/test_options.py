@@ -18,7 +18,7 @@ def test_quick_is_three_seeds_without_a_grid_unless_said_otherwise():
     ("given", "says"),
     [
         ({"seeds": 1}, "compare.seeds=1: must be at least 2"),
-        ({"rates": [0.1, -1.0]}, "compare.rates.1=-1: must be greater than 0"),
+        ({"rates": [0.1, -1.0]}, "compare.rates.1=-1.0: must be greater than 0"),
         ({"quick": "yes"}, "compare.quick=yes: must be true or false"),
     ],
 )
