@@ -12,6 +12,7 @@ from tl_run.report.statistics import CANNOT_TELL, Paired
 
 PATIENCE = ("cell.schedule=constant", "trainer.patience=5")
 MOST_MORE = 100  # seeds that a command is given for
+SEEDS = "compare.seeds="  # of a comparison's command: how many
 LONGER = 10  # times the budget, for training until nothing gets better
 
 
@@ -108,7 +109,7 @@ def missing(answer: Answer) -> list[Missing]:
         lines.append(Missing("a null control: parallel_training with mode cycle has to equal scratch exactly", fill))
     if answer.setting.plateau is None and answer.best not in (None, base.arm.name):
         most = int(LONGER * max(1, base.cost.steps if base.cost else 1))
-        options = [one for one in base.arm.overrides if not one.startswith(("steps=", "epochs="))]
+        options = [one for one in base.arm.one.overrides() if not one.startswith(("steps=", "epochs="))]
         lines.append(
             Missing(
                 f"{base.arm.name} until nothing gets better, to tell better from only faster",
@@ -135,7 +136,8 @@ def _for_verdict(row: Row, base: Row, again: str | None) -> Missing:
 def _more(arm: Arm, new: Sequence[int], again: str | None, also: Arm | None = None) -> str:
     """Return the command that adds seeds to an arm, and to another."""
     if again is not None:
-        return f"{again} seeds={max(new) + 1}"
+        kept = [one for one in shlex.split(again) if not one.startswith(SEEDS)]
+        return shlex.join([*kept, f"{SEEDS}{max(new) + 1}"])
     lines = [command(one.overrides or [f"cell={one.cell}"], new) for one in (arm, *([also] if also else []))]
     return "\n".join(lines)
 

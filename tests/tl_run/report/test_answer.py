@@ -93,6 +93,17 @@ def test_what_is_missing_comes_with_the_command_that_fills_it(tmp_path):
     assert any("trainer.patience=5" in (command or "") for command in gaps.values())
 
 
+def test_what_a_comparison_is_missing_is_filled_by_its_own_command(tmp_path):
+    sweep(tmp_path, scratch=[0.5, 0.52, 0.48], multitask=[0.56, 0.55, 0.57], weight_sharing=[0.56, 0.55])
+    (setting,), _ = settings_of(read([tmp_path])[0])
+    setting.again = "python compare.py compare.seeds=3 'compare.rates=[0.001,0.003]' dataset@target=mnist"
+
+    gaps = {gap.what: gap.command for gap in words.missing(answer(setting))}
+
+    again = "python compare.py 'compare.rates=[0.001,0.003]' dataset@target=mnist compare.seeds=3"
+    assert gaps["weight_sharing with seed 2"] == again
+
+
 def test_without_a_baseline_it_is_what_is_missing(tmp_path):
     found = answered(sweep(tmp_path, multitask=[0.5, 0.6]))
 
