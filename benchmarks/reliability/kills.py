@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from benchmarks.reliability.runs import Changes, Moment, begin, config, difference, go_on, run, stage_at
+from benchmarks.reliability.runs import Changes, Moment, Seen, begin, config, difference, go_on, run, stage_at
 
 RUNS: tuple[tuple[str, ...], ...] = (
     ("cell=scratch",),
@@ -32,27 +31,9 @@ RUNS: tuple[tuple[str, ...], ...] = (
     ("cell=parallel_training",),
     ("cell=parallel_training", "datamodule.mode=temperature", "datamodule.temperature=3"),
 )
-QUICK = (1, 12)
+QUICK = (("cell=task_finetuning",), ("cell=multitask", "datamodule.mode=proportional"))
 SOON = 0.004  # seconds: while a file is being written
 EVERY_STEP = "checkpoint.minutes=1e-9"
-
-
-class Killed(NamedTuple):
-    """A run that was killed and gone on with until it ended.
-
-    Args:
-        options: The run's.
-        stages: Where it was killed.
-        moved: Whether, and how, its folder was moved in between.
-        minutes: Whether it was saved at every step.
-        wrong: What is wrong with it, None where nothing is.
-    """
-
-    options: tuple[str, ...]
-    stages: list[str]
-    moved: str | None
-    minutes: bool
-    wrong: str | None
 
 
 def moment(draw: random.Random, changes: Changes, first: int, last: int) -> Moment:
@@ -71,7 +52,7 @@ def moment(draw: random.Random, changes: Changes, first: int, last: int) -> Mome
 
 def killed(
     options: tuple[str, ...], straight: Path, changes: Changes, folder: Path, draw: random.Random, kills: int
-) -> Killed:
+) -> Seen:
     """Begin a run, kill it and go on with it so many times, let it end, and compare it with one that was not killed.
 
     Args:
@@ -103,11 +84,13 @@ def killed(
         done = go_on(folder) if begun else begin(given, folder)
     ended, _, _ = run(done, folder)
     wrong = f"exit {ended.status}: {ended.errors.strip()[-300:]}" if ended.status else difference(straight, folder)
-    return Killed(options, stages, how, minutes, wrong)
+    often = ", saved at every step" if minutes else ""
+    case = f"{' '.join(options)}: killed in {', '.join(stages) or 'none'}{often}{f', {how}' if how else ''}"
+    return Seen("kills", case, "survived" if wrong is None else "lost", wrong or "", len(stages))
 
 
-def prove(folder: Path, seed: int, least: int, runs: Sequence[tuple[str, ...]] = RUNS) -> list[Killed]:
-    """Kill runs until there are enough kills.
+def prove(folder: Path, seed: int, least: int, runs: Sequence[tuple[str, ...]] = RUNS) -> Iterator[Seen]:
+    """Kill runs until there are enough kills, and yield what became of each.
 
     Args:
         folder: Where they train.
@@ -115,10 +98,9 @@ def prove(folder: Path, seed: int, least: int, runs: Sequence[tuple[str, ...]] =
         least: How many kills.
         runs: The options of each.
     """
-    draw, found = random.Random(seed), []
+    draw, number, reached = random.Random(seed), 0, 0
     done: dict[tuple[str, ...], tuple[Path, Changes]] = {}
-    while sum(len(one.stages) for one in found) < least:
-        number = len(found)
+    while reached < least:
         options = runs[number % len(runs)]
         if options not in done:
             straight = folder / f"straight_{len(done)}"
@@ -128,10 +110,10 @@ def prove(folder: Path, seed: int, least: int, runs: Sequence[tuple[str, ...]] =
             done[options] = straight, changes
         place = folder / f"killed_{number}"
         one = killed(options, *done[options], place, draw, kills=draw.choice((1, 1, 2, 3)))
-        found.append(one)
-        said = f"{len(found)}: {' '.join(options)} killed in {', '.join(one.stages) or 'no stage'}, {one.moved}"
-        print(f"  {said}: {one.wrong or 'equal'}", flush=True)
-        if one.wrong is None:
-            for path in folder.glob(f"killed_{number}*"):
+        reached += one.kills
+        if one.outcome == "survived":
+            for path in folder.glob(f"killed_{number}[.mc]*"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return found
+            shutil.rmtree(place, ignore_errors=True)
+        number += 1
+        yield one

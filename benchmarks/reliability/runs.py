@@ -26,7 +26,7 @@ from tl_run.schema import ConfigError
 TINY = (
     *(f"{role}.{option}" for role in ("source", "target") for option in ("image_size=32", "train_size=24")),
     *("source.val_size=12", "target.val_size=12", "datamodule.batch_size=8", "steps=12", "trainer.validations=4"),
-    *("trainer.accelerator=cpu", "trainer.progress=false", "precision=32"),
+    *("trainer.accelerator=cpu", "trainer.progress=false", "precision=32", "store.gigabytes=0"),
 )
 LIMIT = 240  # seconds
 WRITES = ("os.rename", "os.remove", "os.link", "shutil.rmtree", "shutil.copytree")
@@ -44,6 +44,24 @@ class Ended(NamedTuple):
     def lines(self) -> list[str]:
         """What it wrote to its errors, line by line."""
         return self.errors.strip().splitlines()
+
+
+class Seen(NamedTuple):
+    """What became of one attempt to lose a run.
+
+    Args:
+        proof: Such as `kills`.
+        case: What was done.
+        outcome: `survived` (went on, and ended equal to the bit), `refused` (one line that says why) or `lost`.
+        said: The line, or what is wrong.
+        kills: How many processes were killed in it.
+    """
+
+    proof: str
+    case: str
+    outcome: str
+    said: str = ""
+    kills: int = 0
 
 
 class Moment(NamedTuple):
