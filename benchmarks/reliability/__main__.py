@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks.reliability import kills
-from benchmarks.reliability.runs import Seen, without_pictures
+from benchmarks.reliability import damages, hostile, kills, signals, together
+from benchmarks.reliability.runs import Seen, prepare
 
-OUTCOMES = ("survived", "refused", "lost")
+OUTCOMES = ("survived", "told", "refused", "lost")
 
 
 def proofs(folder: Path, seed: int, least: int, quick: bool) -> dict[str, Callable[[], Iterable[Seen]]]:
@@ -29,12 +29,17 @@ def proofs(folder: Path, seed: int, least: int, quick: bool) -> dict[str, Callab
     """
     return {
         "kills": lambda: kills.prove(folder / "kills", seed, least, kills.QUICK if quick else kills.RUNS),
+        "signals": lambda: signals.prove(folder / "signals", quick),
+        "damages": lambda: damages.prove(folder / "damages", quick),
+        "hostile": lambda: hostile.prove(folder / "hostile", quick),
+        "together": lambda: together.prove(folder / "together", quick),
     }
 
 
 def table(seen: Iterable[Seen]) -> str:
     """Return how often each proof was tried, and what came of it, as Markdown."""
-    rows = ["| proof | tried | survived | refused in a line | lost |", "|---|---|---|---|---|"]
+    head = "| proof | tried | survived | survived, and said which file could not be | refused in a line | lost |"
+    rows = [head, "|---|---|---|---|---|---|"]
     by_proof: dict[str, list[Seen]] = {}
     for one in seen:
         by_proof.setdefault(one.proof, []).append(one)
@@ -58,7 +63,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
-    without_pictures()
+    prepare(folder)
     known = json.loads(given.out.read_text()) if given.out and given.out.exists() else []
     seen = []
     for name, prove in proofs(folder, given.seed, 4 if given.quick else given.kills, given.quick).items():

@@ -7,7 +7,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.reliability.runs import Changes, Moment, Seen, begin, config, difference, go_on, run, stage_at
+from benchmarks.reliability.runs import (
+    Changes,
+    Moment,
+    Seen,
+    begin,
+    config,
+    difference,
+    go_on,
+    run,
+    stage_at,
+    uninterrupted,
+)
 
 RUNS: tuple[tuple[str, ...], ...] = (
     ("cell=scratch",),
@@ -104,10 +115,7 @@ def prove(folder: Path, seed: int, least: int, runs: Sequence[tuple[str, ...]] =
         options = runs[number % len(runs)]
         if options not in done:
             straight = folder / f"straight_{len(done)}"
-            ended, changes, _ = run(begin(config(*options), straight), straight)
-            if ended.status:
-                raise RuntimeError(f"{' '.join(options)}: {ended.errors}")
-            done[options] = straight, changes
+            done[options] = straight, uninterrupted(options, straight)[1]
         place = folder / f"killed_{number}"
         one = killed(options, *done[options], place, draw, kills=draw.choice((1, 1, 2, 3)))
         reached += one.kills

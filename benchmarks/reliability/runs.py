@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import select
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from hydra import compose, initialize_config_dir
 
+from datamodules.synthetic import scenes
 from tl_run import runner, train
 from tl_run.cli import checked
 from tl_run.errors import RunError
@@ -29,6 +31,7 @@ TINY = (
     *("trainer.accelerator=cpu", "trainer.progress=false", "precision=32", "store.gigabytes=0"),
 )
 LIMIT = 240  # seconds
+TEST_SIZE = 32  # samples
 WRITES = ("os.rename", "os.remove", "os.link", "shutil.rmtree", "shutil.copytree")
 Changes = list[tuple[float, str]]  # seconds since the start, and the file within the folder
 
@@ -99,10 +102,20 @@ def call(*options: str, place: Path) -> Callable[[], Any]:
     return main
 
 
-def without_pictures() -> None:
-    """Draw nothing: pictures take longer than these runs, and nothing is read from them."""
+def prepare(folder: Path) -> None:
+    """Make ready for short runs: no pictures, which take longer than these and are read by nothing, and a small test.
+
+    A run of this process loads what all would load anew.
+
+    Args:
+        folder: Where it trains.
+    """
     for name in ("samples", "predictions", "curves"):
         setattr(runner.pictures, name, lambda *_: None)
+    scenes.TEST_SIZE = TEST_SIZE
+    torch.set_num_threads(1)
+    with contextlib.redirect_stdout(io.StringIO()):
+        runner.execute(config("cell=task_finetuning"), folder / "first")
 
 
 def run(
@@ -244,10 +257,12 @@ def _reporter(folder: Path, pipe: int) -> Callable[[str, tuple[Any, ...]], None]
     return hook
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Return all tensors of a run's `last` and `best` checkpoints, by stage, file and name."""
+def weights(folder: Path, but: str = "") -> dict[str, torch.Tensor]:
+    """Return all tensors of a run's `last` and `best` checkpoints, by stage, file and name, `but` one file."""
     found = {}
     for path in sorted(folder.glob("checkpoints/*/[lb]*.ckpt")):
+        if str(path.relative_to(folder)) == but:
+            continue
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         found |= {f"{path.parent.name}/{path.name}/{key}": value for key, value in state.items()}
     return found
@@ -264,10 +279,16 @@ def results(folder: Path) -> Any:
     return timeless(json.loads((folder / "results.json").read_text()))
 
 
-def difference(one: Path, other: Path) -> str | None:
-    """Return in what two finished runs differ; None where weights, results and metrics are the same to the bit."""
+def difference(one: Path, other: Path, but: str = "") -> str | None:
+    """Return in what two finished runs differ; None where weights, results and metrics are the same to the bit.
+
+    Args:
+        one: The folder of the one.
+        other: That of the other, which also has to be `complete`.
+        but: A file that is not compared.
+    """
     try:
-        mine, theirs = weights(one), weights(other)
+        mine, theirs = weights(one, but), weights(other, but)
         if not mine or mine.keys() != theirs.keys():
             return "other checkpoints"
         wrong = [name for name, value in mine.items() if not torch.equal(value, theirs[name])]
@@ -275,7 +296,7 @@ def difference(one: Path, other: Path) -> str | None:
             return f"weights: {wrong[0]} and {len(wrong) - 1} more"
         if results(one) != results(other):
             return "results.json"
-        if (one / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes():
+        if but != "metrics.csv" and (one / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes():
             return "metrics.csv"
         status = json.loads((other / "journal.json").read_text())["status"]
         return None if status == "complete" else f"status {status}"
@@ -298,3 +319,42 @@ def _stage(path: str) -> str | None:
 def one_line(ended: Ended) -> bool:
     """Tell whether a process ended with an error of one line and no traceback."""
     return ended.status > 0 and len(ended.lines) == 1 and "Traceback" not in ended.errors
+
+
+def judged(proof: str, case: str, ended: Ended, straight: Path, folder: Path, damaged: str = "") -> Seen:
+    """Return what became of a run that was gone on with.
+
+    Args:
+        proof: The proof.
+        case: What was done to the run.
+        ended: How the process ended.
+        straight: The folder of a run to which nothing was done.
+        folder: The run's.
+        damaged: The file in it that was changed.
+    """
+    said = " / ".join(ended.lines).replace(f"{folder}", "run")
+    if ended.status:
+        return Seen(proof, case, "refused" if one_line(ended) else "lost", f"exit {ended.status}: {said}")
+    wrong = difference(straight, folder)
+    if wrong is None:
+        return Seen(proof, case, "survived", said)
+    told = damaged and damaged in said and difference(straight, folder, damaged) is None
+    return Seen(proof, case, "told" if told else "lost", said if told else f"{wrong} ({said or 'not a word'})")
+
+
+def uninterrupted(options: Sequence[str], folder: Path) -> tuple[dict[str, Any], Changes]:
+    """Train without a stop; return the configuration and the changes of files.
+
+    Raises:
+        RuntimeError: If the run fails.
+    """
+    given = config(*options)
+    ended, changes, _ = run(begin(given, folder), folder)
+    if ended.status:
+        raise RuntimeError(f"{' '.join(options)}: {ended.errors}")
+    return given, changes
+
+
+def change_of(changes: Changes, start: str, which: int = 0) -> int:
+    """Return at which change a file is written whose path begins so, the first or a later one."""
+    return [i for i, (_, path) in enumerate(changes) if path.startswith(start)][which]
