@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from tl_modules.weights.runs import read_journal
@@ -39,11 +40,14 @@ def recorded(folder: Path) -> Any:
     path = folder / "config.yaml"  # of a run from before there were journals
     text = None if journal is None else journal["config"]
     try:
-        return OmegaConf.to_container(OmegaConf.create(path.read_text() if text is None else text), resolve=False)
+        text = path.read_text() if text is None else text
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("has aliases, which no run writes, and which may grow without end")
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except FileNotFoundError:
         raise ConfigError(f"{OPTION}{folder}: must be the folder of a run, but it has no journal") from None
     except Exception as error:  # YAML may fail in any way
-        where = path if text is None else f"the journal in {folder}"
+        where = path if journal is None or journal["config"] is None else f"the journal in {folder}"
         raise ConfigError(f"{where}: cannot be read as a configuration") from error
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import math
+import pickle
 import sys
 import time
 import traceback
@@ -174,6 +175,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*litlogger.*|.*litmodels.*|.*srun.*|.*lr_scheduler.step.*")
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message="Detected pickle protocol")  # such a checkpoint is refused in a line
 
 
 class Current(NamedTuple):
@@ -230,7 +232,11 @@ class Run:
             cut = {role: data.splits() for role, data in self.data.data.items() if hasattr(data, "splits")}
             if cut:
                 write_whole(self.folder / "splits.json", json.dumps(cut).encode())
-        fit(self.module, self.data, self.begin, steps=self.steps, resume=self.last, chosen=self.end)
+        try:
+            fit(self.module, self.data, self.begin, steps=self.steps, resume=self.last, chosen=self.end)
+        except pickle.UnpicklingError as error:
+            holds = "a checkpoint in it holds more than tensors and plain values, which could run code"
+            raise ValueError(f"{self.folder}: {holds}") from error
         records = self.records
         tested = self.test()
         wrong = {name: value for name, value in tested.items() if not math.isfinite(value)}

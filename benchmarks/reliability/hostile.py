@@ -69,6 +69,15 @@ def own_backbone(place: Path, mark: Path) -> None:
     write(place, {**journal, "config": OmegaConf.to_yaml(config)})
 
 
+def own_augmentation(place: Path, mark: Path) -> None:
+    """Name an augmentation in such a module."""
+    own_backbone(place, mark)
+    journal = json.loads((place / "journal.json").read_text())
+    config = OmegaConf.create(journal["config"])
+    config.backbone, config.target.augment = {"name": "small"}, {"name": "evil.net"}
+    write(place, {**journal, "config": OmegaConf.to_yaml(config)})
+
+
 def pickled(which: str) -> Change:
     """Return what replaces a checkpoint by such a pickle, with its checksum in the journal."""
 
@@ -122,7 +131,7 @@ CASES: dict[str, Change] = {
     "a cell that calls the system": in_config("cell", add=True),
     "a dataset that calls the system": in_config("source", add=True),
     "a backbone in a module that lies there": own_backbone,
-    "an augmentation in a module that lies there": in_config("target", "augment"),
+    "an augmentation in a module that lies there": own_augmentation,
     "checkpoints that are pickles with code": pickled("step"),
     "the source's checkpoint is a pickle with code": pickled("best.ckpt"),
     "a journal that says nothing": of(stages={}, config=None),

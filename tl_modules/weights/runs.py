@@ -30,9 +30,11 @@ def read_journal(folder: Path) -> Content | None:
             found = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(found, dict) or not isinstance(found.get("schema"), int):
                 raise ValueError("no journal")
+            if found["schema"] <= SCHEMA and not _is_whole(found):
+                raise ValueError("no journal")
         except FileNotFoundError:
             continue
-        except (ValueError, OSError):
+        except (ValueError, OSError, RecursionError):
             damaged = damaged or path
             continue
         if found["schema"] > SCHEMA:
@@ -43,6 +45,18 @@ def read_journal(folder: Path) -> Content | None:
     if damaged is not None:
         raise ValueError(f"{damaged}: is damaged, and there is none before it")
     return _without_journal(folder)
+
+
+def _is_whole(found: Content) -> bool:
+    """Tell whether a journal's fields are of the types that they were written with."""
+    stages, holder, config = (found.get(name) for name in ("stages", "holder", "config"))
+    return (
+        isinstance(stages, dict)
+        and all(isinstance(stage, dict) and isinstance(stage.get("checkpoints"), list) for stage in stages.values())
+        and all(isinstance(stage.get("done"), dict | None) for stage in stages.values())
+        and (holder is None or (isinstance(holder, dict) and {"host", "pid", "started"} <= holder.keys()))
+        and isinstance(config, str | None)
+    )
 
 
 def _without_journal(folder: Path) -> Content | None:
