@@ -42,6 +42,11 @@ def seeds_of(example: str, name: str) -> range:
     return range(shown.arms[name].seeds or shown.seeds)
 
 
+# Options that shape no result, and later ones at what a run did before it had them.
+NO_SHAPE = ("checkpoint", "store")
+AS_BEFORE = (("objective", {"name": "sum"}), ("skip_nonfinite", 0), ("max_invalid", 0.01), ("num_nodes", 1))
+
+
 class Job(NamedTuple):
     """One run.
 
@@ -106,7 +111,7 @@ def essence(value: Any, key: str = "") -> Any:
     """
     if isinstance(value, Mapping):
         kept = {name: essence(one, name) for name, one in value.items() if one is not None and one is not False}
-        return {name: one for name, one in kept.items() if (name, one) != ("objective", {"name": "sum"})}
+        return {name: one for name, one in kept.items() if name not in NO_SHAPE and (name, one) not in AS_BEFORE}
     return str(value).rpartition(".")[2] if key == "_target_" else value
 
 
