@@ -86,10 +86,11 @@ class Augment:
         for key, values in batch.items():
             if key in ("image", "role", "annotated") or key.endswith("_rows"):
                 continue
-            rows = _rows(batch, key, owner, image.device)
             if isinstance(values, Tensor) and values.ndim == 3 and tuple(values.shape[1:]) == size:
+                rows = _rows(batch, key, owner, image.device)
                 out[key] = _masks(values, _grid(factor[rows], offset[rows], size))
             elif isinstance(values, list) and box_fields(key)[0] in batch:
+                rows = _rows(batch, key, owner, image.device)
                 moved = [
                     _boxes(b, mirror[r, 0], grow[r, 0], move[r], size)
                     for b, r in zip(values, rows.tolist(), strict=True)

@@ -133,3 +133,16 @@ def test_masks_and_boxes_move_alike_under_bfloat16(size, kind):
         assert (extent(mask == 1) - boxes[0]).abs().max() <= 0.5 + 1e-3
     steps = moved.diff() * size
     assert ((steps - 1).abs() < 1e-3).sum() >= 0.85 * size
+
+
+def test_fields_of_samples_without_a_picture_are_left_alone():
+    texts = ["a", "b", "c"]
+    batch = {
+        "image": torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+        "image_rows": torch.tensor([0, 1]),
+        "text": texts,
+        "text_rows": torch.tensor([0, 2, 3]),
+        "label": torch.arange(4),
+    }
+    found = Augment(flip=True, shift=0.1)(batch, torch.Generator().manual_seed(0))
+    assert found["text"] == texts and torch.equal(found["label"], batch["label"])
