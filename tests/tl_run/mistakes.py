@@ -449,6 +449,35 @@ CHECKED = {
         "target.train_size=50: must be at most 7, the training samples beside val"
     ),
 }
+# Made to happen by `benchmarks.reliability`, which tests what follows each of them.
+GOING_ON = [
+    "## Going on with a run",
+    "",
+    "Exit code 1 or 2; nothing is trained.",
+    "",
+    "```",
+    "run: is being trained by process 1234 on host since 2026-11-25T14:15:25+00:00; wait for it, or stop it",
+    "run: a checkpoint in it holds more than tensors and plain values, which could run code",
+    "resume=run: run/journal.json: is damaged, and there is none before it",
+    "resume=run: run/journal.json: schema 99 is of a later version, this one reads up to 2; update",
+    "resume=run: uses evil.net, which is code that is not ours; trust=true imports it, or allow_targets=[evil.net] "
+    "these alone",
+    "the journal in run: cannot be read as a configuration",
+    "```",
+    "",
+    "Said, and gone on with:",
+    "",
+    "```",
+    "run/checkpoints/target/step-00000002.ckpt: differs from what was written (checksum): stage target goes on from "
+    "step 1",
+    "run/checkpoints/target/step-00000001.ckpt: differs from what was written (checksum): stage target begins anew",
+    "run/checkpoints/source/best.ckpt: cannot be read (No such file or directory): stage source and target are trained "
+    "again",
+    "run/checkpoints/source/last.ckpt: differs from what was written (checksum): best.ckpt, which counts, is whole",
+    "run/metrics.csv: differs from what was written: earlier rows are lost",
+    "run/results.json: differs from what was written (checksum): the test is run again",
+    "```",
+]
 PREDICTING = {
     "run=insects": "input= is missing; python predict.py --help shows the options",
     "run=insects input=insects": "run=insects: must be the folder of a finished run, but it has no results.json",
@@ -564,7 +593,7 @@ def page() -> str:
         for case in some:
             command = " ".join(["python", case.program, case.command]).strip()
             text += ["```", f"$ {command}", case.line, "```", ""]
-    return "\n".join(text)
+    return "\n".join([*text, *GOING_ON, ""])
 
 
 if __name__ == "__main__":
