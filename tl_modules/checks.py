@@ -14,27 +14,27 @@ from tl_modules.task import Task
 
 
 def check_tasks(cell: type, tasks: Mapping[str, Task]) -> None:
-    """Check that source and target have the same task where a cell is for one, and different ones elsewhere.
+    """Check that source and target have the same task where a cell is for one: one head cannot serve two.
 
-    Whether they have the same domain is the user's judgement, and the wiring can run either way.
+    A head for each role can learn one task twice, and whether they have the same domain is the user's judgement.
 
     Args:
         cell: The module's class; a subclass of a cell is that cell.
         tasks: Task by role.
 
     Raises:
-        ValueError: If they do not; the text names the tasks and the cell that fits.
+        ValueError: If they have two; the text names the tasks and the cell that fits.
     """
     names = {_class_of(one): one for one in CELLS}
     found = next((names[base.__name__] for base in cell.__mro__ if base.__name__ in names), None)
     if found is None or "source" not in tasks:
         return
-    same = tasks["source"].same_task(tasks["target"])
-    if same != found.same_task:
-        said = [f"{task.name} ({task.kind})" for task in (tasks["source"], tasks["target"])]
-        relation = f"the same task {said[0]}" if same else f"different tasks {said[0]} and {said[1]}"
-        fits = _class_of(BY_NAME[cell_for(same, found.same_domain, found.sequential)])
-        raise ValueError(f"{cell.__name__}: source and target have {relation}; the class that fits is {fits}")
+    if found.same_task and not tasks["source"].same_task(tasks["target"]):
+        said = " and ".join(f"{task.name} ({task.kind})" for task in (tasks["source"], tasks["target"]))
+        fits = _class_of(BY_NAME[cell_for(False, found.same_domain, found.sequential)])
+        raise ValueError(
+            f"{cell.__name__}: source and target have different tasks {said}; the class that fits is {fits}"
+        )
 
 
 def _class_of(cell: Cell) -> str:

@@ -73,7 +73,8 @@ def test_several_mistakes_are_answered_at_once():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "group", [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("arm", "cell", "dataset")]
+    "group",
+    [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("arm", "cell", "dataset", "hydra")],
 )
 def test_every_option_of_a_group_composes(group):
     for option in [option for option in group_options(group) if option not in ARTICLE]:

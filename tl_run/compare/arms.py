@@ -19,11 +19,12 @@ from tl_run.schema import ConfigError
 GROUP = "arm"
 BASELINE = "scratch"
 Relation = Literal["same", "different"]
+IN_WORDS = {"same": "the same"}
 Source = Literal["data", "weights", "input"]
 WORDS = {
     "source": "needs a source that is {wanted}, and {name} is {found}",
-    "task": "needs the {wanted} task, and source and target have {found} ones",
-    "kind": "needs the {wanted} kind of task, and source and target have {found} ones",
+    "task": "needs tasks that are {wanted}, and those of source and target are {found}",
+    "kind": "needs kinds of task that are {wanted}, and those of source and target are {found}",
     "weights": "needs pretrained weights: backbone.weights=",
 }
 
@@ -126,5 +127,9 @@ def unmet(needs: Needs, cfg: Mapping[str, Any]) -> str | None:
     for what, wanted in needs.model_dump(exclude_none=True).items():
         allowed = wanted if isinstance(wanted, list) else [wanted]
         if found[what] not in allowed:
-            return WORDS[what].format(wanted=" or ".join(map(str, allowed)), found=found[what], name=source["name"])
+            return WORDS[what].format(
+                wanted=" or ".join(IN_WORDS.get(str(one), str(one)) for one in allowed),
+                found=IN_WORDS.get(str(found[what]), found[what]),
+                name=source["name"],
+            )
     return None

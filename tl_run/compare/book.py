@@ -44,11 +44,13 @@ class Outcome(NamedTuple):
         status: As in its journal, or `failed`.
         value: The validation score; None where there is none.
         why: Why it failed.
+        metric: What the score is of: an arm that reads no label of the target is chosen by its source.
     """
 
     status: str
     value: float | None = None
     why: str | None = None
+    metric: str | None = None
 
 
 @dataclass
@@ -89,15 +91,20 @@ def outcome_of(folder: Path) -> Outcome | None:
         return Outcome(FAILED, None, str(error))
     if journal is None:
         return None
-    value, why = journal.get("value"), None
+    value, why, metric = journal.get("value"), None, None
     whole = journal["status"] == COMPLETE and (folder / "results.json").exists()
     if not whole:
         try:
             why = str(json.loads((folder / "error.json").read_text())["error"])
         except (OSError, ValueError, KeyError, TypeError):
             why = None
+    else:
+        try:
+            metric = str(json.loads((folder / "results.json").read_text())["stages"][-1]["monitor"])
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            return Outcome(FAILED, None, f"{folder / 'results.json'}: cannot be read ({type(error).__name__})")
     status = COMPLETE if whole else "interrupted" if journal["status"] == COMPLETE else str(journal["status"])
-    return Outcome(status, float(value) if whole and value is not None else None, why)
+    return Outcome(status, float(value) if whole and value is not None else None, why, metric)
 
 
 class Book:
@@ -123,11 +130,11 @@ class Book:
         return None if found is None else found.value
 
     def scores(self) -> dict[str, dict[int, float | None]]:
-        """Return the scores by arm and seed, of the arms that go on."""
+        """Return the scores of the comparison's metric by arm and seed, of the arms that go on."""
+        known = {job for job, outcome in self.outcomes.items() if outcome.metric == self.metric}
         going = {name: entry for name, entry in self.entries.items() if entry.stopped is None}
         return {
-            name: {job.seed: self.value(job) for job in entry.planned if job in self.outcomes}
-            for name, entry in going.items()
+            name: {job.seed: self.value(job) for job in entry.planned if job in known} for name, entry in going.items()
         }
 
     def content(self) -> dict[str, Any]:

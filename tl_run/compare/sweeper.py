@@ -190,7 +190,7 @@ class Comparison:
             f"{self.left} left, about {duration(self.left * passed / max(1, done))}" if self.left > 0 else "the last"
         )
         value = "undefined" if outcome.value is None else f"{outcome.value:.4f}"
-        result = f"{self.book.metric} {value}" if outcome.status == COMPLETE else f"{outcome.status}: {outcome.why}"
+        result = f"{outcome.metric} {value}" if outcome.status == COMPLETE else f"{outcome.status}: {outcome.why}"
         print(f"{job.says()}: {result} ({remains})", flush=True)
 
     def answer(self) -> None:

@@ -23,11 +23,19 @@ def config(source=DATA, weights=None, **target):
     [
         ({}, config(), None),
         ({"task": "same"}, config(), None),
-        ({"task": "same"}, config(task="u"), "needs the same task"),
-        ({"task": "different"}, config(), "needs the different task"),
+        (
+            {"task": "same"},
+            config(task="u"),
+            "needs tasks that are the same, and those of source and target are different",
+        ),
+        (
+            {"task": "different"},
+            config(),
+            "needs tasks that are different, and those of source and target are the same",
+        ),
         ({"task": "different"}, config(kind="detection"), None),
         ({"kind": "same"}, config(task="u"), None),
-        ({"kind": "same"}, config(kind="detection"), "needs the same kind"),
+        ({"kind": "same"}, config(kind="detection"), "needs kinds of task that are the same"),
         ({"source": "data"}, config(WEIGHTS), "needs a source that is data, and pretrained is weights"),
         ({"source": ["data", "weights"]}, config(WEIGHTS), None),
         ({"weights": True}, config(), "needs pretrained weights"),

@@ -43,7 +43,7 @@ def test_what_cannot_run_is_left_out_with_its_reason_and_of_two_alike_the_declar
     assert [one.name for one, _, _ in plan.arms] == ["scratch", "task_finetuning"]
     assert plan.left_out == {
         "domain_adaptation": "does here what task_finetuning does",
-        "task_adaptation": "needs the different task, and source and target have same ones",
+        "task_adaptation": "needs tasks that are different, and those of source and target are the same",
         "multitask": "the data are not there",
         "probe": "needs pretrained weights: backbone.weights=",
     }
