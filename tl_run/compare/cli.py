@@ -10,7 +10,7 @@ from tl_run.cli import HELP, MULTIRUN, run
 from tl_run.compare import sweeper
 from tl_run.compare.arms import BASELINE, read_arms
 from tl_run.compare.options import OURS, translated
-from tl_run.paths import folders
+from tl_run.paths import config_dir, folders
 from tl_run.train import train
 
 SILENT = "hydra/hydra_logging="
@@ -26,9 +26,11 @@ def arguments(given: Sequence[str]) -> list[str]:
         ConfigError: If an option is unknown, or one that a comparison sets itself.
     """
     sweeper.ASKED[:] = given
-    rest = translated([argument for argument in given if argument not in MULTIRUN])
+    own, rest = config_dir([argument for argument in given if argument not in MULTIRUN])
+    rest = translated(rest)
     logging = [] if any(argument.startswith(SILENT) for argument in rest) else [f"{SILENT}disabled"]
-    return ["-m", "hydra/sweeper=compare", *logging, "resume=auto", *rest]
+    place = [] if own is None else ["--config-dir", str(own)]  # flags first: Hydra takes options in one stretch
+    return [*place, "-m", "hydra/sweeper=compare", *logging, "resume=auto", *rest]
 
 
 def usage() -> str:
