@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from datamodules.contents import akin, same
 from datamodules.overlap import held_of
 from datamodules.pair import PairedData
 from tl_run.baselines import weights_in
 from tl_run.build import build_data
 from tl_run.options import DATASETS
+from tl_run.resuming import recorded
 from tl_run.rules import is_pretrained, with_data
 
 log = logging.getLogger(__name__)
@@ -76,8 +75,8 @@ def compare(config: Config, data: PairedData) -> dict[str, Any]:
 
 def _data_of(folder: Path) -> PairedData | None:
     """Return a run's data, set up, or None; only this project's own classes are made from a recorded configuration."""
-    config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     try:
+        config = recorded(folder)
         if any(config[role]["_target_"] not in DATASETS for role in with_data(config)):
             return None
         earlier = build_data(config)

@@ -96,8 +96,12 @@ def read(arguments: Sequence[str]) -> dict[str, Any]:
     folder = options["run"] = Path(options["run"])
     if not (folder / "results.json").is_file():
         raise ValueError(f"run={folder}: must be the folder of a finished run, but it has no results.json")
-    results = json.loads((folder / "results.json").read_text())
-    roles = [role for role in ("target", "source") if any(key.startswith(f"{role}/") for key in results["test"])]
+    try:
+        results = json.loads((folder / "results.json").read_text())
+        tested = {key.partition("/")[0] for key in results["test"]}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"run={folder}: its results.json is damaged; resume={folder} makes it again") from None
+    roles = [role for role in ("target", "source") if role in tested]
     if options["role"] not in roles:
         raise ValueError(f"role={options['role']}: allowed, as heads of the run that are in use: {', '.join(roles)}")
     if options["cell"] is None and results["cell"] not in (*BY_NAME, *BASELINES):

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import get_class
-from omegaconf import OmegaConf
 from PIL import Image
 from rich.progress import track
 from torch import Tensor
@@ -30,6 +29,7 @@ from tl_modules.weights.runs import chosen_checkpoint
 from tl_run.folder import write_whole
 from tl_run.own import import_own, own_paths
 from tl_run.report import pictures
+from tl_run.resuming import recorded
 from tl_run.runner import quiet
 
 UNREADABLE = "unreadable.csv"
@@ -148,13 +148,12 @@ def load(run: Path, cell: str | None, trust: bool = False) -> TransferModule:
     Raises:
         ValueError: If the run needs what is not imported without trust, or a class cannot be imported.
     """
-    config: Any = OmegaConf.load(run / "config.yaml")
-    plain: Any = OmegaConf.to_container(config, resolve=False)
+    plain = recorded(run, "run=")
     own = sorted({path for _, path in own_paths(plain)})
     if own and not trust:
         raise ValueError(f"run={run}: uses {', '.join(own)}, which is code of one's own; trust=true imports it")
     import_own(plain)
-    name = config.cell.name
+    name = plain["cell"]["name"]
     path = cell or (BY_NAME[name].path if name in BY_NAME else SCRATCH_PATH)
     try:
         made = get_class(path)

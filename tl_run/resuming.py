@@ -24,11 +24,12 @@ def asked(arguments: Sequence[str]) -> Path | None:
     return None if not given or given[-1] in ("null", AUTO) else Path(given[-1])
 
 
-def recorded(folder: Path) -> Any:
+def recorded(folder: Path, option: str = OPTION) -> Any:
     """Return the configuration that a run was started with, as it stands in its folder.
 
     Args:
         folder: The run's folder.
+        option: The option that names the folder, for messages.
 
     Raises:
         ConfigError: If the folder is not a run's, or what is in it cannot be read.
@@ -36,7 +37,7 @@ def recorded(folder: Path) -> Any:
     try:
         journal = read_journal(folder)
     except ValueError as error:
-        raise ConfigError(f"{OPTION}{folder}: {error}") from error
+        raise ConfigError(f"{option}{folder}: {error}") from error
     path = folder / "config.yaml"  # of a run from before there were journals
     text = None if journal is None else journal["config"]
     try:
@@ -45,7 +46,7 @@ def recorded(folder: Path) -> Any:
             raise ValueError("has aliases, which no run writes, and which may grow without end")
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except FileNotFoundError:
-        raise ConfigError(f"{OPTION}{folder}: must be the folder of a run, but it has no journal") from None
+        raise ConfigError(f"{option}{folder}: must be the folder of a run, but it has no journal") from None
     except Exception as error:  # YAML may fail in any way
         where = path if journal is None or journal["config"] is None else f"the journal in {folder}"
         raise ConfigError(f"{where}: cannot be read as a configuration") from error

@@ -75,7 +75,7 @@ def test_the_same_data_with_the_same_seed_are_in_order(first):
 def test_only_this_projects_classes_are_made_from_a_recorded_configuration(first, tmp_path):
     folder, options = first
     shutil.copytree(folder / "run", tmp_path / "run")
-    path = tmp_path / "run" / "config.yaml"
+    path = tmp_path / "run" / "journal.json"
     path.write_text(path.read_text().replace("datamodules.readers.image_folder.ImageFolder", "os.system"))
     given = config("cell=finetune", f"backbone.weights={tmp_path / 'run'}", *options)
     data = build_data(given)

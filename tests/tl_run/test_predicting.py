@@ -229,3 +229,15 @@ def test_drawings_and_masks_never_share_a_file(tmp_path):
     task = Task("t", "segmentation", ("background", "a"))
     places = [sample.place for sample in read_pictures(paths, (3, 16, 16), task, documents=False)]
     assert len({place.lower() for place in places}) == len(paths)
+
+
+def test_a_damaged_folder_is_answered_in_a_line(tmp_path, capsys):
+    (tmp_path / "results.json").write_text('{"test": ')
+    with pytest.raises(SystemExit):
+        predict_cli.main([f"run={tmp_path}", f"input={tmp_path}"])
+    assert capsys.readouterr().err == (
+        f"run={tmp_path}: its results.json is damaged; resume={tmp_path} makes it again\n"
+    )
+    (tmp_path / "config.yaml").write_bytes(b"\x00\x01: {")
+    with pytest.raises(ValueError, match=r"config\.yaml: cannot be read as a configuration"):
+        load(tmp_path, None)
