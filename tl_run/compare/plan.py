@@ -69,7 +69,7 @@ def planned(
         arms: The arms to look at.
         compose: What makes an arm's configuration as plain values.
         check: What checks one, and raises `ConfigError`.
-        probe: What times one, and raises `ValueError` or `OSError` where it cannot run on the data.
+        probe: What times one, and raises where it cannot run on the data.
     """
     plan, composed = Plan(), []
     for arm in arms:
@@ -88,8 +88,10 @@ def planned(
     for arm, cfg in named:
         try:
             seen = probe(cfg)
-        except (ValueError, OSError) as error:
-            plan.left_out[arm.name] = " ".join(str(error).split())
+        except Exception as error:  # whatever a class of one's own raises; the others go on
+            said = " ".join(str(error).split())
+            expected = isinstance(error, (ValueError, OSError))
+            plan.left_out[arm.name] = said if expected else f"{type(error).__name__}: {said}"
             continue
         if seen.wiring in alike:
             plan.left_out[arm.name] = f"does here what {alike[seen.wiring]} does"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import resource
 import sys
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from tl_modules.health import Diverged
 from tl_modules.staged import fit
 from tl_modules.stages import Stage
 from tl_run.build import build_data, build_module, check_kinds
@@ -135,7 +137,8 @@ def probe(config: Mapping[str, Any]) -> Probe:
             batches = steps * cfg["trainer"]["accumulate"] + min(validations, steps) * each * FORWARD
             found[stage.name] = found[stage.name]._replace(seconds=clock.step * batches)
 
-        fit(module, data, begin, steps=every, chosen=end)
+        with contextlib.suppress(Diverged):  # at this rate; what becomes of its runs is theirs to say
+            fit(module, data, begin, steps=every, chosen=end)
     tested = math.ceil(len(data.split("target", "test")) / batch)
     said = {
         "wires": module.parts.wires,

@@ -23,6 +23,7 @@ from tl_run.compare.options import options
 from tl_run.errors import RunError
 from tl_run.paths import folders
 from tl_run.schema import ConfigError
+from tl_run.stopping import Stopping
 from tl_run.sweeping import MINIMIZE, direction_of, returned
 
 LOG = "log.txt"
@@ -84,7 +85,8 @@ class Comparison:
         self.left, self.pace, self.begun = each * len(entries) - done, seconds, time.perf_counter()
         self.expected = seconds / max(1, self.left)
         try:
-            self.compare(grid, seeds)
+            with Stopping():  # between runs too
+                self.compare(grid, seeds)
         except (KeyboardInterrupt, SystemExit) as stop:
             self.book.write()
             print("stopped; the same command goes on", file=sys.stderr)
