@@ -34,15 +34,21 @@ def record(folder: Path) -> dict:
     return json.loads(next(folder.glob("comparisons/*/comparison.json")).read_text())
 
 
+def complete(folder: Path) -> list[Path]:
+    journals = folder.glob("outputs/*/*/journal.json")
+    return [path.parent / "results.json" for path in journals if json.loads(path.read_text())["status"] == "complete"]
+
+
 def test_killed_it_goes_on_and_ends_with_an_answer_and_again_nothing_is_run(tmp_path):
     asked = [*TINY, "compare.arms=[parallel_training]"]
     process = start(tmp_path, *asked)
-    while process.poll() is None and not list(tmp_path.glob("outputs/scratch/*/results.json")):
+    while process.poll() is None and not complete(tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 143, err
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/*/*/results.json")}
+    before = {path: path.stat().st_mtime_ns for path in complete(tmp_path)}
+    assert before
     code, _, err = compare(tmp_path, *asked)
     assert code == 0, err
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
