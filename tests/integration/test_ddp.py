@@ -86,6 +86,7 @@ def test_one_process_sums_by_itself():
         assert mean(values.sum(), 2).item() == 1.5 and mean(values.sum() * 0, 0).item() == 0
 
 
+@pytest.mark.proof
 def test_two_processes_train_what_one_does():
     one, two = (equality.weights_of(CELLS, processes, steps=3) for processes in (1, 2))
     far = {cell: apart(one[cell], two[cell]) for cell in CELLS}
@@ -99,5 +100,6 @@ def test_a_killed_process_ends_the_run_with_one_line(tmp_path: Path):
     assert "SIGKILL" in (tmp_path / "killed" / "error.json").read_text()
 
 
+@pytest.mark.proof
 def test_a_run_of_two_processes_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path):
     assert processes.resumed("multitask", tmp_path)
