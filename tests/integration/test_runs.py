@@ -25,6 +25,7 @@ from tl_run.paths import CONF
 from tl_run.predicting import load
 from tl_run.runner import Run, execute
 from tl_run.schema import ConfigError
+from tl_run.stopping import Stopping
 
 TINY = [
     "steps=12",
@@ -397,7 +398,7 @@ def test_two_folders_of_pictures_run_and_their_splits_are_written(tmp_path):
 
 def test_networks_are_built_for_the_size_of_the_images(tmp_path):
     options = ["dataset@source=scenes/plain_count", "backbone=vit_b_32", "target.image_size=64"]
-    run = Run(config("cell=parallel_training", *options), tmp_path)
+    run = Run(config("cell=parallel_training", *options), Journal(tmp_path), Stopping())
     sizes = {role: len(run.module.parts.trunk[role].net.encoder.pos_embedding[0]) for role in ("source", "target")}
     assert sizes == {"source": 2, "target": 5}
     assert run.module.hparams["backbone"]["image_size"] == 64

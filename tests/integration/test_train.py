@@ -88,7 +88,7 @@ def test_two_processes_train_boxes_on_a_network_with_layers_behind_its_maps(tmp_
 
 
 def test_a_run_killed_for_real_goes_on_to_the_same_weights(tmp_path: Path):
-    options = ["cell=task_adaptation", "precision=32", *TINY, "steps=60", "trainer.validations=12"]
+    options = ["cell=task_adaptation", "precision=32", *TINY, "steps=60", "trainer.validations=12", "store.gigabytes=0"]
     assert train(*options, "hydra.run.dir=straight", folder=tmp_path).returncode == 0
     process = subprocess.Popen([*TRAIN, *options, "hydra.run.dir=killed"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     while not list(tmp_path.glob("killed/checkpoints/source/step-*")) and process.poll() is None:
@@ -110,7 +110,7 @@ def test_a_run_killed_for_real_goes_on_to_the_same_weights(tmp_path: Path):
     ("arguments", "line"),
     [
         (["cell=multitask", "source_checkpoint=nowhere"], "source_checkpoint=nowhere: has no effect in multitask"),
-        (["cell=domain_adaptation", "dataset@source=scenes/textured_classify"], "task_finetuning"),
+        (["cell=domain_adaptation", "dataset@source=scenes/plain_count"], "domain_adaptation"),
         (["cell=task_finetuning", "resume=nowhere"], "resume=nowhere: must be the folder of a run"),
     ],
 )
