@@ -231,8 +231,11 @@ class PairedData(LightningDataModule):
     @property
     def epoch_steps(self) -> int:
         """Optimiser steps of an epoch in every cell and stage: one pass over the target's training set."""
-        world_size = self.trainer.world_size if self.trainer else 1
-        batches = max(1, len(self.split("target", "train")) // (self.batch_size * world_size))
+        return self.steps_per_pass(self.trainer.world_size if self.trainer else 1)
+
+    def steps_per_pass(self, processes: int) -> int:
+        """Return the optimiser steps in which some processes together pass through the target's training set once."""
+        batches = max(1, len(self.split("target", "train")) // (self.batch_size * processes))
         return -(-batches // self.accumulate)
 
     def split(self, role: str, name: str) -> Any:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from datamodules.readers.folders import PICTURES
 from tl_modules.cube import BASELINES, BY_NAME
-from tl_run.errors import RunError
 from tl_run.messages import near
+from tl_run.plain_cli import answered, program
 
 USAGE = """\
 {program} run=<run folder> input=<picture, folder of pictures, or text file> [option=value ...]
@@ -35,7 +34,6 @@ OPTIONS: dict[str, Any] = {
     "draw": 100,
     "batch": 64,
 }
-BAD, FAILED = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,28 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The command line after the program's name.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or any(argument in ("-h", "--help") for argument in given):
-        print(USAGE.format(program=program()))
-        sys.exit(0 if given else BAD)
-    try:
-        options = read(given)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        sys.exit(BAD)
-    from tl_run.predicting import predict
 
-    try:
+    def act(options: dict[str, Any]) -> None:
+        from tl_run.predicting import predict
+
         predict(**options)
-    except (RunError, ValueError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(FAILED)
 
-
-def program() -> str:
-    """Return what the program was called as."""
-    name = Path(sys.argv[0]).name
-    return f"python {name}" if name.endswith(".py") else name
+    answered(arguments, USAGE, read, act)
 
 
 def read(arguments: Sequence[str]) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tl_run.messages import near
-from tl_run.predict_cli import BAD, FAILED, program
+from tl_run.plain_cli import answered, program
 
 USAGE = """\
 {program} <folder> [<folder> ...] [option=value ...]
@@ -17,7 +16,7 @@ USAGE = """\
 
   out       folder for report.html, report.md and runs.csv; default: the first folder
   baseline  the arm that others are compared with; default: scratch, else finetune or probe
-  title     of the page; default: the folders' names
+  title     of the page; default: source and target, or the folders' names
   draw      false: do not read the data again to draw test samples; default true"""
 OPTIONS: dict[str, Any] = {"out": None, "baseline": None, "title": None, "draw": "true"}
 
@@ -28,22 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The command line after the program's name.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or any(argument in ("-h", "--help") for argument in given):
-        print(USAGE.format(program=program()))
-        sys.exit(0 if given else BAD)
-    try:
-        folders, options = read(given)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        sys.exit(BAD)
-    from tl_run.report.comparison import report
 
-    try:
-        report(folders, **options)
-    except (ValueError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(FAILED)
+    def act(asked: tuple[list[Path], dict[str, Any]]) -> None:
+        from tl_run.report.comparison import report
+
+        report(asked[0], **asked[1])
+
+    answered(arguments, USAGE, read, act)
 
 
 def read(arguments: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:

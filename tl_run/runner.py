@@ -15,15 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 
-from datamodules.collate import as_sample
-from datamodules.readers.published import PublishedData
-from tl_modules.cube import BASELINES
 from tl_modules.forward import inputs_of
 from tl_modules.health import Diverged
 from tl_modules.staged import fit
@@ -32,7 +28,6 @@ from tl_modules.weights.files import read_weights
 from tl_modules.weights.runs import damage, digest_of
 from tl_run import lineage
 from tl_run.attached import callbacks_of, further, loggers_for, remarks
-from tl_run.baselines import backbone_of, baseline_key, weights_in
 from tl_run.build import build_data, build_module, check_kinds
 from tl_run.callbacks.cache import CachedFeatures
 from tl_run.callbacks.checkpoints import Checkpoints
@@ -42,7 +37,7 @@ from tl_run.callbacks.plateau import Plateau
 from tl_run.callbacks.progress import StageProgress
 from tl_run.check_data import prepare
 from tl_run.cost import Cost
-from tl_run.defaults import as_scratch, told
+from tl_run.defaults import told
 from tl_run.errors import RunError
 from tl_run.folder import (
     CheckpointFiles,
@@ -56,8 +51,9 @@ from tl_run.folder import (
     write_whole,
 )
 from tl_run.journal import COMPLETE, DIVERGED, FAILED, INTERRUPTED, METRICS, RESULTS, Journal
-from tl_run.machine import described
+from tl_run.outcome import Outcome
 from tl_run.own import import_own
+from tl_run.plain_cli import program
 from tl_run.precision import resolve
 from tl_run.report import pictures
 from tl_run.report.table import show_results
@@ -68,7 +64,6 @@ from tl_run.store import RECORD, WEIGHTS, Store, address
 from tl_run.strategy import Watched
 
 log = logging.getLogger(__name__)
-MOST_LOOKED_AT = 100
 PLACING = ("num_nodes", "strategy", "sync_batchnorm")  # options of the Trainer that the test has too
 # Options that say how a run is started and saved, not what it is, as a folder has them.
 NOT_HELD = {"resume": None, "trust": False, "allow_targets": None}
@@ -124,7 +119,7 @@ def _execute(config: Config, journal: Journal, stopping: Stopping) -> float:
     except Interrupted as error:
         journal.write(status=INTERRUPTED, holder=None)
         if first_process():
-            print(f"stopped by {error}; all is saved, go on with: {command()} resume={folder}", file=sys.stderr)
+            print(f"stopped by {error}; all is saved, go on with: {program()} resume={folder}", file=sys.stderr)
         raise
     except (Exception, KeyboardInterrupt) as error:
         line = " ".join(str(error).split()) or type(error).__name__
@@ -142,12 +137,6 @@ def _execute(config: Config, journal: Journal, stopping: Stopping) -> float:
         expected = isinstance(error, (ValueError, OSError, Diverged))
         line = line if expected else f"{type(error).__name__}: {line}; see {folder / 'error.log'}"
         raise RunError(line) from error
-
-
-def command() -> str:
-    """Return how the program was called, without its options."""
-    program = Path(sys.argv[0]).name
-    return f"python {program}" if program.endswith(".py") else program
 
 
 def _hold_to(config: Config, journal: Journal) -> None:
@@ -188,7 +177,7 @@ class Current(NamedTuple):
     cost: Cost
 
 
-class Run:
+class Run(Outcome):
     """One run of one cell in one folder.
 
     Args:
@@ -214,7 +203,8 @@ class Run:
         self.module = build_module(config, self.data)
         if self.channels_last:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.steps = config["steps"] or config["epochs"] * self.data.epoch_steps
+        processes = config["trainer"]["devices"] * (config["trainer"].get("num_nodes") or 1)
+        self.steps = config["steps"] or config["epochs"] * self.data.steps_per_pass(processes)
 
     def run(self) -> float:
         """Do what is not yet done and return the value of `optimized_metric`."""
@@ -241,10 +231,8 @@ class Run:
         tested = self.test()
         wrong = {name: value for name, value in tested.items() if not math.isfinite(value)}
         if wrong:
-            last = records[-1]
-            raise Diverged(
-                ", ".join(f"{name} is {value}" for name, value in wrong.items()), last["name"], last["steps"]
-            )
+            said = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+            raise Diverged(f"diverged in the test: {said}", records[-1]["name"], records[-1]["steps"])
         results = self.results(records, tested)
         value = self.optimized(results)  # before anything is written: of what the run has not it fails
         if first_process():
@@ -490,12 +478,6 @@ class Run:
         self.journal.write(status=FAILED, holder=None)
         write_json(self.folder / "error.json", {"schema": 1, "error": line, "type": "ConnectionError"})
 
-    def tested(self) -> list[str]:
-        """Return the roles that are tested: the target, and the source where its head is still in use."""
-        heads = {role: names[2] for role, names in self.module.parts.wires.items()}
-        learn = self.module.plan[-1].learn
-        return [role for role in heads if role in ("target", *learn) or heads[role] == heads["target"]]
-
     def test(self) -> dict[str, float]:
         """Test once."""
         trainer = Trainer(logger=False, callbacks=[SampleTables(self.folder)], **self.machine())
@@ -503,126 +485,6 @@ class Run:
         loaders = self.data.whole("test", self.tested())
         metrics = trainer.test(self.module, loaders, verbose=False)
         return {key: value for part in metrics for key, value in part.items()}
-
-    def results(self, records: list[dict[str, Any]], tested: Mapping[str, float]) -> dict[str, Any]:
-        """Return what `results.json` holds."""
-        config, last = self.config, records[-1]
-        name = config["cell"]["name"]
-        return {
-            "schema": 1,
-            "status": COMPLETE,
-            "cell": name,
-            "seed": config["seed"],
-            "mode": config["datamodule"]["mode"],
-            "finetuning": config["finetuning"] and config["finetuning"]["name"],
-            "objective": config["objective"]["name"],
-            "normalisation": config["cell"].get("normalisation"),
-            "loss_weights": {role: self.module.weights.get(role, 1.0) for role in self.module.tasks},
-            "source_share": {
-                "steps": self.module.source_share if records[0]["name"] == "source" else None,
-                "batch": self.data.batch_share(),
-            },
-            "precision": self.precision,
-            "source": None if name in BASELINES else self.describe("source"),
-            "target": self.describe("target"),
-            "overlap": {**(self.data.overlaps or {}), **({"earlier": self.earlier} if self.earlier else {})},
-            **self.start(),
-            "source_checkpoint": config["source_checkpoint"],
-            "steps": sum(record["steps"] for record in records),
-            "batch_size": self.data.batch_size,
-            "lr": config["cell"]["lr"],
-            "baseline_key": self.baseline_key(),
-            "selection": last["selection"],
-            "val": {last["monitor"].removeprefix("val/"): last["score"]},
-            "test": {key.removeprefix("test/"): finite(value) for key, value in tested.items()},
-            "stages": records,
-            "parameters": sum(p.numel() for p in self.module.parameters()),
-            "flops": sum(record["flops"] for record in records),
-            "seconds": round(time.perf_counter() - self.began + self.earlier_seconds, 2),
-            "machine": described(self.device, self.processes, self.precision, self.channels_last),
-            "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
-        }
-
-    def baseline_key(self) -> str:
-        """Return by what the run finds its baseline."""
-        sizes = {split: len(self.data.split("target", split)) for split in ("train", "val", "test")}
-        published = getattr(self.data.data["target"], "fingerprint", None)
-        target = {"labels": list(self.data.tasks["target"].labels), "sizes": sizes, "published": published}
-        return baseline_key(as_scratch(self.config), self.steps, self.precision, target)
-
-    def start(self) -> dict[str, Any]:
-        """Return the target's backbone and the weights it starts from: one name, or one per encoder."""
-        path, backbone = backbone_of(self.config)
-        weights = weights_in(path, backbone)
-        if is_pretrained(self.config):
-            weights = {f"{path}.weights": str(self.config["source"]["weights"])}
-        one = set(weights) == {f"{path}.weights"}
-        name = backbone if isinstance(backbone, str) else backbone["name"]
-        return {"backbone": name, "weights": next(iter(weights.values())) if one else weights or None}
-
-    def describe(self, role: str) -> dict[str, Any]:
-        """Return what `results.json` says of a role's dataset."""
-        if role not in self.data.tasks:  # weights stand for its data
-            source = self.config[role]
-            return {"dataset": source["name"], **{k: source.get(k) for k in ("task", "domain", "weights")}}
-        task = self.data.tasks[role]
-        sizes = {f"{split}_size": len(self.data.split(role, split)) for split in ("train", "val", "test")}
-        test = self.data.split(role, "test")
-        samples = (as_sample(test[i], task, str(i)) for i in range(min(len(test), MOST_LOOKED_AT)))
-        image = next((list(sample["image"].shape) for sample in samples if "image" in sample), None)
-        named = {
-            "dataset": self.config[role]["name"],
-            "task": task.name,
-            "domain": task.domain,
-            "labels": list(task.labels),
-        }
-        learned = any(role in stage.learn for stage in self.module.plan)
-        earlier = role == "source" and self.config["source_checkpoint"] is not None
-        if earlier and not learned:  # the earlier run did
-            return {**named, "checkpoint": self.config["source_checkpoint"], "image": image}
-        labelled = self.data.labelled(role)
-        if not any(role in stage.learn for stage in self.module.plan):
-            labelled = dict.fromkeys(labelled, 0)  # its targets are read by the test alone
-        data = self.data.data[role]
-        cutting = data.cutting() if isinstance(data, PublishedData) else {}
-        return {**named, **sizes, **cutting, "labelled": labelled, "image": image}
-
-    def optimized(self, results: Mapping[str, Any]) -> float:
-        """Return the value of `optimized_metric`, by default the target's selection metric on validation.
-
-        It is NaN, which sweepers take for no result, where the metric is undefined on the run's samples.
-
-        Raises:
-            ValueError: If the run has no such metric.
-        """
-        values = {f"{split}/{key}": value for split in ("val", "test") for key, value in results[split].items()}
-        wanted = self.wanted(results)
-        if wanted not in values and wanted not in self.reported():
-            raise ValueError(f"optimized_metric={wanted!r} is not measured by this run; it has {', '.join(values)}")
-        value = values.get(wanted)
-        return math.nan if value is None else float(value)
-
-    def wanted(self, results: Mapping[str, Any]) -> str:
-        """Return the name of the metric that the run gives back."""
-        return str(self.config["optimized_metric"] or results["stages"][-1]["monitor"])
-
-    def reported(self) -> set[str]:
-        """Return the metrics of the test that the heads report where they are defined."""
-        ways = ("", *(f"{name}_alone/" for name in self.module.alone_scores))
-        known = {role: self.module.head(role).reported(self.module.tasks[role].labels) for role in self.tested()}
-        return {f"test/{role}/{way}{metric}" for role, metrics in known.items() for way in ways for metric in metrics}
-
-    def undefined(self, results: Mapping[str, Any]) -> list[str]:
-        """Return a line for each metric that was to choose or to be given back, and is undefined on its samples."""
-        lines = []
-        for stage in results["stages"]:
-            if stage["score"] is None:
-                when = "never" if self.config["selection"]["rule"] == "best" else "not at the last validation"
-                lines.append(f"{stage['monitor']} was {when} defined on the validation set: the last checkpoint counts")
-        wanted = self.wanted(results)
-        if wanted.startswith("test/") and math.isnan(self.optimized(results)):
-            lines.append(f"{wanted} is not defined on the test set: nothing is given back for optimized_metric")
-        return lines
 
 
 def _held(config: Any) -> Config:

@@ -277,3 +277,12 @@ def test_json_refuses_what_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", {"x": math.nan})
     assert not (tmp_path / "x.json").exists()
+
+
+def test_epochs_are_passes_however_many_processes_share_them(tmp_path: Path) -> None:
+    def planned(*more: str) -> int:
+        given = config("cell=scratch", "steps=null", "epochs=4", *more)
+        return Run(given, Journal(tmp_path), Stopping()).steps
+
+    assert planned() == 12  # 24 samples, 8 per step
+    assert planned("trainer.devices=3") == planned("trainer.devices=3", "+trainer.num_nodes=1") == 4

@@ -285,7 +285,7 @@ def command() -> str:
     """Return the command line, as it was typed."""
     import shlex
 
-    from tl_run.runner import command as program
+    from tl_run.plain_cli import program
 
     given = [line for line in ASKED if line not in ("-m", "--multirun")]
     return " ".join([program(), *map(shlex.quote, given)])

@@ -32,7 +32,7 @@ def report(
         out: Where the files are written; by default into the first folder.
         baseline: The arm that others are compared with; by default the comparison's own, or `scratch`.
         draw: Whether test samples are drawn, for which the data are read again.
-        title: The page's title; by default the folders' names.
+        title: The page's title; by default source and target where all runs have the same, else the folders' names.
 
     Returns:
         What the runs of each setting say, the setting with the most runs first.
@@ -44,7 +44,7 @@ def report(
     settings, left_out = gathered(places, baseline)
     answers = [answer(one) for one in settings]
     sections = [section(one, draw and index < MOST_SETTINGS) for index, one in enumerate(answers)]
-    name = title or ", ".join(place.resolve().name for place in places)
+    name = title or _of_data(settings) or ", ".join(place.resolve().name for place in places)
     out = out or places[0]
     write_whole(out / "report.md", markdown(name, sections, left_out).encode())
     write_whole(out / "runs.csv", table_of_runs(answers).encode())
@@ -55,6 +55,15 @@ def report(
         console.print(f"left out: {gone.folder}: {gone.why}", highlight=False, markup=False)
     console.print(f"The report is {out / PAGE}", highlight=False, markup=False)
     return answers
+
+
+def _of_data(settings: Sequence[Setting]) -> str:
+    """Return from which source to which target the runs are, where they all are from one and to one."""
+    runs = [run.results for one in settings for arm in one.arms for run in arm.runs.values()]
+    found = {role: {run[role]["dataset"] for run in runs if run.get(role)} for role in ("source", "target")}
+    if len(found["target"]) != 1 or len(found["source"]) > 1:
+        return ""
+    return " to ".join(str(name) for names in (found["source"], found["target"]) for name in names)
 
 
 def show_sweep(places: Sequence[Path], folder: Path) -> None:

@@ -221,7 +221,7 @@ def _shown(one: Section) -> list[str]:
         body.append("<h3>What is missing for a verdict</h3>")
         for gap in gaps:
             shown = f"<pre>{escape(gap.command)}</pre>" if gap.command else ""
-            body.append(f"<div class='missing'>{escape(gap.what[0].upper() + gap.what[1:])}{shown}</div>")
+            body.append(f"<div class='missing'>{escape(gap.what)}{shown}</div>")
     for title, how, drawn in one.charts[1:2]:
         body += _figure(title, how, drawn)
     body.append(f"<h3>What it costs</h3><p class='note'>{escape(COSTS)}</p>")
