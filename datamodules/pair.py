@@ -312,6 +312,9 @@ class PairedData(LightningDataModule):
         return self.whole("test", ["target"])["target"]
 
 
+PairOptions.__doc__ = PairedData.__doc__  # where help that is made from signatures looks for what they mean
+
+
 class SequentialData(PairedData):
     """One role per stage."""
 

@@ -95,7 +95,7 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
         "target": {**data, **target},
         "augment": augment_model(node["augment"]).model_validate(node["augment"] or {}).model_dump(),
         "backbone": unweighted(backbone_of(cfg)[1]),
-        "cell": {key: cell[key] for key in ("lr", "weight_decay", "clip", "schedule")},
+        "cell": {key: cell[key] for key in ("lr", "weight_decay", "clip", "skip_nonfinite", "schedule")},
         "steps": steps,
         "batch_size": cfg["datamodule"]["batch_size"] * trainer["devices"] * trainer.get("num_nodes", 1),
         "trainer": {key: trainer[key] for key in ("accumulate", "validations", "patience")},

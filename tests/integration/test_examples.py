@@ -70,5 +70,5 @@ def test_lightning_cli_explains_every_argument(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run("cli.py", "fit", "--help", monkeypatch=monkeypatch)
     shown = " ".join(capsys.readouterr().out.split())
-    for words in ("Highest learning rate of AdamW.", "Samples per step and role.", "Root of everything random."):
+    for words in ("Highest learning rate of AdamW.", "Samples per step and role;", "Root of everything random."):
         assert words in shown

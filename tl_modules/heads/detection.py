@@ -140,11 +140,12 @@ class Detection(Head):
     def forward(self, features: Features) -> Outputs:
         """Return raw outputs at all places of all maps."""
         maps = self.pyramid(features)
-        count = len(maps[0])
-        if count == 0:  # torchvision's heads take one sample at least
+        empty = not torch.compiler.is_compiling() and len(maps[0]) == 0  # an exported program takes any number
+        if empty:  # torchvision's heads take one sample at least
             maps = [torch.cat([level, level.new_zeros(1, *level.shape[1:])]) for level in maps]
         logits, (distances, centred) = self.classification(maps), self.regression(maps)
-        logits, distances, centred = logits[:count], distances[:count], centred[:count]
+        if empty:
+            logits, distances, centred = logits[:0], distances[:0], centred[:0]
         size = features.size or (0, 0)
         centres, strides = [], []
         for level, stride in zip(maps, self.pyramid.strides, strict=True):
