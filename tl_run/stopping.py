@@ -59,6 +59,17 @@ class Stopping:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before.clear()
+        if error is None:
+            self.leave()
+
+    def leave(self) -> None:
+        """End the run if it was asked to stop: Python drops what is raised while an object is destroyed.
+
+        Raises:
+            Interrupted: If it was.
+        """
+        if self.asked is not None:
+            raise Interrupted(self.asked)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         name, again = signal.Signals(number).name, self.asked is not None

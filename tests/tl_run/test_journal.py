@@ -27,7 +27,7 @@ from tl_run.journal import Journal
 from tl_run.resuming import asked, resumed
 from tl_run.runner import Run, execute
 from tl_run.schema import ConfigError
-from tl_run.stopping import Interrupted
+from tl_run.stopping import Interrupted, Stopping
 
 TRAIN = [sys.executable, "-m", "tl_run.train"]
 
@@ -267,3 +267,15 @@ def test_a_role_that_diverges_stops_alone_where_it_shares_nothing(
     assert results_of(tmp_path / "skipped")["stages"][0]["stopped"] == {"source": {"skipped": 1}}
     with pytest.raises(RunError, match="diverged in stage joint at step 6: the loss of source is nan; its samples: "):
         execute(config("cell=multitask"), tmp_path / "shared")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_python_drops_still_ends_the_run() -> None:
+    class Dropped:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)  # what its handler raises here is printed and dropped
+
+    with pytest.raises(Interrupted) as stopped, Stopping():
+        one = Dropped()
+        del one
+    assert stopped.value.code == 143

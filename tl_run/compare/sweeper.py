@@ -85,7 +85,7 @@ class Comparison:
         self.left, self.pace, self.begun = each * len(entries) - done, seconds, time.perf_counter()
         self.expected = seconds / max(1, self.left)
         try:
-            with Stopping():  # between runs too
+            with Stopping() as self.stopping:  # between runs too
                 self.compare(grid, seeds)
         except (KeyboardInterrupt, SystemExit) as stop:
             self.book.write()
@@ -171,6 +171,7 @@ class Comparison:
                 overrides = [self.overrides(self.arms[job.arm], job) for job in batch]
                 returns = self.launcher.launch(overrides, initial_job_idx=self.count)
             self.count += len(batch)
+            self.stopping.leave()
             for job, came in zip(batch, returns, strict=True):
                 found = outcome_of(self.folder(job))
                 if found is None or (found.status != COMPLETE and found.why is None):
