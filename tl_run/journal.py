@@ -129,6 +129,11 @@ class Journal:
             wrong += [said for said in bad if said not in wrong]
         return whole, wrong
 
+    def before(self, name: str, step: int) -> Path | None:
+        """Return the newest checkpoint of a stage that is whole and of at most `step` steps; None where there is none."""
+        found, _ = self.newest(name)
+        return None if found is None or found["step"] > step else self.place(name) / found["file"]
+
     def add(self, name: str, generation: dict[str, Any]) -> None:
         """Keep a generation of a stage, and of those before it the last; files that belong to neither are removed."""
         stage = self.stage(name)

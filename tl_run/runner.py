@@ -117,12 +117,15 @@ def _execute(config: Config, journal: Journal, stopping: Stopping) -> float:
         journal.write(status=COMPLETE, holder=None, value=finite(value), results=results)
         return value
     except Interrupted as error:
-        journal.write(status=INTERRUPTED, holder=None)
+        if journal.content["status"] != COMPLETE:  # it may come when all is done
+            journal.write(status=INTERRUPTED, holder=None)
         if first_process():
             print(f"stopped by {error}; all is saved, go on with: {program()} resume={folder}", file=sys.stderr)
         raise
     except (Exception, KeyboardInterrupt) as error:
         line = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Diverged) and (good := journal.before(error.stage, error.step)) is not None:
+            line = f"{line}; the last checkpoint before it is {good}"
         stopped = isinstance(error, KeyboardInterrupt)
         status = INTERRUPTED if stopped else DIVERGED if isinstance(error, Diverged) else FAILED
         try:
