@@ -130,7 +130,7 @@ class Journal:
         return whole, wrong
 
     def before(self, name: str, step: int) -> Path | None:
-        """Return the newest checkpoint of a stage that is whole and of at most `step` steps; None where there is none."""
+        """Return a stage's newest whole checkpoint of at most `step` steps; None where there is none."""
         found, _ = self.newest(name)
         return None if found is None or found["step"] > step else self.place(name) / found["file"]
 
