@@ -50,6 +50,7 @@ from tl_run.folder import (
     write_json,
     write_whole,
 )
+from tl_run.frozen import SharedFeatures
 from tl_run.journal import COMPLETE, DIVERGED, FAILED, INTERRUPTED, METRICS, RESULTS, Journal
 from tl_run.outcome import Outcome
 from tl_run.own import import_own
@@ -60,7 +61,7 @@ from tl_run.report.table import show_results
 from tl_run.resuming import recorded
 from tl_run.rules import is_pretrained, judged
 from tl_run.stopping import Interrupted, Stopping
-from tl_run.store import RECORD, WEIGHTS, Store, address
+from tl_run.store import WEIGHTS, Store, address
 from tl_run.strategy import Watched
 
 log = logging.getLogger(__name__)
@@ -288,15 +289,16 @@ class Run(Outcome):
         found = None if key is None else self.store.take(key)
         if found is None:
             return False
-        record = json.loads((found / RECORD).read_text())["record"]
-        self.module.plant(read_weights(found / WEIGHTS), "source", "source")
+        record = found.record
+        weights = torch.load(io.BytesIO(found.files[WEIGHTS]), map_location="cpu", weights_only=True)
+        self.module.plant(weights, "source", "source")
         place = self.journal.place(stage.name)
         carried: dict[str, Any] = {"state_dict": self.module.state_dict(), "global_step": record["steps"]}
         self.module.on_save_checkpoint(carried)
         content = io.BytesIO()
         torch.save(carried, content)
         write_whole(place / record["checkpoint"], content.getvalue())
-        append_rows(self.folder / METRICS, stage.name, (found / METRICS).read_bytes())
+        append_rows(self.folder / METRICS, stage.name, found.files[METRICS])
         digest = digest_of(content.getvalue())
         record = {**record, "from_store": True, "digest": digest}
         self.journal.finish(stage.name, record, {record["checkpoint"]: digest})
@@ -372,8 +374,8 @@ class Run(Outcome):
         record["digest"] = files[record["checkpoint"]]
         self.journal.finish(stage.name, record, files)
         if self.store.lock is not None:
-            rows = rows_of(self.folder / METRICS, stage.name)
-            self.store.put(self.journal.place(stage.name) / record["checkpoint"], record, rows)
+            weights = (self.journal.place(stage.name) / record["checkpoint"]).read_bytes()
+            self.store.put({WEIGHTS: weights, METRICS: rows_of(self.folder / METRICS, stage.name)}, record)
 
     def record(self, stage: Stage, trainer: Trainer) -> dict[str, Any]:
         """Return what is to be known of a stage that has just been fitted.
@@ -421,7 +423,8 @@ class Run(Outcome):
         loggers += loggers_for(self.config, self.folder, name)
         shown: list[Callback] = [StageProgress(name, monitor, steps, self.passes)] if options["progress"] else []
         if self.config["datamodule"]["cache"]:
-            shown.insert(0, CachedFeatures(steps))
+            shared = SharedFeatures(self.config, self.channels_last) if self.config["store"]["gigabytes"] else None
+            shown.insert(0, CachedFeatures(steps, shared=shared))
         due = validation_steps(steps, options["validations"])
         shown.insert(0, ValidateAt(due, options["accumulate"]))
         own = {

@@ -1,9 +1,9 @@
-"""Source stages that were trained before: what several runs need alike is trained once.
+"""What several runs need alike is made once: source stages here, features of frozen networks in `frozen`.
 
 A source stage is known by all that shapes it: the source's samples, options, weights and seed, the parts it goes
 through and how they are trained, the machine's arithmetic and the versions. What the target is, and what becomes of the
 stage afterwards, is not among it. A run that finds it takes weights, record and metrics over, to the bit as if it had
-trained it; one that is about to train what another process trains waits for that.
+trained it; one that is about to make what another process makes waits for that.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
 from filelock import FileLock, Timeout
+from torch import nn
 
 from tl_modules.module import TransferModule
-from tl_modules.stages import Stage
-from tl_modules.weights.runs import damage, digest_of
+from tl_modules.stages import PART_KINDS, Stage
+from tl_modules.weights.runs import digest_of
 from tl_run.folder import write_whole
 
 log = logging.getLogger(__name__)
@@ -35,10 +38,13 @@ ELSEWHERE = (
     *("by_rule", "optimized_metric", "optimize_on_test", "check_data", "data_root", "max_invalid", "selection"),
 )
 
+CELLS, NAMES = "tl_modules.cells.", ("name", "_target_")  # of a cell of ours wiring and stages say all
+OF_THE_PLAN = ("source_share",)
+
 
 def store_folder() -> Path:
     """Return the store's folder in the user's cache: below `XDG_CACHE_HOME`, by default `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tl-modules" / "stages"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tl-modules" / "store"
 
 
 def address(config: Mapping[str, Any], data: Any, module: TransferModule, stage: Stage, steps: int) -> str | None:
@@ -55,11 +61,12 @@ def address(config: Mapping[str, Any], data: Any, module: TransferModule, stage:
     alone = trainer["devices"] == 1 and trainer.get("num_nodes", 1) == 1
     if stage.roles != ("source",) or not alone or config["callbacks"] or module.objective.adapts:
         return None
-    files = _files(data.data["source"])
+    files = samples_of(data.data["source"], ("train", "val"))
     if files is None:
         return None
     kept = {key: value for key, value in config.items() if key not in ELSEWHERE}
-    kept["cell"] = {key: value for key, value in config["cell"].items() if key != "source_share"}
+    not_said = (*OF_THE_PLAN, *(NAMES if type(module).__module__.startswith(CELLS) else ()))
+    kept["cell"] = {key: value for key, value in config["cell"].items() if key not in not_said}
     kept["trainer"] = {key: value for key, value in trainer.items() if key != "progress"}
     kept["backbone"] = module.hparams.get("source_backbone") or module.hparams.get("backbone")
     weights = {str(path): _stat(Path(path)) for path in _paths(config["backbone"])}
@@ -77,23 +84,54 @@ def address(config: Mapping[str, Any], data: Any, module: TransferModule, stage:
         "task": module.tasks["source"].to_dict(),
         "files": files,
         "weights": weights,
-        "machine": [torch.__version__, lightning.__version__, torch.get_num_threads(), os.uname().machine],
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "code": code_of(*(module.parts.of("source", kind) for kind in PART_KINDS), data.data["source"]),
+        "arithmetic": arithmetic(),
     }
+    return key_of(said)
+
+
+def key_of(said: Any) -> str:
+    """Return a short name for all that something depends on.
+
+    Args:
+        said: Plain values.
+    """
     return hashlib.blake2b(json.dumps(said, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
 
-def _files(source: Any) -> Any:
-    """Return which samples a source has, with size and time of change of the files they are in; None if unknown."""
-    if type(source).__module__.startswith("datamodules.synthetic."):
+def arithmetic() -> list[Any]:
+    """Return what of machine and versions the last bits of a result depend on."""
+    machine = [torch.__version__, lightning.__version__, torch.get_num_threads(), platform.machine()]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return [*machine, torch.backends.cpu.get_cpu_capability(), gpu]
+
+
+def code_of(*made: Any) -> dict[str, Any]:
+    """Return size and time of change of the files in which the classes of some objects are written.
+
+    Args:
+        made: The objects; of a module its layers count too.
+    """
+    parts = [part for one in made for part in (one.modules() if isinstance(one, nn.Module) else (one,))]
+    names = {kind.__module__ for part in parts for kind in type(part).__mro__} - {"builtins"}
+    return {name: _stat(Path(str(getattr(sys.modules.get(name), "__file__", "")))) for name in sorted(names)}
+
+
+def samples_of(data: Any, splits: Sequence[str]) -> Any:
+    """Return which samples a dataset has, with size and time of change of the files they are in; None if unknown.
+
+    Args:
+        data: The DataModule, set up.
+        splits: Of which splits.
+    """
+    if type(data).__module__.startswith("datamodules.synthetic."):
         return "generated"  # the options say all
-    if not hasattr(source, "places"):
+    if not hasattr(data, "places"):
         return None
-    root = Path(str(getattr(source, "root", "")))
+    root = Path(str(getattr(data, "root", "")))
     whole = _stat(root) if root.is_file() else [_stat(path) for path in sorted(root.glob("*")) if path.is_file()]
-    places = {name: [(one, _stat(Path(one))) for one in source.places[name]] for name in ("train", "val")}
-    return [source.fingerprint, source.ids["train"], source.ids["val"], whole, places]
+    places = {name: [(one, _stat(Path(one))) for one in data.places[name]] for name in splits}
+    return [data.fingerprint, *(data.ids[name] for name in splits), whole, places]
 
 
 def _stat(path: Path) -> tuple[int, int] | None:
@@ -111,8 +149,20 @@ def _paths(node: Any) -> list[str]:
     return [node] if isinstance(node, str) else []
 
 
+class Entry(NamedTuple):
+    """What the store holds under a key.
+
+    Args:
+        record: What is to be known of it.
+        files: Contents by the names of its files.
+    """
+
+    record: dict[str, Any]
+    files: dict[str, bytes]
+
+
 class Store:
-    """The store, as a run uses it: `take` before a stage, then `put` after it or `leave`.
+    """The store, as a run uses it: `take` before something is made, then `put` after it or `leave`.
 
     Args:
         gigabytes: How large it may become; what was not used for longest goes first.
@@ -123,11 +173,12 @@ class Store:
         self.lock: FileLock | None = None
         self.key = ""
 
-    def take(self, key: str) -> Path | None:
-        """Return the folder of a stage, or None: then it is this process's to train, and others wait for it.
+    def take(self, key: str, what: str = "source stage is being trained") -> Entry | None:
+        """Return an entry, or None: then it is this process's to make, and others wait for it.
 
         Args:
             key: Its address.
+            what: What is said while another process makes it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -135,43 +186,46 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                print("the source stage is being trained by another run; waiting for it")
+                print(f"the {what} by another run; waiting for it")
                 lock.acquire(poll_interval=0.5)
         except OSError as error:
             log.debug("the store %s cannot be used: %s", self.folder, error)
             return None
         self.lock, self.key = lock, key
-        found = self.folder / key
-        if self._whole(found):
-            os.utime(found)
+        found = self._read(self.folder / key)
+        if found is None:
+            shutil.rmtree(self.folder / key, ignore_errors=True)
+        else:
             self.leave()
-            return found
-        shutil.rmtree(found, ignore_errors=True)
-        return None
+        return found
 
     @staticmethod
-    def _whole(folder: Path) -> bool:
+    def _read(folder: Path) -> Entry | None:
+        """Return what a folder holds, all of it read here: another process may remove it next; None if not whole."""
         try:
-            record = json.loads((folder / RECORD).read_text())
-            return all(damage(folder / name, record["digests"][name]) is None for name in (WEIGHTS, METRICS))
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+            os.utime(folder)
+            said = json.loads((folder / RECORD).read_text())
+            files = {name: (folder / name).read_bytes() for name in said["digests"]}
+            is_whole = all(digest_of(files[name]) == digest for name, digest in said["digests"].items())
+            return Entry(said["record"], files) if is_whole else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
 
-    def put(self, checkpoint: Path, record: Mapping[str, Any], metrics: bytes) -> None:
-        """Keep the stage that was taken to be trained.
+    def put(self, files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
+        """Keep what was taken to be made, unless it is larger than the store may become.
 
         Args:
-            checkpoint: The checkpoint that it chose.
-            record: Its record.
-            metrics: Its rows of `metrics.csv`.
+            files: Contents by the names of the entry's files.
+            record: What else is to be known of it.
         """
         part = self.folder / f".{self.key}.part"
         try:
-            weights = checkpoint.read_bytes()
-            digests = {WEIGHTS: digest_of(weights), METRICS: digest_of(metrics)}
+            if sum(map(len, files.values())) > self.most:
+                return
             shutil.rmtree(part, ignore_errors=True)
-            for name, content in ((WEIGHTS, weights), (METRICS, metrics)):
+            for name, content in files.items():
                 write_whole(part / name, content)
+            digests = {name: digest_of(content) for name, content in files.items()}
             write_whole(part / RECORD, json.dumps({"record": dict(record), "digests": digests}).encode())
             os.replace(part, self.folder / self.key)
             self.bound()
@@ -181,7 +235,7 @@ class Store:
             self.leave()
 
     def leave(self) -> None:
-        """Let others have the stage."""
+        """Let others have the entry."""
         if self.lock is not None:
             self.lock.release()
             self.lock = None
@@ -203,4 +257,4 @@ def clear() -> str:
     entries = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
     size = sum(file.stat().st_size for path in entries for file in path.iterdir())
     shutil.rmtree(folder, ignore_errors=True)
-    return f"{folder}: {len(entries)} source stages removed, {size / 1024**2:.0f} MiB"
+    return f"{folder}: {len(entries)} source stages and features of frozen networks removed, {size / 1024**2:.0f} MiB"

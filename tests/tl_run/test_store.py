@@ -14,8 +14,9 @@ import torch
 from tests.integration.test_runs import config as of_tests
 from tests.integration.test_runs import rows
 from tl_run import runner
+from tl_run.callbacks.cache import CachedFeatures
 from tl_run.runner import Run, execute
-from tl_run.store import RECORD, WEIGHTS, Store, clear, store_folder
+from tl_run.store import WEIGHTS, Store, clear, store_folder
 
 
 @pytest.fixture(autouse=True)
@@ -108,17 +109,53 @@ def test_a_damaged_stage_is_trained_again(tmp_path: Path) -> None:
     assert not results(tmp_path / "second")["stages"][0]["from_store"]
     execute(config("cell=task_finetuning"), tmp_path / "third")
     assert results(tmp_path / "third")["stages"][0]["from_store"]
-    assert "1 source stages removed" in clear() and not store_folder().exists()
+    assert ": 1 source stages and features" in clear() and not store_folder().exists()
 
 
-def test_the_store_is_bounded(tmp_path: Path) -> None:
-    weights = tmp_path / "weights"
-    weights.write_bytes(bytes(1000))
+def test_the_store_is_bounded_and_what_is_larger_is_not_kept() -> None:
     store = Store(2.5e3 / 1024**3)
     for i, key in enumerate("abc"):
         assert store.take(key) is None
-        store.put(weights, {"name": key}, b"")
+        store.put({"weights": bytes(1000)}, {"name": key})
         os.utime(store_folder() / key, (i, i))
     assert [path.name for path in entries()] == ["b", "c"]
-    assert json.loads((entries()[0] / RECORD).read_text())["record"] == {"name": "b"}
-    assert store.take("b") == store_folder() / "b" and store.lock is None
+    found = store.take("b")
+    assert found is not None and found.record == {"name": "b"} and found.files == {"weights": bytes(1000)}
+    assert store.lock is None
+    assert store.take("d") is None
+    store.put({"weights": bytes(3000)}, {})
+    assert store.lock is None and [path.name for path in entries()] == ["b", "c"]
+
+
+def test_arms_with_one_source_stage_share_it(tmp_path: Path) -> None:
+    arms = (("cell=task_finetuning",), ("cell=domain_adaptation", "finetuning=linear_probe"), ("cell=task_adaptation",))
+    for i, arm in enumerate(arms):
+        execute(config(*arm, "source.task=digits", "target.task=digits"), tmp_path / str(i))
+    taken = [results(tmp_path / str(i))["stages"][0]["from_store"] for i in range(3)]
+    assert taken == [False, True, False], "the third has a head of the source's own"
+
+
+def test_a_second_probe_of_a_frozen_network_takes_its_features_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def passed() -> int:
+        """Run a probe and return how many splits passed through its network."""
+        seen: list[str] = []
+        made = CachedFeatures.compute
+        with monkeypatch.context() as patch:
+            patch.setattr(CachedFeatures, "compute", lambda self, *a: (seen.append(a[-1]), made(self, *a))[1])
+            execute(asked, tmp_path / str(len(os.listdir(tmp_path))))
+        return len(seen)
+
+    execute(config("cell=scratch", "steps=2"), tmp_path / "network")
+    probe = ("cell=probe", f"backbone.weights={tmp_path / 'network'}", "target.augment=null")
+    counts = []
+    for more in (["store.gigabytes=0"], [], [], ["cell.lr=0.01"], ["target.image_size=40"], ["seed=1"]):
+        asked = config(*probe, *more)
+        counts.append(passed())
+    assert counts == [2, 2, 0, 0, 2, 2]
+    alone, first, second = (tmp_path / str(i) for i in (1, 2, 3))
+    for one in (first, second):
+        assert results(alone)["test"] == results(one)["test"] and results(alone)["flops"] == results(one)["flops"]
+        assert rows(alone) == rows(one)
+    assert clear().split(": ")[1].startswith("6 source stages and features")

@@ -14,9 +14,11 @@ from datamodules.pair import PairedData, fetch
 from tl_modules.features import Features
 from tl_modules.module import TransferModule
 from tl_run.baselines import FROZEN
+from tl_run.frozen import SharedFeatures
 
 log = logging.getLogger(__name__)
 MOST = 2 * 1024**3
+AT_ONCE = 4  # batches whose samples are passed together
 
 
 class CachedFeatures(Callback):
@@ -29,10 +31,11 @@ class CachedFeatures(Callback):
     Args:
         steps: The stage's steps, to tell whether it is worth it.
         most: The most memory for a split's features, in bytes.
+        shared: The store of features that were computed before; None for none.
     """
 
-    def __init__(self, steps: int, most: int = MOST) -> None:
-        self.steps, self.most = steps, most
+    def __init__(self, steps: int, most: int = MOST, shared: SharedFeatures | None = None) -> None:
+        self.steps, self.most, self.shared = steps, most, shared
         self.flops = 0  # of the training split's features; the validation's stand for passes that are not counted
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,11 +52,25 @@ class CachedFeatures(Callback):
         fixed = {split: getattr(data.split(role, split), "fixed", False) for split in ("train", "val")}
         again = not pl_module.augment[role].active and len(data.split(role, "train")) <= read
         for split in (split for split in fixed if fixed[split] and (again or split == "val")):
-            with FlopCounterMode(display=False) as counter:
-                features = self.compute(trainer, pl_module, data, role, split)
-            self.flops += counter.get_total_flops() if split == "train" else 0
+            features, flops = self.found(trainer, pl_module, data, role, split)
+            self.flops += flops if split == "train" else 0
             if features is not None:
                 data.kept[role, split] = WithFeatures(data.split(role, split), data.tasks[role], features)
+
+    def found(
+        self, trainer: Trainer, module: TransferModule, data: PairedData, role: str, split: str
+    ) -> tuple[Features | None, int]:
+        """Return the features of a split as `compute` does, and the operations that they take."""
+
+        def computed() -> tuple[Features | None, int]:
+            with FlopCounterMode(display=False) as counter:
+                features = self.compute(trainer, module, data, role, split)
+            return features, counter.get_total_flops()
+
+        if self.shared is None or trainer.world_size > 1:
+            return computed()
+        made = (AT_ONCE * data.batch_size, str(trainer.precision))
+        return self.shared.through(module, data, role, split, made, computed)
 
     @torch.no_grad()
     def compute(
@@ -68,7 +85,7 @@ class CachedFeatures(Callback):
             role: Whose split.
             split: Which.
         """
-        dataset, size = data.split(role, split), 4 * data.batch_size
+        dataset, size = data.split(role, split), AT_ONCE * data.batch_size
         maps = module.head(role).needs_maps
         chunks: list[Features] = []
         for start in range(0, len(dataset), size):
