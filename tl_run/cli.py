@@ -197,7 +197,7 @@ Beside these: {", ".join(key for key in Root.model_fields)}
   {program} -m cell=a,b seed=0,1,2  a sweep
   {program} --config-dir <folder>   configuration files of one's own, in folders named as above
   {program} resume=<run folder>     go on with a run that was stopped
-  {program} --clear-store           remove the source stages that are kept for other runs
+  {program} --clear-store           remove what is kept for other runs: source stages, features
   {program} cell=<cell> resume=auto begin, or go on with, the run of these options"""
 
 

@@ -14,9 +14,9 @@ import torch
 from tests.integration.test_runs import config as of_tests
 from tests.integration.test_runs import rows
 from tl_run import runner
-from tl_run.callbacks.cache import CachedFeatures
+from tl_run.build import build_data, build_module
 from tl_run.runner import Run, execute
-from tl_run.store import WEIGHTS, Store, clear, store_folder
+from tl_run.store import WEIGHTS, Store, address, clear, store_folder
 
 
 @pytest.fixture(autouse=True)
@@ -127,35 +127,14 @@ def test_the_store_is_bounded_and_what_is_larger_is_not_kept() -> None:
     assert store.lock is None and [path.name for path in entries()] == ["b", "c"]
 
 
-def test_arms_with_one_source_stage_share_it(tmp_path: Path) -> None:
-    arms = (("cell=task_finetuning",), ("cell=domain_adaptation", "finetuning=linear_probe"), ("cell=task_adaptation",))
-    for i, arm in enumerate(arms):
-        execute(config(*arm, "source.task=digits", "target.task=digits"), tmp_path / str(i))
-    taken = [results(tmp_path / str(i))["stages"][0]["from_store"] for i in range(3)]
-    assert taken == [False, True, False], "the third has a head of the source's own"
-
-
-def test_a_second_probe_of_a_frozen_network_takes_its_features_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def passed() -> int:
-        """Run a probe and return how many splits passed through its network."""
-        seen: list[str] = []
-        made = CachedFeatures.compute
-        with monkeypatch.context() as patch:
-            patch.setattr(CachedFeatures, "compute", lambda self, *a: (seen.append(a[-1]), made(self, *a))[1])
-            execute(asked, tmp_path / str(len(os.listdir(tmp_path))))
-        return len(seen)
-
-    execute(config("cell=scratch", "steps=2"), tmp_path / "network")
-    probe = ("cell=probe", f"backbone.weights={tmp_path / 'network'}", "target.augment=null")
-    counts = []
-    for more in (["store.gigabytes=0"], [], [], ["cell.lr=0.01"], ["target.image_size=40"], ["seed=1"]):
-        asked = config(*probe, *more)
-        counts.append(passed())
-    assert counts == [2, 2, 0, 0, 2, 2]
-    alone, first, second = (tmp_path / str(i) for i in (1, 2, 3))
-    for one in (first, second):
-        assert results(alone)["test"] == results(one)["test"] and results(alone)["flops"] == results(one)["flops"]
-        assert rows(alone) == rows(one)
-    assert clear().split(": ")[1].startswith("6 source stages and features")
+def test_arms_whose_source_stage_is_wired_alike_share_it() -> None:
+    keys = []
+    for arm in ("cell=task_finetuning", "cell=domain_adaptation finetuning=linear_probe", "cell=task_adaptation"):
+        given = config(*arm.split(), "dataset@source=scenes/plain_classify", "dataset@target=scenes/textured_classify")
+        data = build_data(given)
+        data.setup()
+        module = build_module(given, data)
+        module.enter("source")
+        keys.append(address(given, data, module, module.stage, steps=8))
+    assert keys[0] == keys[1] is not None
+    assert keys[2] not in keys[:2], "its source has a head of its own"
