@@ -132,7 +132,7 @@ def targets_of(batch: Batch, task: Task, key: str) -> tuple[Batch, Tensor | None
 def annotated(
     batch: Batch, rows: Tensor | None, tasks: Mapping[str, Task], names: Sequence[str], device: torch.device
 ) -> Tensor:
-    """Return which names each sample's own dataset annotates.
+    """Return which names each sample's own dataset annotates, all of them where what it lacks is `negative`.
 
     Args:
         batch: A merged batch; `role` `(B,)` is the index in `ROLES` of each sample's dataset.
@@ -144,6 +144,18 @@ def annotated(
     Returns:
         A mask `(B, K)`.
     """
-    table = torch.tensor([[name in tasks[role].labels for name in names] for role in ROLES], device=device)
+    table = torch.stack([known_names(tasks[role], names, device) for role in ROLES])
     role = batch["role"] if rows is None else batch["role"][rows]
     return table[role]
+
+
+def known_names(task: Task, names: Sequence[str], device: torch.device) -> Tensor:
+    """Return of which names of a union it is known whether they are in a dataset's samples, booleans `(K,)`.
+
+    Args:
+        task: The dataset's task.
+        names: The union.
+        device: Where the result is needed.
+    """
+    known = [task.absent == "negative" or name in task.labels for name in names]
+    return torch.tensor(known, dtype=torch.bool, device=device)

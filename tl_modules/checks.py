@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from tl_modules.batch import Batch
 from tl_modules.cube import BY_NAME, CELLS, Cell, cell_for
 from tl_modules.stages import Stage
-from tl_modules.task import Task
+from tl_modules.task import ABSENT, Task
 
 
 def check_tasks(cell: type, tasks: Mapping[str, Task]) -> None:
@@ -35,6 +35,22 @@ def check_tasks(cell: type, tasks: Mapping[str, Task]) -> None:
         raise ValueError(
             f"{cell.__name__}: source and target have different tasks {said}; the class that fits is {fits}"
         )
+
+
+def check_absent(cell: str, tasks: Mapping[str, Task], merged: bool) -> None:
+    """Refuse a task's `absent` where no head has the names of two datasets.
+
+    Args:
+        cell: The module's class.
+        tasks: Task by role.
+        merged: Whether it merges.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for role, task in tasks.items():
+        if task.absent != ABSENT[0] and not merged:
+            raise ValueError(f"{role}.absent={task.absent}: has no effect in {cell}, which merges no names")
 
 
 def _class_of(cell: Cell) -> str:

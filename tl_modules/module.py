@@ -13,6 +13,7 @@ from tl_modules.augment import build_augment
 from tl_modules.batch import Batch, annotated, by_roles, check_range, says_roles, size_of, targets_of
 from tl_modules.checks import (
     Supervision,
+    check_absent,
     check_cell,
     check_clipping,
     check_data,
@@ -38,7 +39,8 @@ from tl_modules.ranges import Above, AtLeast, Below
 from tl_modules.seeding import generator, seed_of, seeded
 from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
 from tl_modules.targets import fit_heads
-from tl_modules.task import Task
+from tl_modules.task import UNION, Task
+from tl_modules.union import UnionScores, union_task
 from tl_modules.weights.checkpoint import plant
 from tl_modules.weights.files import unweighted
 from tl_modules.weights.transfer import Report, transplant
@@ -89,7 +91,6 @@ class TransferModule(Portable):
     """
 
     needs_source: ClassVar[bool] = False
-    merged: ClassVar[bool] = False  # whether both roles are learned by one loss
 
     def __init__(
         self,
@@ -123,6 +124,7 @@ class TransferModule(Portable):
         given = {"source": source, "target": target}
         self.tasks = {role: Task.of(task) for role, task in given.items() if task is not None}
         check_tasks(type(self), self.tasks)
+        check_absent(type(self).__name__, self.tasks, self.merged)
         self.supervised = {split: Supervision(self.tasks) for split in ("train", "val", "test")}
         self.finetuning, self.clip, self.seed = finetuning, clip, seed
         self.weights, self.source_share = dict(weights or {}), source_share
@@ -161,6 +163,7 @@ class TransferModule(Portable):
         if selection_metric not in (None, *known):
             raise ValueError(f"selection_metric={selection_metric!r} is unknown; allowed: {', '.join(known)}")
         self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks, judging=True)
+        self.union_scores = UnionScores(heads["target"], self.tasks) if self.merged else None
         inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
         self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
         widths = {role: int(cast(Any, self.parts.of(role, "trunk")).dim) for role in self.tasks}
@@ -281,6 +284,7 @@ class TransferModule(Portable):
     def features(self, batch: Batch, role: str = "target") -> Features:
         """Return a role's features of a batch dict; its images are uint8 or floats in 0..1."""
         check_range(batch)
+        role = self.through(role)
         stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
         with self.parts.passing("stem", role):
             stemmed = stem(batch)
@@ -290,7 +294,8 @@ class TransferModule(Portable):
     def outputs(self, features: Features, role: str = "target", labels: list[str] | None = None) -> Any:
         """Return a role's raw outputs in a label space, the role's own by default: names are matched, never indices."""
         head = self.head(role)
-        have, want = list(head.labels), list(self.tasks[role].labels) if labels is None else labels
+        have, want = list(head.labels), list(self.task_of(role).labels) if labels is None else labels
+        role = self.through(role)
         with self.parts.passing("head", role):
             outputs = as_float32(head(features))
         return outputs if have == want else head.select(outputs, [have.index(name) for name in want])
@@ -355,11 +360,11 @@ class TransferModule(Portable):
             targets = {name: one.to(device) if isinstance(one, Tensor) else one for name, one in targets.items()}
             rows = torch.zeros(0, dtype=torch.long, device=device)
         features = features if rows is None else features.take(rows)
-        union = list(dict.fromkeys(name for task in self.tasks.values() for name in task.labels)) if merged else None
+        union = list(union_task(self.tasks).labels) if merged else None
         with self.parts.passing("head", role, *self.tasks) if merged else nullcontext():
             outputs = self.outputs(features, role, labels=union)
         if union:
-            targets["annotated"] = annotated(batch, rows, self.tasks, union, device)
+            targets |= {"annotated": annotated(batch, rows, self.tasks, union, device), "names": union}
             outputs = head.restrict(outputs, targets["annotated"])
         with full_precision(device):
             return head.loss(outputs, targets)
@@ -390,9 +395,13 @@ class TransferModule(Portable):
                 self.supervised[split].note(role, batches[name], found is not None)
                 if found is not None:
                     targets, rows = found
-                    outputs = self.outputs(features if rows is None else features.take(rows), role)
+                    features = features if rows is None else features.take(rows)
+                    outputs = self.outputs(features, role)
                     count = size_of(batches[name]) if rows is None else len(rows)
                     with full_precision(features.pooled.device):
+                        if self.union_scores is not None and scores is self.test_scores:
+                            everything = self.outputs(features, UNION)
+                            self.union_scores.update(role, self.head(role), everything, targets)
                         found = scores.update(role, self.head(role), outputs, targets, count)
                     ids = batches[name].get("id", [""] * count)
                     kept = range(len(ids)) if rows is None else rows.tolist()
@@ -417,19 +426,24 @@ class TransferModule(Portable):
         self.log_dict({f"val/{name}": value for name, value in self.val_scores.compute().items()}, batch_size=1)
 
     def on_test_epoch_end(self) -> None:
-        """Log `test/<role>/<metric>`, and of samples with several inputs `test/<role>/<input>_alone/<metric>`."""
+        """Log `test/<role>/<metric>`, of samples with several inputs `test/<role>/<input>_alone/<metric>` too.
+
+        Of two merged datasets, `test/union/<metric>` is over both test sets with the names of both allowed.
+        """
         self.supervised["test"].check("test")
         values = {f"test/{name}": value for name, value in self.test_scores.compute().items()}
         for name, scores in self.alone_scores.items():
             for key, value in cast(Scores, scores).compute().items():
                 values[f"test/{key.replace('/', f'/{name}_alone/', 1)}"] = value
+        if self.union_scores is not None:
+            values |= {f"test/{name}": value for name, value in self.union_scores.compute().items()}
         self.log_dict(values, batch_size=1)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[dict[str, Any]]:
         """Return a role's predictions with label names, one dict per sample.
 
         A batch is the target's, or the role's whose name it or its loader bears; one that serves both is predicted by
-        the target's head.
+        the target's head. Where two datasets are merged, the names are those of both, whosever it is.
 
         Raises:
             ValueError: If it holds the batches of two roles.
@@ -441,8 +455,8 @@ class TransferModule(Portable):
             raise ValueError(
                 f"a batch to predict must be of one role, not of {', '.join([name, *(k for k, _ in more)])}"
             )
-        role = name.split("+")[-1]
-        head, labels = self.head(role), self.tasks[role].labels
+        role = self.usual if self.merged else name.split("+")[-1]
+        head, labels = self.head(role), self.task_of(role).labels
         outputs = self.outputs(self.features(part, role), role)
         with full_precision(self.device):
             return head.named(head.predict(outputs), labels)

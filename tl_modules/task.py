@@ -11,6 +11,8 @@ from tl_modules.discovery import kind_of, kinds
 INPUTS = ("image", "text")
 KINDS = tuple(kinds())
 ROLES = ("source", "target")
+UNION = "union"  # of two merged datasets: both roles, with the names of both
+ABSENT = ("unknown", "negative")
 IGNORE = 255  # in a label map: nothing to judge
 IGNORED, CROWD = 1, 2  # in a box's flag: not counted; not counted, and so large that it holds many objects
 
@@ -45,6 +47,8 @@ class Task:
             of one kind on the same samples need two keys.
         positive: For two-label classification, the name whose F1 is reported.
         channels: Channels of the inputs' images.
+        absent: Where two datasets are merged, what is true of the names that only the other one has: `unknown` (they
+            are not judged on this one's samples) or `negative` (all names were looked for, so they are not there).
 
     Raises:
         ValueError: If the kind is unknown, a label stands twice, or a field does not fit the kind.
@@ -61,6 +65,7 @@ class Task:
     key: str = ""
     positive: str | None = None
     channels: int = 3
+    absent: str = "unknown"
 
     def __post_init__(self) -> None:
         """Check the fields and fill in the default key."""
@@ -87,6 +92,10 @@ class Task:
             )
         if self.channels < 1:
             raise ValueError(f"channels={self.channels} of task {self.name!r} must be at least 1")
+        if self.absent not in ABSENT:
+            raise ValueError(f"absent={self.absent!r} of task {self.name!r}: allowed: {', '.join(ABSENT)}")
+        if self.absent != ABSENT[0] and not kind.has_labels:
+            raise ValueError(f"absent={self.absent} of task {self.name!r}: a {self.kind} task has no names")
         object.__setattr__(self, "key", self.key or kind.field)
 
     @classmethod

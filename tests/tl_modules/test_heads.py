@@ -106,17 +106,30 @@ def logits(outputs):
 
 @pytest.mark.parametrize("kind", [k for k in HEADS if k != "regression"])
 def test_names_that_are_not_annotated_have_no_say(kind: str):
-    """Neither the loss nor any gradient depends on the logits of names a sample's dataset does not annotate."""
-    made, wanted = head(kind), dict(batch(kind))
+    """Neither the loss nor any gradient depends on the logits of names a sample's dataset does not annotate.
+
+    But what has a name, a place in a box or a pixel that is no background, has no other one: there it does.
+    """
+    names = ("background", "b", "c") if kind == "segmentation" else NAMES
+    made, wanted = head(kind, names), dict(batch(kind))
     annotated = torch.tensor([[True, True, True], [True, True, True], [True, True, False], [False, True, True]])
     if kind == "multilabel":
         wanted["labels"] = wanted["labels"] * annotated
-    wanted["annotated"] = annotated
+    wanted |= {"annotated": annotated, "names": names}
+
+    boxes = wanted.get("boxes", [])
 
     def loss_of(shift: float):
         outputs = made(features())
         raw = logits(outputs).detach().clone()
         hidden = ~annotated[:, None] if kind == "detection" else ~annotated.view(4, 3, *[1] * (raw.ndim - 2))
+        if kind == "detection":
+            matched = [made._match(own, outputs) >= 0 if len(own) else torch.zeros(raw.shape[1]) > 0 for own in boxes]
+            assert any(bool(one.any()) for one in matched)
+            hidden = hidden & ~torch.stack(matched)[..., None]
+        elif kind == "segmentation":
+            assert bool((wanted["mask"] == 1).any())
+            hidden = hidden & (wanted["mask"] == 0)[:, None]
         raw = (raw + shift * hidden).requires_grad_()
         outputs = outputs._replace(logits=raw) if kind == "detection" else raw
         value = made.loss(made.restrict(outputs, annotated), wanted)

@@ -82,6 +82,8 @@ class Head(nn.Module):
     def restrict(self, outputs: Any, annotated: Tensor) -> Any:
         """Rule out, for each sample, the names that its dataset does not annotate.
 
+        Where only a part of a sample has a name, and that part no other one, it is for `loss` to tell them apart.
+
         Args:
             outputs: Raw outputs.
             annotated: `(B, K)`, true where a name is annotated.
@@ -159,7 +161,8 @@ class Head(nn.Module):
         Args:
             batch: A batch with targets.
             key: The targets' field.
-            columns: The index in the union of each of the batch's own names, int64.
+            columns: The index in the union of each of the batch's own names, int64; several may have one, and -1 is
+                a name that is dropped: its boxes are left out, its pixels ignored. No sample's one label is dropped.
             count: Names of the union.
 
         Raises:
@@ -201,6 +204,32 @@ class Head(nn.Module):
     def metrics(self, labels: Sequence[str]) -> Metric | MetricCollection:
         """Return the metrics over a label space; they compute a dict of scalars."""
         raise TypeError(f"{type(self).__name__} has no metrics")
+
+    def judgeable(self, predictions: Any, targets: Any, known: Tensor, labels: Sequence[str]) -> tuple[Any, Any]:
+        """Return predictions and targets of a dataset that does not annotate all names, without what it cannot tell.
+
+        By default all can be told: a sample that has one name has no other.
+
+        Args:
+            predictions: What `predict` returned, over all names.
+            targets: What `targets` returned.
+            known: Which names it annotates, `(K,)`.
+            labels: All names.
+        """
+        return predictions, targets
+
+    def confused(self, predictions: Any, targets: Any, labels: Sequence[str]) -> Tensor | None:
+        """Return how often each name was predicted where each is true; None for a kind that has no such table.
+
+        Args:
+            predictions: What `predict` returned.
+            targets: What `targets` returned for the same samples.
+            labels: The names.
+
+        Returns:
+            int64 `(K + 1, K + 1)`, a row per true name and a column per predicted one; the last of both is for nothing.
+        """
+        return None
 
     def reported(self, labels: Sequence[str]) -> dict[str, str]:
         """Return the metrics over a label space that a checkpoint can be chosen by, each with `max` or `min`."""
@@ -280,6 +309,18 @@ class Head(nn.Module):
             labels: The task's names.
         """
         return [list(rows[0]), *(list(row.values()) for row in rows)]
+
+
+def pairs_counted(true: Tensor, found: Tensor, count: int) -> Tensor:
+    """Return how often each pair of indices occurs, int64 `(K + 1, K + 1)`.
+
+    Args:
+        true: Indices of true names `(N,)`; `count` stands for nothing.
+        found: Indices of predicted ones, likewise.
+        count: The number of names, K.
+    """
+    side = count + 1
+    return torch.bincount(true * side + found, minlength=side * side).view(side, side)
 
 
 class Defined(MetricCollection):

@@ -14,7 +14,7 @@ from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities.data import dim_zero_cat
 
 from tl_modules.heads import drawing
-from tl_modules.heads.base import Batch, Defined, Judged, VectorHead
+from tl_modules.heads.base import Batch, Defined, Judged, VectorHead, pairs_counted
 from tl_modules.processes import mean
 
 
@@ -80,7 +80,7 @@ class Classification(VectorHead):
     @classmethod
     def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
         """Return the labels' indices in the union."""
-        return {key: columns[batch[key]]}
+        return {key: columns[batch[key].long()]}
 
     @classmethod
     def no_targets(cls, key: str, labels: Sequence[str], size: tuple[int, int] | None) -> dict[str, Any]:
@@ -126,6 +126,10 @@ class Classification(VectorHead):
         scores, indices = predictions.max(1)
         rows = zip(targets.tolist(), indices.tolist(), scores.tolist(), strict=True)
         return [Judged(labels[truth], labels[index], score, float(truth == index)) for truth, index, score in rows]
+
+    def confused(self, predictions: Tensor, targets: Tensor, labels: Sequence[str]) -> Tensor:
+        """Return the number of samples by true and by predicted name."""
+        return pairs_counted(targets, predictions.argmax(1), len(labels))
 
     def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
         """Return the likeliest label's index per sample."""

@@ -16,7 +16,7 @@ from torchvision.ops import batched_nms, box_iou, generalized_box_iou_loss, sigm
 
 from tl_modules.features import Features
 from tl_modules.heads import drawing
-from tl_modules.heads.base import NEVER, Batch, Head, Judged, Placement
+from tl_modules.heads.base import Batch, Head, Judged, Placement, pairs_counted
 from tl_modules.heads.pyramid import WIDTH, Pyramid
 from tl_modules.processes import mean
 from tl_modules.task import CROWD, box_fields
@@ -158,8 +158,8 @@ class Detection(Head):
         return Outputs(logits.float(), distances, centred, torch.cat(centres), torch.cat(strides), size)
 
     def restrict(self, outputs: Outputs, annotated: Tensor) -> Outputs:
-        """Rule out names a sample's dataset does not annotate; see `Head.restrict`."""
-        return outputs._replace(logits=outputs.logits.masked_fill(~annotated[:, None], NEVER))
+        """Return the outputs: which names a place may have, its box decides (see `loss`)."""
+        return outputs
 
     def select(self, outputs: Outputs, columns: Sequence[int]) -> Outputs:
         """Return the outputs of some names, in their order."""
@@ -196,7 +196,11 @@ class Detection(Head):
         """Return the boxes with their labels' indices in the union; boxes without flags all count."""
         labels, flags = box_fields(key)
         ignored = batch.get(flags, [torch.zeros_like(names) for names in batch[labels]])
-        return {key: batch[key], labels: [columns[names] for names in batch[labels]], flags: ignored}
+        made = {key: batch[key], labels: [columns[names] for names in batch[labels]], flags: ignored}
+        if bool((columns < 0).any()):
+            kept = [names >= 0 for names in made[labels]]
+            made = {field: [one[good] for one, good in zip(some, kept, strict=True)] for field, some in made.items()}
+        return made
 
     @classmethod
     def no_targets(cls, key: str, labels: Sequence[str], size: tuple[int, int] | None) -> dict[str, Any]:
@@ -207,6 +211,8 @@ class Detection(Head):
         """Return focal loss of the labels, GIoU loss of the boxes and cross-entropy of the centre-ness.
 
         A box with a flag is learned by no place, and places inside it are not taught that its label is not there.
+        Of merged datasets an object has one name: a place that answers for a box is taught that no other name is
+        there, and a place without one only that those are not which its dataset annotates.
 
         Raises:
             ValueError: If a box has no width or no height.
@@ -222,10 +228,13 @@ class Detection(Head):
             inside[row] = match >= 0
             box[row] = own[match.clamp(min=0)]
             wanted[row, inside[row], names[match[inside[row]]]] = 1
-        if unsure is None:
+        judged = None if unsure is None else ~unsure | (wanted > 0)
+        if "annotated" in batch:
+            known = batch["annotated"][:, None] | inside[..., None]
+            judged = known if judged is None else judged & known
+        if judged is None:
             loss = sigmoid_focal_loss(outputs.logits, wanted, reduction="sum")
         else:
-            judged = ~unsure | (wanted > 0)
             loss = (sigmoid_focal_loss(outputs.logits, wanted, reduction="none") * judged).sum()
         if bool(inside.any()):
             centres = outputs.centres.expand(len(inside), -1, -1)[inside]
@@ -333,6 +342,45 @@ class Detection(Head):
             count = len(boxes) + len(true["boxes"])
             samples.append(Judged(None, None, None, 2 * hits / count if count else 1.0))
         return samples
+
+    def judgeable(
+        self,
+        predictions: list[dict[str, Tensor]],
+        targets: list[dict[str, Tensor]],
+        known: Tensor,
+        labels: Sequence[str],
+    ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+        """Leave out detections of names that the dataset does not annotate, but for those that lie on a true box."""
+        kept = []
+        for found, true in zip(predictions, targets, strict=True):
+            lies_on = (box_iou(found["boxes"], true["boxes"]) >= OVERLAP).any(1)
+            good = known[found["labels"]] | lies_on
+            kept.append({key: values[good] for key, values in found.items()})
+        return kept, targets
+
+    def confused(
+        self, predictions: list[dict[str, Tensor]], targets: list[dict[str, Tensor]], labels: Sequence[str]
+    ) -> Tensor:
+        """Return the number of boxes worth showing by the name of the true box that they lie on, and by their own.
+
+        They lie on the one with the largest IoU, of 0.5 at least. The last row has those that lie on none, the last
+        column the true boxes that nothing lies on. What lies on a box with a flag is not counted.
+        """
+        count = len(labels)
+        table = torch.zeros(count + 1, count + 1, dtype=torch.long)
+        for found, true in zip(predictions, targets, strict=True):
+            shown = found["scores"] > SHOWN
+            boxes, names = found["boxes"][shown], found["labels"][shown]
+            nothing = boxes.new_full((len(boxes), 1), OVERLAP)
+            overlap = box_iou(boxes, true["boxes"])
+            index = torch.cat([overlap, nothing], 1).argmax(1)
+            flags = true.get("flags", torch.zeros_like(true["labels"]))
+            own = torch.cat([true["labels"], true["labels"].new_tensor([count])])[index]
+            fits = torch.cat([flags, flags.new_zeros(1)])[index] == 0
+            missed = true["labels"][(flags == 0) & ~(overlap >= OVERLAP).any(0)]
+            pairs = [(own[fits], names[fits]), (missed, torch.full_like(missed, count))]
+            table += sum(pairs_counted(*pair, count).cpu() for pair in pairs)
+        return table
 
     @classmethod
     def truths(cls, batch: Batch, key: str) -> list[Any]:

@@ -16,15 +16,18 @@ from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Defined, Judged, VectorHead
 from tl_modules.processes import mean
 
+UNKNOWN = -1  # in what metrics are given: whether the sample has the label cannot be told
+
 
 class MeanAP(MultilabelAveragePrecision):
-    """Mean average precision over the labels that occur."""
+    """Mean average precision over the labels that occur; -1 in the truth is left out."""
 
     def compute(self) -> Tensor:  # type: ignore[override]
         """Return the mean, or NaN where no label occurs."""
         scores, target = dim_zero_cat(self.preds), dim_zero_cat(self.target)
-        occur = torch.where(target.sum(0) > 0)[0].tolist()
-        values = [binary_average_precision(scores[:, i], target[:, i]) for i in occur]
+        occur = torch.where((target > 0).any(0))[0].tolist()
+        told = target >= 0
+        values = [binary_average_precision(scores[told[:, i], i], target[told[:, i], i]) for i in occur]
         return torch.stack(values).mean() if values else torch.tensor(float("nan"), device=scores.device)
 
 
@@ -52,9 +55,12 @@ class Multilabel(VectorHead):
 
     @classmethod
     def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
-        """Return zeros and ones `(B, count)`, zeros where a name is not the batch's own."""
-        wide = torch.zeros(len(batch[key]), count)
-        wide[:, columns] = batch[key].float()
+        """Return zeros and ones `(B, count)`: zeros of names not the batch's own, of joined ones the largest."""
+        given = batch[key].float()
+        wide = given.new_zeros(len(given), count)
+        for place, column in enumerate(columns.tolist()):
+            if column >= 0:
+                wide[:, column] = torch.maximum(wide[:, column], given[:, place])
         return {key: wide}
 
     @classmethod
@@ -83,7 +89,7 @@ class Multilabel(VectorHead):
         k = len(labels)
         made = {
             "map": MeanAP(k, average="none", validate_args=False),
-            "f1": MultilabelF1Score(k, average="macro", validate_args=False),
+            "f1": MultilabelF1Score(k, average="macro", ignore_index=UNKNOWN, validate_args=False),
         }
         return Defined(made, compute_groups=False)  # type: ignore[arg-type]
 
@@ -101,6 +107,24 @@ class Multilabel(VectorHead):
             for one in (true, found)
         ]
         return [Judged(truth, made, None, share) for truth, made, share in zip(*said, shares, strict=True)]
+
+    def judgeable(
+        self, predictions: Tensor, targets: Tensor, known: Tensor, labels: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the targets with -1 for names that the dataset does not annotate."""
+        return predictions, targets.masked_fill(~known, UNKNOWN)
+
+    def confused(self, predictions: Tensor, targets: Tensor, labels: Sequence[str]) -> Tensor:
+        """Return, for samples with a label (the last row: without any), how often it and each wrong one was predicted.
+
+        The last column has those where it was missed.
+        """
+        found, true = (predictions > 0.5).long(), targets.clamp(min=0)
+        wrong = found * (1 - true)
+        table = F.pad(true.T @ wrong + torch.diag((true * found).sum(0)), (0, 1, 0, 1))
+        table[:-1, -1] = (true * (1 - found)).sum(0)
+        table[-1, :-1] = wrong[true.sum(1) == 0].sum(0)
+        return table
 
     def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
         """Return which labels are above one half, per sample."""

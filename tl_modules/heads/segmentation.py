@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from tl_modules.features import Features
 from tl_modules.heads import drawing
-from tl_modules.heads.base import Batch, Head, Judged, Placement
+from tl_modules.heads.base import NEVER, Batch, Head, Judged, Placement, pairs_counted
 from tl_modules.heads.pyramid import WIDTH, Pyramid
 from tl_modules.processes import total
 from tl_modules.task import IGNORE
@@ -121,8 +121,8 @@ class Segmentation(Head):
     @classmethod
     def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
         """Return label maps with the labels' indices in the union; 255 stays."""
-        full = torch.full((256,), IGNORE)
-        full[: len(columns)] = columns
+        full = torch.full((256,), IGNORE, device=batch[key].device)
+        full[: len(columns)] = torch.where(columns < 0, IGNORE, columns)
         return {key: full[batch[key].long()]}
 
     @classmethod
@@ -130,9 +130,20 @@ class Segmentation(Head):
         """Return the label maps `(0, H, W)` of no sample."""
         return {key: torch.zeros(0, *(size or (0, 0)), dtype=torch.long)}
 
+    def restrict(self, outputs: Tensor, annotated: Tensor) -> Tensor:
+        """Return the outputs: which names a pixel may have, its own decides (see `loss`)."""
+        return outputs
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Return weighted cross-entropy plus soft Dice."""
+        """Return weighted cross-entropy plus soft Dice.
+
+        Of merged datasets a pixel with a name has no other one, so that its softmax is over all names; a pixel of
+        background may be of any name that its dataset does not annotate, and is judged on the others alone.
+        """
         target = batch[self.key]
+        if "annotated" in batch:
+            known = batch["annotated"][:, :, None, None] | ~self._open(target, batch["names"])[:, None]
+            outputs = outputs.masked_fill(~known, NEVER)
         valid = target != IGNORE
         k = outputs.shape[1]
         named = torch.where(valid, target, 0)
@@ -148,6 +159,11 @@ class Segmentation(Head):
         dice = 1 - (2 * overlap + 1) / (found + counts + 1)
         occurs = (counts > 0).float()
         return cross / (weight * counts).sum().clamp(min=1) + (dice * occurs).sum() / occurs.sum().clamp(min=1)
+
+    @staticmethod
+    def _open(target: Tensor, names: Sequence[str]) -> Tensor:
+        """Return where a label map says that there is none of its dataset's names: in the background."""
+        return target == (list(names).index(BACKGROUND) if BACKGROUND in names else -1)
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Return label maps `(B, H, W)`."""
@@ -173,6 +189,17 @@ class Segmentation(Head):
         hits = ((predictions == targets) & valid).flatten(1).sum(1)
         shares = (hits / valid.flatten(1).sum(1).clamp(min=1)).tolist()
         return [Judged(None, None, None, share) for share in shares]
+
+    def judgeable(
+        self, predictions: Tensor, targets: Tensor, known: Tensor, labels: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the targets without pixels of background that were given a name the dataset does not annotate."""
+        return predictions, targets.masked_fill(self._open(targets, labels) & ~known[predictions], IGNORE)
+
+    def confused(self, predictions: Tensor, targets: Tensor, labels: Sequence[str]) -> Tensor:
+        """Return the number of pixels by true and by predicted name."""
+        valid = targets != IGNORE
+        return pairs_counted(targets[valid], predictions[valid], len(labels))
 
     def drawn(self, predictions: Tensor, labels: Sequence[str]) -> list[Any]:
         """Return the label maps."""
