@@ -21,7 +21,7 @@ OF_DISPLAY = ("enable_model_summary", "profiler", "log_every_n_steps", "num_sani
 WATCH = ("LearningRateMonitor", "DeviceStatsMonitor", "ModelSummary", "RichModelSummary", "ThroughputMonitor")
 # Options of a dataset that say what it is called, where it lies and what is refused; its sizes are counted instead.
 NAMES = ("_convert_", "name", "task", "domain", "root", "download", "duplicates")
-NO_EFFECT = (*NAMES, "train_size", "val_size", "labelled", "weight", "augment", "backbone")
+NO_EFFECT = (*NAMES, "train_size", "val_size", "labelled", "weight", "absent", "augment", "backbone")
 
 
 def backbone_of(cfg: Mapping[str, Any], role: str = "target") -> tuple[str, Any]:

@@ -17,11 +17,12 @@ from datamodules.tokenizing import texts_of, train_tokenizer
 from tl_modules.backbones.huggingface import described
 from tl_modules.discovery import TIMM, torchvision_networks
 from tl_modules.module import TransferModule
+from tl_modules.task import ABSENT
 from tl_run.options import CUT
 from tl_run.rules import is_pretrained, with_data
 
 Config = dict[str, Any]
-FOR_THE_RUN = ("name", "kind", "augment", "backbone", "weight")
+FOR_THE_RUN = ("name", "kind", "augment", "backbone", "weight", "absent")
 SIZES = ("train_size", "val_size", "labelled")  # options of every dataset; one of one's own need not have them
 PARALLEL = "parallel_training"
 
@@ -116,7 +117,7 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
     metric = config["selection"]["metric"]
     try:
         built: TransferModule = module(
-            **{role: task.to_dict() for role, task in data.tasks.items()},
+            **{role: {**task.to_dict(), **absent(config[role])} for role, task in data.tasks.items()},
             backbone=sized["target"],
             augment={role: config[role].get("augment") or {} for role in data.tasks},
             weights={role: config[role].get("weight", 1.0) for role in data.tasks},
@@ -132,6 +133,12 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
             raise
         raise ValueError(f"selection.metric={metric}: not measured for this target; {allowed}") from error
     return built
+
+
+def absent(node: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the options of a role say of the names that its dataset lacks; nothing where they say the usual."""
+    said = node.get("absent", ABSENT[0])
+    return {} if said == ABSENT[0] else {"absent": said}
 
 
 def with_size(spec: Mapping[str, Any] | str, data: PairedData, role: str) -> Any:

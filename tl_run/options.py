@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from tl_modules.discovery import TIMM, class_name, kinds, names_in, torchvision_networks
-from tl_modules.task import KINDS
+from tl_modules.task import ABSENT, KINDS
 from tl_run.derive import MORE, Group, Open, arguments, class_values, derived, fields_of
 from tl_run.paths import CONF
 
@@ -159,7 +159,7 @@ NOT_CUT: dict[str, Any] = {name: (Annotated[Any, AfterValidator(_not_cut)], None
 class Dataset(create_model("Sized", __base__=Made, **SIZES, **NOT_CUT)):  # type: ignore[misc]
     """What `source` and `target` have in common, whatever the dataset."""
 
-    FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone", "weight")
+    FOR_THE_RUN: ClassVar[tuple[str, ...]] = ("name", "kind", "augment", "backbone", "weight", "absent")
 
     name: str = Field(min_length=1)
     kind: KindName
@@ -168,6 +168,7 @@ class Dataset(create_model("Sized", __base__=Made, **SIZES, **NOT_CUT)):  # type
     augment: Any
     backbone: Any = None
     weight: float = Field(1.0, gt=0)
+    absent: Literal[ABSENT] = ABSENT[0]  # type: ignore[valid-type]
 
 
 NAMED = ("task", "domain")  # options of a dataset that are never empty, whatever its constructor says
@@ -193,6 +194,7 @@ class WithoutData(Made):
     augment: None = None
     backbone: None = None
     weight: float = Field(1.0, gt=0)
+    absent: Literal["unknown"] = "unknown"
 
 
 class Pretrained(WithoutData):

@@ -15,6 +15,7 @@ from datamodules.pair import PairedData
 from datamodules.readers.published import PublishedData
 from tl_modules.cube import BASELINES
 from tl_modules.module import TransferModule
+from tl_modules.task import UNION
 from tl_run.baselines import backbone_of, baseline_key, weights_in
 from tl_run.defaults import as_scratch
 from tl_run.folder import finite
@@ -78,6 +79,7 @@ class Outcome:
                 "steps": self.module.source_share if records[0]["name"] == "source" else None,
                 "batch": self.data.batch_share(),
             },
+            "absent": {role: task.absent for role, task in self.module.tasks.items()} if self.module.merged else None,
             "precision": self.precision,
             "source": None if name in BASELINES else self.describe("source"),
             "target": self.describe("target"),
@@ -166,7 +168,9 @@ class Outcome:
         """Return the metrics of the test that the heads report where they are defined."""
         ways = ("", *(f"{name}_alone/" for name in self.module.alone_scores))
         known = {role: self.module.head(role).reported(self.module.tasks[role].labels) for role in self.tested()}
-        return {f"test/{role}/{way}{metric}" for role, metrics in known.items() for way in ways for metric in metrics}
+        own = {f"test/{role}/{way}{metric}" for role, metrics in known.items() for way in ways for metric in metrics}
+        union = self.module.head("target").reported(self.module.task_of(self.module.usual).labels)
+        return own | ({f"test/{UNION}/{metric}" for metric in union} if self.module.merged else set())
 
     def undefined(self, results: Mapping[str, Any]) -> list[str]:
         """Return a line for each metric that was to choose or to be given back, and is undefined on its samples."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from datamodules.readers.folders import PICTURES
 from tl_modules.cube import BASELINES, BY_NAME
+from tl_modules.task import UNION
 from tl_run.messages import near
 from tl_run.plain_cli import answered, program
 
@@ -19,7 +20,8 @@ USAGE = """\
   input   a picture; a folder, searched for pictures; or, for a run on texts, a text file with one text a line
   out     folder for predictions.csv, predictions.json, the drawn pictures, and unreadable.csv, which lists the inputs
           that cannot be read; default: predictions in the run's folder
-  role    target (default) or source
+  role    target (default) or source: whose names are predicted; of a run that merged two datasets union (default), the
+          names of both
   cell    for a cell of one's own: its class, such as my_project.cells.MyCell
   trust   true: import what else the run's config.yaml names of one's own, such as a head; default false
   draw    how many pictures are drawn, default 100
@@ -28,7 +30,7 @@ OPTIONS: dict[str, Any] = {
     "run": None,
     "input": None,
     "out": None,
-    "role": "target",
+    "role": None,
     "cell": None,
     "trust": "false",
     "draw": 100,
@@ -85,6 +87,8 @@ def read(arguments: Sequence[str]) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"run={folder}: its results.json is damaged; resume={folder} makes it again") from None
     roles = [role for role in ("target", "source") if role in tested]
+    roles = [*([UNION] if results.get("mode") == "merged" else []), *roles]
+    options["role"] = options["role"] or (roles or ["target"])[0]
     if options["role"] not in roles:
         raise ValueError(f"role={options['role']}: allowed, as heads of the run that are in use: {', '.join(roles)}")
     if options["cell"] is None and results["cell"] not in (*BY_NAME, *BASELINES):

@@ -64,7 +64,7 @@ def predict(
         input: Pictures, or one text file. A run that reads documents takes either, and a picture's text from a file of
             the same name with the ending `.txt`.
         out: Folder to write to.
-        role: `target` or `source`.
+        role: `target` or `source`; of two merged datasets also `union`.
         cell: For a cell of one's own, its class.
         trust: Whether what else the run names of one's own is imported.
         draw: How many pictures are drawn.
@@ -75,15 +75,16 @@ def predict(
     """
     quiet()
     module = load(run, cell, trust)
-    task, head = module.tasks[role], module.head(role)
+    task, head = module.task_of(role), module.head(role)
+    through = module.through(role)
     results = json.loads((run / "results.json").read_text())
-    shape = results[role].get("image")
+    shape = results[through].get("image")
     texts = input[0].suffix.lower() not in PICTURES
-    documents = "text" in inputs_of(module.parts.of(role, "stem"))
+    documents = "text" in inputs_of(module.parts.of(through, "stem"))
     if texts != (shape is None) and not (texts and documents):
         wants = "pictures" if shape else "a text file, one text a line"
         raise ValueError(f"input={input[0]}: this run takes {wants}")
-    bits = bits_of(run, role)
+    bits = bits_of(run, through)
     samples = read_texts(input[0]) if texts else read_pictures(input, shape, task, documents, bits)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module.to(device)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from datamodules.readers.folders import list_classes
 from datamodules.synthetic import MOST_MADE
 from tl_modules.cube import BASELINES, BY_NAME, SCRATCH, SCRATCH_PATH, check_pair, relation, suggested
-from tl_modules.discovery import attributes, class_name
+from tl_modules.discovery import attributes, class_name, kinds
 from tl_modules.stages import SOURCE_SHARE
+from tl_modules.task import ABSENT, UNION
 from tl_modules.weights.runs import chosen_checkpoint
 from tl_run.attached import check_attached
 from tl_run.baselines import check_baseline
@@ -287,6 +288,14 @@ def _check_shares(cfg: Mapping[str, Any]) -> Iterator[str]:
     none = is_pretrained(cfg) or cfg["source_checkpoint"] is not None or name in BASELINES or _at_once(cfg)
     if share != SOURCE_SHARE and none and (name in BY_NAME or name in BASELINES):
         yield f"cell.source_share={plain(share)}: has no effect in this run of {name}, which has no stage of the source"
+    for role in ("source", "target"):
+        absent = cfg[role].get("absent", ABSENT[0])
+        if absent == ABSENT[0]:
+            continue
+        if mode != "merged":
+            yield f"{role}.absent={absent}: has no effect in {name}, which merges no names; it is for dataset_merging"
+        elif cfg[role]["kind"] in METRICS and not kinds()[cfg[role]["kind"]].has_labels:
+            yield f"{role}.absent={absent}: has no meaning with kind={cfg[role]['kind']}, which has no names"
     for role in _roles(cfg):
         weight = cfg[role].get("weight", 1.0)
         if weight == 1 or not (name in BY_NAME or name in BASELINES):
@@ -459,5 +468,7 @@ def _check_metric(cfg: Mapping[str, Any]) -> Iterator[str]:
     alone = [f"{name}_alone/" for name in inputs] if len(inputs) > 1 else []
     for role in with_data(cfg)[::-1]:
         allowed += [f"test/{role}/{which}{metric}" for which in ("", *alone) for metric in METRICS[cfg[role]["kind"]]]
+    if cfg["datamodule"]["mode"] == "merged":
+        allowed += [f"test/{UNION}/{metric}" for metric in METRICS[cfg["target"]["kind"]]]
     if given not in allowed:
         yield f"optimized_metric={given}: {near(given, allowed)}allowed: {', '.join(allowed)}"

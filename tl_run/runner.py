@@ -32,6 +32,7 @@ from tl_run.build import build_data, build_module, check_kinds
 from tl_run.callbacks.cache import CachedFeatures
 from tl_run.callbacks.checkpoints import Checkpoints
 from tl_run.callbacks.choosing import NEVER, ValidateAt, validation_steps
+from tl_run.callbacks.crossing import UnionTables
 from tl_run.callbacks.judging import SampleTables
 from tl_run.callbacks.plateau import Plateau
 from tl_run.callbacks.progress import StageProgress
@@ -486,7 +487,8 @@ class Run(Outcome):
 
     def test(self) -> dict[str, float]:
         """Test once."""
-        trainer = Trainer(logger=False, callbacks=[SampleTables(self.folder)], **self.machine())
+        tables = [SampleTables(self.folder), UnionTables(self.folder)]
+        trainer = Trainer(logger=False, callbacks=tables, **self.machine())
         self.device, self.processes = trainer.strategy.root_device, trainer.world_size
         loaders = self.data.whole("test", self.tested())
         metrics = trainer.test(self.module, loaders, verbose=False)

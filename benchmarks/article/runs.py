@@ -44,7 +44,13 @@ def seeds_of(example: str, name: str) -> range:
 
 # Options that shape no result, and later ones at what a run did before it had them.
 NO_SHAPE = ("checkpoint", "store")
-AS_BEFORE = (("objective", {"name": "sum"}), ("skip_nonfinite", 0), ("max_invalid", 0.01), ("num_nodes", 1))
+AS_BEFORE = (
+    ("objective", {"name": "sum"}),
+    ("skip_nonfinite", 0),
+    ("max_invalid", 0.01),
+    ("num_nodes", 1),
+    ("absent", "unknown"),
+)
 
 
 class Job(NamedTuple):

@@ -134,7 +134,7 @@ def test_absent_is_told_by_role_and_refused_where_nothing_is_merged() -> None:
     both["source"] = Task.of({**both["source"].to_dict(), "absent": "negative"})
     told = annotated({"role": torch.tensor([0, 1])}, None, both, ["a", "b", "c"], torch.device("cpu"))
     assert told.tolist() == [[True, True, True], [False, True, True]]
-    with pytest.raises(ValueError, match="source.absent=negative: has no effect in MultiTask"):
+    with pytest.raises(ValueError, match=r"source.absent=negative: has no effect in MultiTask"):
         MultiTask(**both)
     with pytest.raises(ValueError, match="absent='no' of task 't': allowed: unknown, negative"):
         Task("t", "classification", ("a",), absent="no")

@@ -104,6 +104,13 @@ CONFIGURATION = {
         "source.weight=0.5: has no effect in dataset_merging, which learns both roles by one loss; "
         "datamodule.source_share says how much of a batch is whose"
     ),
+    "cell=dataset_merging source.absent=no": "source.absent=no: allowed: unknown, negative",
+    "cell=multitask target.absent=negative": (
+        "target.absent=negative: has no effect in multitask, which merges no names; it is for dataset_merging"
+    ),
+    "cell=dataset_merging dataset@target=scenes/plain_count dataset@source=scenes/plain_count source.absent=negative": (
+        "source.absent=negative: has no meaning with kind=regression, which has no names"
+    ),
     "cell=multitask finetuning=full": (
         "finetuning=full: has no effect in multitask, which learns source and target at once; "
         "leave it out or set finetuning=null"

@@ -241,3 +241,32 @@ def test_a_damaged_folder_is_answered_in_a_line(tmp_path, capsys):
     (tmp_path / "config.yaml").write_bytes(b"\x00\x01: {")
     with pytest.raises(ValueError, match=r"config\.yaml: cannot be read as a configuration"):
         load(tmp_path, None)
+
+
+def test_a_merged_run_predicts_the_names_of_both_datasets(tmp_path, pictures, capsys):
+    from tl_modules import DatasetMerging
+
+    run_of(tmp_path / "run", "classification")
+    task = {"name": "t", "kind": "classification", "labels": ["a", "b"], "domain": "d"}
+    module = DatasetMerging(task, source={**task, "labels": ["c"]})
+    torch.nn.init.constant_(module.head("target").linear.bias[:1].detach(), 9.0)
+    checkpoint = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+    checkpoint |= {"pytorch-lightning_version": "2.6.6", "epoch": 0, "global_step": 0, "loops": {}}
+    module.on_save_checkpoint(checkpoint)
+    run = tmp_path / "run"
+    torch.save(checkpoint, run / "checkpoints" / "target" / "best.ckpt")
+    (run / "config.yaml").write_text("cell:\n  name: dataset_merging\n")
+    shape = {"image": [3, 32, 32]}
+    results = {"cell": "dataset_merging", "mode": "merged", "source": shape, "target": shape}
+    (run / "results.json").write_text(json.dumps({**results, "test": {"target/loss": 1.0, "source/loss": 1.0}}))
+
+    def labels(*more):
+        call(f"run={run}", f"input={pictures}", "draw=0", *more)
+        return {row["label"] for row in json.loads((run / "predictions" / "predictions.json").read_text())}
+
+    assert labels() == labels("role=union") == {"c"} == labels("role=source")
+    assert labels("role=target") <= {"a", "b"}
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        call(f"run={run}", f"input={pictures}", "role=both")
+    assert "role=both: allowed, as heads of the run that are in use: union, target, source" in capsys.readouterr().err

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tl_modules.cube import BASELINES, SCRATCH
+from tl_modules.task import ABSENT
 from tl_run.report.reading import LeftOut, Run, read_run
 
 # What makes an arm, each with what its name says of it where arms of one cell differ in it.
-PARTS = ("finetuning", "objective", "weights", "mode", "normalisation", "loss_weights", "source_share")
+PARTS = ("finetuning", "objective", "weights", "mode", "normalisation", "loss_weights", "source_share", "absent")
 OF_THE_SOURCE = ("dataset", "task", "domain", "train_size", "weights", "labelled")
 # What tells settings apart.
 SHARED = ("dataset", "domain", "train_size", "val_size", "labelled")
@@ -201,6 +202,8 @@ def _of_arm(run: Run) -> dict[str, Any]:
     """Return what makes a run's arm."""
     results, source = run.results, run.results.get("source") or {}
     made = {key: results.get(key) for key in PARTS}
+    if not {*(made["absent"] or {}).values()} - {ABSENT[0]}:  # as all runs were before there was a choice
+        made["absent"] = None
     made |= {f"source {key}": source.get(key) for key in OF_THE_SOURCE}
     if isinstance(made["source labelled"], Mapping):
         made["source labelled"] = sum(made["source labelled"].values())

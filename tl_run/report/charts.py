@@ -19,6 +19,7 @@ from tl_modules.cube import CELLS
 from tl_run.folder import read_metrics
 from tl_run.report.answer import BASELINE, CONTROL, Answer, Row
 from tl_run.report.arms import Arm
+from tl_run.report.crossing import Crossed
 from tl_run.report.reading import Run
 from tl_run.report.statistics import Calibration, calibration
 
@@ -266,15 +267,43 @@ def matrix(names: Sequence[str], rows: Matrix, title: str, signed: bool = False)
         title: What it is.
         signed: Whether it is a difference.
     """
-    count = len(names)
     figure = Figure(figsize=(4.4, 4.3), layout="constrained")
-    axis = figure.subplots()
+    fill_matrix(figure.subplots(), names, names, rows, title, signed)
+    return _svg(figure)
+
+
+def across(one: Crossed, title: str) -> str:
+    """Draw which names of two merged datasets are predicted on the samples of one.
+
+    Args:
+        one: The confusion.
+        title: What it is.
+    """
+    figure = Figure(figsize=(4.4, 4.3), layout="constrained")
+    fill_matrix(figure.subplots(), one.true, one.found, one.shares(), title)
+    return _svg(figure)
+
+
+def fill_matrix(
+    axis: Axes, names: Sequence[str], found: Sequence[str], rows: Matrix, title: str, signed: bool = False
+) -> None:
+    """Draw a confusion matrix, or the difference of two, on axes.
+
+    Args:
+        axis: The axes.
+        names: The true classes.
+        found: The predicted ones.
+        rows: Shares, a row per true class.
+        title: What it is.
+        signed: Whether it is a difference.
+    """
+    count = max(len(names), len(found))
     most = max((abs(value) for row in rows for value in row), default=0) or 1.0
     low, high = (-most, most) if signed else (0.0, 1.0)
     axis.imshow(rows, cmap=BOTH_SIGNS if signed else ONE_SIGN, vmin=low, vmax=high)
     size = 8 if count <= NUMBERED else 6
-    axis.set_xticks(range(count), [_short(name, 12) for name in names], fontsize=size, rotation=90)
-    axis.set_yticks(range(count), [_short(name, 12) for name in names], fontsize=size)
+    axis.set_xticks(range(len(found)), [_short(name, 12) for name in found], fontsize=size, rotation=90)
+    axis.set_yticks(range(len(names)), [_short(name, 12) for name in names], fontsize=size)
     if count <= NUMBERED:
         for y, row in enumerate(rows):
             for x, value in enumerate(row):
@@ -288,7 +317,6 @@ def matrix(names: Sequence[str], rows: Matrix, title: str, signed: bool = False)
     axis.tick_params(length=0)
     for spine in axis.spines.values():
         spine.set_color(FAINT)
-    return _svg(figure)
 
 
 def calibration_of(arm: Arm) -> Calibration | None:

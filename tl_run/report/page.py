@@ -10,6 +10,7 @@ from html import escape
 
 from tl_run.report import charts, words
 from tl_run.report.answer import BASELINE, CONTROL, Answer, Row
+from tl_run.report.crossing import TABLE, added, read
 from tl_run.report.judged import Told, differing, pictures
 from tl_run.report.reading import LeftOut
 from tl_run.report.statistics import Calibration
@@ -106,6 +107,11 @@ def section(answer: Answer, draw: bool = True) -> Section:
                 made.charts.append(("Change of confusion", CHANGE, changed))
     elif by_arm:
         made.notes.append(f"More than {charts.MOST_CLASSES} classes: confusion matrices are not drawn.")
+    across = {arm.name: added(read(run.folder / TABLE) for run in arm.runs.values()) for arm in arms}
+    for name, tables in across.items():
+        if tables and max(len(one.found) for one in tables.values()) <= charts.MOST_CLASSES:
+            drawn = [charts.across(one, f"{name}: samples of the {role}") for role, one in tables.items()]
+            made.charts.append(("Confusion across datasets", ACROSS, drawn))
     if not any(run.judged() for arm in arms for run in arm.runs.values()):
         made.notes.append("These runs have no table of their test samples, so confusion, calibration and single "
                           "samples cannot be shown.")  # fmt: skip
@@ -153,6 +159,10 @@ CURVES = (
     "not taken for one that learns faster."
 )
 CONFUSION = "Percent of each true class, over all seeds."
+ACROSS = (
+    "Two merged datasets, all names allowed: percent of each true name of one dataset, over all seeds. The names that "
+    "only the other one has should be pale."
+)
 CHANGE = "Percentage points; blue is more, orange less. Blue on the diagonal and orange off it is what one wants."
 CALIBRATION = (
     "On the line, predictions are as often right as they say. Points are as large as their share of the samples. ECE "

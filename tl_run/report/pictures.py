@@ -21,6 +21,8 @@ from tl_modules.module import TransferModule
 from tl_modules.precision import full_precision
 from tl_modules.task import Task
 from tl_run.folder import read_metrics
+from tl_run.report.charts import fill_matrix
+from tl_run.report.crossing import Crossed
 from tl_run.report.judged import Told
 
 COLUMNS = 8
@@ -163,6 +165,19 @@ def curves(metrics: Path, path: Path) -> None:
             axis.tick_params(labelsize=7)
             axis.grid(alpha=0.3)
             axis.legend(fontsize=7)
+    _save(figure, path)
+
+
+def crossed(tables: Mapping[str, Crossed], path: Path) -> None:
+    """Draw which names are predicted on the samples of two merged datasets, in percent of each true name.
+
+    Args:
+        tables: The confusions by role.
+        path: The PNG.
+    """
+    figure = Figure(figsize=(4.6 * len(tables), 4.3), layout="constrained")
+    for axis, (role, one) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        fill_matrix(axis, one.true, one.found, one.shares(), f"samples of the {role}, percent")
     _save(figure, path)
 
 

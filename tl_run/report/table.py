@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tl_modules.task import UNION
 from tl_run.report import words
 from tl_run.report.answer import Answer
 
@@ -52,7 +53,8 @@ def show_results(results: Mapping[str, Any], folder: Path) -> None:
     table.add_column("test", justify="right")
     for key, value in results["test"].items():
         role, metric = key.split("/", 1)
-        table.add_row(role, results[role]["dataset"], metric, "-" if value is None else f"{value:.4f}")
+        dataset = "both, all names" if role == UNION else results[role]["dataset"]
+        table.add_row(role, dataset, metric, "-" if value is None else f"{value:.4f}")
     console = Console(soft_wrap=True)
     console.print(table)
     if results["status"] == "diverged":
