@@ -17,7 +17,7 @@ from typing import Any
 
 _HELPERS = {
     "backbones": ("base", "own", "network", "families"),
-    "heads": ("base", "drawing", "pyramid", "rows"),
+    "heads": ("base", "drawing", "fcos", "pyramid", "rows"),
     "objectives": ("base",),
 }
 TIMM = "timm/"
@@ -141,15 +141,18 @@ def kind_of(name: str) -> Kind | None:
 
 
 @cache
-def torchvision_networks() -> dict[str, tuple[str, ...]]:
+def torchvision_networks(folder: str = ".") -> dict[str, tuple[str, ...]]:
     """Return the installed torchvision's classification networks with the names of their weights.
 
     They are read from its sources, since importing it takes seconds and a wrong name is to be answered at once.
+
+    Args:
+        folder: Where among its models; `detection` for detectors.
     """
     spec = find_spec("torchvision")
     places = spec.submodule_search_locations if spec else None
     networks: dict[str, tuple[str, ...]] = {}
-    for path in sorted(Path(places[0], "models").glob("[a-z]*.py")) if places else ():
+    for path in sorted(Path(places[0], "models", folder).glob("[a-z]*.py")) if places else ():
         text = path.read_text(encoding="utf-8")
         weights = {name: tuple(_WEIGHTS.findall(body)) for name, body in _ENUM.findall(text)}
         networks |= {name: weights.get(enum, ()) for name, enum in _NETWORK.findall(text)}

@@ -206,9 +206,20 @@ class TransferModule(Portable):
             raise ValueError("objective: adapting without labels needs the same labels in source and target")
         return True
 
-    def new_head(self, task: Task, dim: int, channels: list[int], strides: list[int], labels: list[str]) -> Head:
-        """Return a new head, by default its kind's; a subclass may give one of its own (see `heads.build_head`)."""
-        return build_head(task, dim, channels, strides, labels)
+    def new_head(
+        self,
+        task: Task,
+        dim: int,
+        channels: list[int],
+        strides: list[int],
+        labels: list[str],
+        made: type[Head] | None = None,
+    ) -> Head:
+        """Return a new head, by default its kind's; a subclass may give one of its own (see `heads.build_head`).
+
+        `made` is given where the backbone says which head belongs to its weights.
+        """
+        return build_head(task, dim, channels, strides, labels, made)
 
     def enter(self, stage: str) -> Report:
         """Make a stage the current one: carry over what it starts from, freeze what it freezes.

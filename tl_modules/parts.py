@@ -69,11 +69,12 @@ class Parts(nn.Module):
                     raise ValueError(f"source and target share a head, but their kinds differ: {', '.join(kinds)}")
                 labels = list(dict.fromkeys(name for task in users for name in task.labels))
                 with seeded(seed, "init", "head", head):
-                    made = make_head(tasks[role], body.dim, body.channels, body.strides, labels)
+                    brings = {"made": body.heads[kinds[0]]} if kinds[0] in getattr(body, "heads", {}) else {}
+                    made = make_head(tasks[role], body.dim, body.channels, body.strides, labels, **brings)
                 known = brought[trunk]
                 if known is not None and known.kind == getattr(made, "kind", None):
-                    taken = take_rows(made, known.state, known.labels, known.folded)
-                    used = [f"{trunk}: {key}" for key in known.given] if taken.by_name else []
+                    taken = take_rows(made, known.state, known.labels, known.folded, known.whole)
+                    used = [f"{trunk}: {key}" for key in known.given] if taken.loaded or taken.by_name else []
                     self.report.unused = [key for key in self.report.unused if key not in used]
                     self.report.add(taken, f"{head}: head.")
                 self.head[head] = made

@@ -9,7 +9,8 @@
   parts, which were made for names and not for places.
 - Image size: a network of torchvision or timm gets what its weights were trained on, half of that where its head reads
   maps (a quarter of the cost), and no more than twice what the pictures have where a dataset's are all of one size.
-  Sides are 32 k + 1 pixels, which strides up to 32 divide without a rest. Networks that are built for one size get
+  Sides are 32 k + 1 pixels, which strides up to 32 divide without a rest, and 32 k for torchvision's detector, which
+  fills pictures up to that. Networks that are built for one size get
   that one. Random and pretrained weights get the same, so that they can be compared. A network of another kind gets
   what the dataset's file says.
 - Augmentation: what the dataset's file says; none where the head reads one vector per picture from frozen parts, whose
@@ -43,6 +44,7 @@ HEAD_FACTOR, PRETRAINED_HEAD_FACTOR = 10.0, 3.0
 GRID = 32
 ONE_SIZE = ("vit_", "maxvit", TIMM)
 TIMM_SIZE, ENDS_WITH_SIZE = 224, re.compile(r"_(\d{3})(?:\.|$)")
+DETECTORS = {"fcos_resnet50_fpn": 800}  # shorter side of the pictures that torchvision's weights were trained on
 TASK, DOMAIN = "objects-imagenet", "photographs"
 ASKED = "${by_rule:"
 
@@ -141,6 +143,8 @@ def full_size(backbone: Any) -> int | None:
     if name.startswith(TIMM):
         found = ENDS_WITH_SIZE.search(name)
         return int(found[1]) if found else TIMM_SIZE
+    if name in DETECTORS:
+        return DETECTORS[name]
     sizes = torchvision_sizes().get(name, {})
     return sizes.get(str(node.get("weights"))) or min(sizes.values(), default=None)
 
@@ -156,8 +160,9 @@ def fitting_size(backbone: Any, own: int | None = None, maps: bool = False) -> i
     full = full_size(backbone)
     if full is None or _picture_network(backbone)[0].startswith(ONE_SIZE):
         return full
-    most = GRID * round(full / (2 if maps else 1) / GRID) + 1
-    return most if own is None else min(most, GRID * -(-2 * own // GRID) + 1)
+    more = 0 if _picture_network(backbone)[0] in DETECTORS else 1
+    most = GRID * round(full / (2 if maps else 1) / GRID) + more
+    return most if own is None else min(most, GRID * -(-2 * own // GRID) + more)
 
 
 def _picture_network(backbone: Any) -> tuple[str, Mapping[str, Any]]:

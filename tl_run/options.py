@@ -98,7 +98,7 @@ class OwnNamed(Open):
     name: str
 
 
-READ_IMAGES = ("small",)
+READ_IMAGES = ("small", "fcos_resnet50_fpn")
 READ_TEXTS = ("bag", "transformer", "huggingface")
 WITHOUT_MAPS = (*READ_TEXTS, "document")
 FROM_FILES = "a file of weights or the folder of a run that exists"

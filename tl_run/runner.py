@@ -459,9 +459,10 @@ class Run(Outcome):
         """Return the Trainer's options on where and how it runs."""
         options = self.config["trainer"]
         one_role_a_step = self.config["datamodule"]["mode"] in ("proportional", "temperature")
-        # A trunk's layers behind its last map get no gradient from a head that reads maps, and an encoder gets none
-        # from a batch without its input.
+        # A trunk's layers behind its last map get no gradient from a head that reads maps, a pyramid in it none from a
+        # head that reads none, and an encoder none from a batch without its input.
         reads_maps = any(self.module.head(role).needs_maps for role in self.module.tasks)
+        reads_maps = reads_maps or any(getattr(trunk, "heads", None) for trunk in self.module.parts.trunk.values())
         unused = one_role_a_step or reads_maps or any(inputs_of(stem) for stem in self.module.parts.stem.values())
         unused = unused or any(True for _ in self.module.objective.parameters())  # of a role without a loss in a step
         placed = {key: options[key] for key in PLACING if key in options}

@@ -82,6 +82,8 @@ def check_backbone(path: str, given: Any) -> list[str]:
         problems += _check_network(path, str(name), weights)
     elif not problems and model is HuggingFace:
         problems += _check_huggingface(path, node)
+    elif not problems and name in torchvision_networks("detection"):
+        problems += _check_detector(path, str(name), weights)
     elif not problems and weights is not None and not Path(weights).exists():
         problems.append(f"{path}.weights={weights}: allowed: null, {FROM_FILES}")
     if not problems and name == "document":
@@ -103,6 +105,14 @@ def _check_huggingface(path: str, node: Mapping[str, Any]) -> Iterator[str]:
         yield f"{path}.model={model}: must be an encoder's name on the hub, or the folder that holds its config.json"
     elif weights not in (None, "DEFAULT") and not Path(weights).exists():
         yield f"{path}.weights={weights}: allowed: null, DEFAULT, {FROM_FILES}"
+
+
+def _check_detector(path: str, name: str, weights: str | None) -> Iterator[str]:
+    allowed = ("DEFAULT", *torchvision_networks("detection")[name])
+    enum, _, member = str(weights).rpartition(".")
+    known = member in allowed and enum.lower() in ("", f"{name}_weights")
+    if weights is not None and not known and not Path(weights).exists():
+        yield f"{path}.weights={weights}: {near(weights, allowed)}allowed: null, {', '.join(allowed)}, {FROM_FILES}"
 
 
 def _check_network(path: str, name: str, weights: str | None) -> Iterator[str]:

@@ -155,6 +155,9 @@ CONFIGURATION = {
         "backbone.weights=IMAGENET1K_V2: did you mean IMAGENET1K_V1? allowed: null, DEFAULT, IMAGENET1K_V1, "
         + options.FROM_FILES
     ),
+    "cell=finetune backbone=fcos_resnet50_fpn backbone.weights=COCO_V2": (
+        f"backbone.weights=COCO_V2: did you mean COCO_V1? allowed: null, DEFAULT, COCO_V1, {options.FROM_FILES}"
+    ),
     "cell=scratch backbone=resnet18 backbone.weights=DEFAULT": (
         "backbone.weights=DEFAULT: cell=scratch starts from random weights; with these the baseline is cell=finetune "
         "(all parts learn) or cell=probe (the head alone)"

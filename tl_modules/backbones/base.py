@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tl_modules.features import Features
 from tl_modules.weights.transfer import Report, adapt_channels, adapt_statistics
+
+if TYPE_CHECKING:
+    from tl_modules.heads.base import Head
 
 COLOURS = 3
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,18 +33,31 @@ class Trunk(nn.Module):
         dim: Length of the pooled vector.
         channels: Channels of each map, finest first.
         strides: Stride of each map in pixels, finest first.
+        heads: By kind of task the head that its weights were trained with, where that is not the kind's own.
     """
 
     dim: int
     channels: list[int]
     strides: list[int]
+    heads: ClassVar[Mapping[str, type[Head]]] = {}
+
+    def named(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Classifier | None]:
+        """Return a whole network's state dict under the names of a `Backbone`, and the head that it brings.
+
+        By default it is under them.
+
+        Args:
+            state: The state dict.
+        """
+        return dict(state), None
 
 
 class Classifier(NamedTuple):
     """What weights bring beside a backbone: a head's kind, its names in order, and its state dict.
 
     `folded` tells whether its names are published ones, which are compared without case;
-    `given` are its tensors' names in the report of the weights, where that counts them.
+    `given` are its tensors' names in the report of the weights, where that counts them;
+    `whole` tells whether a new head takes what is no name's row where it knows none of the names too.
     """
 
     kind: str
@@ -49,6 +65,7 @@ class Classifier(NamedTuple):
     state: dict[str, Tensor]
     folded: bool
     given: tuple[str, ...] = ()
+    whole: bool = False
 
 
 class Backbone(nn.Module):
@@ -149,4 +166,8 @@ class ImageStem(nn.Module):
         if not image.is_floating_point():
             image = image.float() / 255
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return Stemmed(self.conv((image - mean) / std), size)
+        return Stemmed(self.conv(self.filled((image - mean) / std)), size)
+
+    def filled(self, image: Tensor) -> Tensor:
+        """Return normalised pictures as the first convolution takes them, by default as they are."""
+        return image

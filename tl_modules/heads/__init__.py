@@ -47,7 +47,12 @@ def head_of(kind: str) -> type[Head]:
 
 
 def build_head(
-    task: Task, dim: int, channels: Sequence[int], strides: Sequence[int], labels: Sequence[str] | None = None
+    task: Task,
+    dim: int,
+    channels: Sequence[int],
+    strides: Sequence[int],
+    labels: Sequence[str] | None = None,
+    made: type[Head] | None = None,
 ) -> Head:
     """Build the head for a task.
 
@@ -57,11 +62,12 @@ def build_head(
         channels: Channels of its maps, finest first.
         strides: Strides of its maps in pixels.
         labels: The names, where they are more than the task's own.
+        made: The head's class, where it is not the kind's own.
 
     Raises:
         ValueError: If the head needs maps and the backbone has none.
     """
-    made = head_of(task.kind)
+    made = made or head_of(task.kind)
     if made.needs_maps and not channels:
         raise ValueError(f"task {task.name!r}: a {task.kind} head needs a backbone with feature maps; this has none")
     options = {"positive": task.positive} if "positive" in signature(made).parameters else {}

@@ -17,7 +17,7 @@ from torchvision.ops import batched_nms, box_iou, generalized_box_iou_loss, sigm
 from tl_modules.features import Features
 from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Head, Judged, Placement, pairs_counted
-from tl_modules.heads.pyramid import WIDTH, Pyramid
+from tl_modules.heads.pyramid import WIDTH, Levels, Pyramid
 from tl_modules.processes import mean
 from tl_modules.task import CROWD, box_fields
 
@@ -133,9 +133,44 @@ class Detection(Head):
     ) -> None:
         super().__init__(labels, key)
         self.label_key, self.flag_key = box_fields(key)
-        self.pyramid = Pyramid(channels, strides, finest=4)
-        self.classification = FCOSClassificationHead(WIDTH, 1, len(labels), num_convs=2, norm_layer=NORM)
-        self.regression = Distances(WIDTH, 1, num_convs=2, norm_layer=NORM)
+        self.pyramid, self.classification, self.regression = self.layers(channels, strides)
+
+    def layers(self, channels: Sequence[int], strides: Sequence[int]) -> tuple[Pyramid | Levels, nn.Module, nn.Module]:
+        """Return what makes the maps that are read, and what reads labels and boxes in them.
+
+        Args:
+            channels: Channels of the backbone's maps.
+            strides: Their strides in pixels.
+        """
+        return (
+            Pyramid(channels, strides, finest=4),
+            FCOSClassificationHead(WIDTH, 1, len(self.labels), num_convs=2, norm_layer=NORM),
+            Distances(WIDTH, 1, num_convs=2, norm_layer=NORM),
+        )
+
+    def places(self, size: tuple[int, int], cells: tuple[int, int], stride: int, device: torch.device) -> list[Tensor]:
+        """Return where a map's rows and columns lie, in pixels; one that does not fill the picture is in its middle.
+
+        Args:
+            size: Height and width of the picture in pixels.
+            cells: Rows and columns of the map.
+            stride: Its stride in pixels.
+            device: Where the tensors are.
+        """
+        return [
+            side / 2 + (torch.arange(n, device=device) - (n - 1) / 2) * stride
+            for side, n in zip(size, cells, strict=True)
+        ]
+
+    def of_level(self, reach: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Tell which boxes are a map's by the farthest of their sides.
+
+        Args:
+            reach: Its distance in pixels.
+            low: The least that is the map's.
+            high: The most.
+        """
+        return (reach > low) & (reach <= high)
 
     def forward(self, features: Features) -> Outputs:
         """Return raw outputs at all places of all maps."""
@@ -149,9 +184,7 @@ class Detection(Head):
         size = features.size or (0, 0)
         centres, strides = [], []
         for level, stride in zip(maps, self.pyramid.strides, strict=True):
-            cells = zip(size, level.shape[-2:], strict=True)  # a map that does not fill the picture lies in its middle
-            places = [side / 2 + (torch.arange(n, device=level.device) - (n - 1) / 2) * stride for side, n in cells]
-            y, x = torch.meshgrid(*places, indexing="ij")
+            y, x = torch.meshgrid(*self.places(size, level.shape[-2:], stride, level.device), indexing="ij")
             centres.append(torch.stack([x, y], -1).view(-1, 2))
             strides.append(torch.full((level.shape[-2] * level.shape[-1],), float(stride), device=level.device))
         centred = centred[..., 0].float()
@@ -279,7 +312,7 @@ class Detection(Head):
         finest, coarsest = outputs.stride.min(), outputs.stride.max()
         low = torch.where(stride == finest, 0.0, 4 * stride)
         high = torch.where(stride == coarsest, float("inf"), 8 * stride)
-        fits = near & (sides.amin(-1) > 0) & (reach > low) & (reach <= high)
+        fits = near & (sides.amin(-1) > 0) & self.of_level(reach, low, high)
         area = torch.where(fits, width_height.prod(1), float("inf"))
         smallest, index = area.min(1)
         return torch.where(torch.isfinite(smallest), index, -1)

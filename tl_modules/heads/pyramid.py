@@ -31,3 +31,19 @@ class Pyramid(nn.Module):
     def forward(self, features: Features) -> list[Tensor]:
         """Return the maps `(B, 64, H_i, W_i)`, finest first."""
         return list(self.fpn({str(stride): features.maps[stride] for stride in self.strides}).values())
+
+
+class Levels(nn.Module):
+    """A pyramid's maps as the backbone gives them.
+
+    Args:
+        strides: Their strides in pixels.
+    """
+
+    def __init__(self, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.strides = sorted(strides)
+
+    def forward(self, features: Features) -> list[Tensor]:
+        """Return the maps `(B, C, H_i, W_i)`, finest first."""
+        return [features.maps[stride] for stride in self.strides]

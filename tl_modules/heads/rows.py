@@ -30,7 +30,9 @@ def rows_by_name(labels: Sequence[str], given: Sequence[str], folded: bool = Fal
 
 
 @torch.no_grad()
-def take_rows(head: Head, state: Mapping[str, Tensor], labels: Sequence[str], folded: bool = False) -> Report:
+def take_rows(
+    head: Head, state: Mapping[str, Tensor], labels: Sequence[str], folded: bool = False, whole: bool = False
+) -> Report:
     """Let a head start with the rows of labels that another one knows, and with all that is not a label's.
 
     Args:
@@ -38,6 +40,7 @@ def take_rows(head: Head, state: Mapping[str, Tensor], labels: Sequence[str], fo
         state: The other's state dict.
         labels: Its names, in the order of its rows.
         folded: See `rows_by_name`.
+        whole: Whether what is not a label's is taken where no label is known, too.
 
     Returns:
         What became of each tensor and which labels found their row; empty where nothing was taken: no label is known,
@@ -51,7 +54,7 @@ def take_rows(head: Head, state: Mapping[str, Tensor], labels: Sequence[str], fo
         for name, value in own.items()
         if name in state
     )
-    if not head.rows or not rows or not fits:
+    if not head.rows or not (rows or whole) or not fits:
         return Report()
     report = Report()
     mine, theirs = list(rows), list(rows.values())

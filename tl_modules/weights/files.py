@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_modules.backbones.base import Backbone, Classifier
+from tl_modules.backbones.base import Backbone, Classifier, Trunk
 from tl_modules.backbones.network import NetworkTrunk
 from tl_modules.weights.runs import chosen_checkpoint
 from tl_modules.weights.transfer import Report, transplant
@@ -83,8 +83,29 @@ def load_weights(backbone: Backbone, path: Path) -> Report:
         if not state or not all(isinstance(value, Tensor) for value in state.values()):
             raise ValueError(f"{path}: must hold a state dict, names and tensors")
         state = {key.removeprefix("module."): value for key, value in state.items()}
-        if isinstance(backbone.trunk, NetworkTrunk) and not any(key.startswith("trunk.") for key in state):
-            state = _of_network(backbone.trunk, state)
+    return load_state(backbone, state, str(path))
+
+
+def load_state(backbone: Backbone, state: Mapping[str, Tensor], said: str) -> Report:
+    """Initialise a backbone from a state dict of its own or of the whole network, all of it or not at all.
+
+    Args:
+        backbone: The backbone; its tensors are overwritten.
+        state: The state dict.
+        said: What errors call it.
+
+    Returns:
+        What became of each tensor.
+
+    Raises:
+        ValueError: If it does not fit; the text lists the tensors.
+    """
+    whole = not any(key.startswith("trunk.") for key in state)
+    if whole and isinstance(backbone.trunk, NetworkTrunk):
+        state = _of_network(backbone.trunk, state)
+    elif whole and isinstance(backbone.trunk, Trunk):
+        state, brought = backbone.trunk.named(state)
+        backbone.classifier = brought or backbone.classifier
     own = backbone.state_dict()
     dropped = [key for key in state if key.startswith("classifier:")]
     found = {key: value for key, value in state.items() if key not in dropped}
@@ -94,7 +115,7 @@ def load_weights(backbone: Backbone, path: Path) -> Report:
     wrong += [f"{key} is {tuple(found[key].shape)}, not {tuple(own[key].shape)}" for key in misfits]
     if wrong:
         more = f" and {len(wrong) - 6} more" if len(wrong) > 6 else ""
-        raise ValueError(f"{path}: does not fit this backbone: {', '.join(wrong[:6])}{more}")
+        raise ValueError(f"{said}: does not fit this backbone: {', '.join(wrong[:6])}{more}")
     found = {key: _resized(backbone, key, own[key], value) for key, value in found.items()}
     report = transplant(backbone, found)
     if dropped:
