@@ -67,7 +67,11 @@ class Held:
         """Height and width of the original pictures, by row of the samples that have one."""
         assert self.original is not None
         pictures = {row: picture for row in range(len(self)) if (picture := self.original(row)) is not None}
-        return dict(zip(pictures, _each(size_of_picture, pictures.values()), strict=True))
+        stacked = {row: one for row, one in pictures.items() if isinstance(one, Tensor) and one.shape[0] in (1, 3)}
+        files = {row: one for row, one in pictures.items() if row not in stacked}
+        found = dict(zip(files, _each(size_of_picture, files.values()), strict=True))
+        found |= {row: (one.shape[1], one.shape[2]) for row, one in stacked.items()}
+        return dict(sorted(found.items()))
 
     def originals(self, sides: set[tuple[int, int]] | None = None) -> dict[int, bytes]:
         """Return the digests of the original pictures, all or those of some heights and widths, by row."""

@@ -165,7 +165,8 @@ class PublishedData(Examined):
     def _places(self, part: Part) -> list[str]:
         """Return what tells each sample of a published split from all others, whoever reads it; "" if nothing."""
         files = part.files or [None] * len(part.ids)
-        named = [f"{self.origin}:{name}" if self.origin else "" for name in part.ids]
+        origin = self.origin
+        named = [f"{origin}:{name}" if origin else "" for name in part.ids]
         return [name if file is None else str(file.resolve()) for name, file in zip(named, files, strict=True)]
 
     def column(self, name: str | int) -> Mapping[str, str]:

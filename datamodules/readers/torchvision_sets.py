@@ -76,6 +76,7 @@ class TorchvisionSet(ImageClasses):
         self.made: Any = found
         self.root, self.download = Path(root or "data"), download
         self.published_as = dict(published or self._usual())
+        self.opened: dict[str, Any] = {}  # by options: a set may take seconds to open
 
     @property
     def origin(self) -> str:
@@ -149,7 +150,14 @@ class TorchvisionSet(ImageClasses):
         return made
 
     def _open(self, options: Mapping[str, Any], download: bool) -> Any:
-        """Return the set with some options, from the root or from a folder of the set's own name in it."""
+        """Return the set with some options, opened once."""
+        key = repr(sorted(options.items()))
+        if key not in self.opened:
+            self.opened[key] = self._found(options, download)
+        return self.opened[key]
+
+    def _found(self, options: Mapping[str, Any], download: bool) -> Any:
+        """Open the set with some options, in the root or in a folder of the set's own name in it."""
         takes = "download" in inspect.signature(self.made.__init__).parameters
         name, failed = self.made.__name__, None
         for place in (self.root, self.root / name):

@@ -247,6 +247,22 @@ def test_torchvisions_sets(monkeypatch, tmp_path):
     assert int(native.val_dataset[0]["label"]) == opened.targets[row]
 
 
+def test_a_set_is_opened_once_per_split_however_many_trainers_ask(monkeypatch, tmp_path):
+    opened = []
+
+    class Counted(Digits):
+        def __init__(self, root, train=True, download=False):
+            super().__init__(root, train, download)
+            opened.append(train)
+
+    monkeypatch.setattr(torchvision.datasets, "Digits", Counted, raising=False)
+    data = TorchvisionSet("Digits", root=str(tmp_path))
+    for _ in range(3):
+        data.prepare_data()
+        data.setup()
+    assert opened == [True, False]
+
+
 def test_some_classes_of_a_set_are_read_and_counted_anew(monkeypatch, tmp_path):
     monkeypatch.setattr(torchvision.datasets, "Digits", Digits, raising=False)
     data = TorchvisionSet("Digits", root=str(tmp_path / "Digits"), only=["two", "one"])
