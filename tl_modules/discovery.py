@@ -25,7 +25,7 @@ BASES = "bases"  # beside a class's own attributes
 _ENUM = re.compile(r"^class (\w+)\(WeightsEnum\):\n((?:[ \t].*\n|\n)*)", re.MULTILINE)
 _WEIGHTS = re.compile(r"^    (\w+) = Weights\(", re.MULTILINE)
 _SIZE = re.compile(r"\bcrop_size=(\d+)")
-_NETWORK = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\([^)]*?weights: Optional\[(\w+)\]", re.MULTILINE)
+_NETWORK = re.compile(r"^@register_model\(\)\n(?:[@ )].*\n)*def (\w+)\([^)]*?weights: Optional\[(\w+)\]", re.MULTILINE)
 _TIMM_NETWORK = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
 
 
