@@ -264,6 +264,7 @@ class PairedData(LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
             progress=self._progress,
+            replay=self.stage.replay if self.stage else 0.0,
         )
         unlabelled = [role for role in self.stage.see if role in datasets] if self.stage else []
         return self._loader(ByKey(datasets, tasks, self.seed, unlabelled), batch_sampler=sampler)
@@ -316,7 +317,25 @@ PairOptions.__doc__ = PairedData.__doc__  # where help that is made from signatu
 
 
 class SequentialData(PairedData):
-    """One role per stage."""
+    """One role per stage, or one per step.
+
+    Args:
+        target: As for `PairedData`.
+        source: Likewise.
+        replayed: Whether the source is learned, and so tested, to the end.
+        **shared: Options of every pair, see `PairedData`.
+    """
+
+    def __init__(
+        self,
+        target: LightningDataModule,
+        source: LightningDataModule | None = None,
+        *args: Any,
+        replayed: bool = False,
+        **shared: Unpack[PairOptions],
+    ) -> None:
+        super().__init__(target, source, *args, **shared)
+        self.together = replayed
 
 
 class CombinedData(PairedData):

@@ -30,6 +30,7 @@ class StepSampler(Sampler[list[Address]]):
         epoch_steps: Steps until Lightning's epoch ends.
         seed: Root of the orders.
         temperature: 1 is `proportional`; the larger, the more equal the shares.
+        replay: The first key's share of the steps, a fraction, with one key per step whatever the mode; 0 for the mode.
         rank: This process's number; all processes hold the same keys in a step.
         world_size: Number of processes.
         progress: Gives the number of whole epochs behind and of steps behind in this one; read when iteration starts.
@@ -49,6 +50,7 @@ class StepSampler(Sampler[list[Address]]):
         rank: int = 0,
         world_size: int = 1,
         progress: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        replay: float = 0.0,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode={mode!r} is unknown; allowed: {', '.join(MODES)}")
@@ -62,7 +64,7 @@ class StepSampler(Sampler[list[Address]]):
             raise ValueError(f"{batch_size=}, {epoch_steps=} and {temperature=} must be at least 1")
         self.sizes, self.mode, self.seed, self.progress = dict(sizes), mode, seed, progress
         self.batch_size, self.epoch_steps, self.temperature = batch_size, epoch_steps, temperature
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.replay = rank, world_size, replay
         self.sampler = self  # Lightning looks for it on batch samplers
 
     def __len__(self) -> int:
@@ -81,11 +83,11 @@ class StepSampler(Sampler[list[Address]]):
 
     def turns(self, step: int) -> list[tuple[str, int]]:
         """Return the keys of a step, each with the number of its batches before."""
-        if self.mode == "cycle" or len(self.sizes) == 1:
+        if (self.mode == "cycle" and not self.replay) or len(self.sizes) == 1:
             return [(key, step) for key in self.sizes]
         power = 1.0 if self.mode == "proportional" else 1 / self.temperature
         (first, a), (last, b) = ((key, size**power) for key, size in self.sizes.items())
-        share = b / (a + b)
+        share = 1 - self.replay if self.replay else b / (a + b)
         start = seed_of(self.seed, "turns") / 2**63
         before, after = (math.floor(k * share + start) for k in (step, step + 1))
         return [(last, before)] if after > before else [(first, step - before)]

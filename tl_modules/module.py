@@ -25,11 +25,12 @@ from tl_modules.checks import (
 from tl_modules.features import Features
 from tl_modules.forward import by_trunk, each_alone, features_of, inputs_of
 from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
+from tl_modules.gradient_cosine import GradientCosine
 from tl_modules.heads import Head, Judged, build_head
 from tl_modules.heads.rows import take_rows
 from tl_modules.health import Health, Island
 from tl_modules.metrics import Scores
-from tl_modules.objectives import build_objective, check_objective
+from tl_modules.objectives import build_objective, check_objective, check_use
 from tl_modules.optim import SCHEDULES, named_groups, steps_of
 from tl_modules.parts import Parts, Wiring
 from tl_modules.portable import Portable
@@ -37,7 +38,7 @@ from tl_modules.precision import as_float32, full_precision
 from tl_modules.processes import anywhere, same_buffers, together
 from tl_modules.ranges import Above, AtLeast, Below
 from tl_modules.seeding import generator, seed_of, seeded
-from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_shares
+from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_conflict, check_shares, with_replay
 from tl_modules.targets import fit_heads
 from tl_modules.task import UNION, Task
 from tl_modules.union import UnionScores, union_task
@@ -73,9 +74,13 @@ class TransferModule(Portable):
             samples: the mixture's where both share a pass, its own where they do not; one set in stages of one role).
         augment: By role, the options of `Augment`, or of a class of one's own whose import path is `name`.
         weights: Weight of a role's loss, 1 where absent; for stages that learn both roles.
-        objective: What makes one loss of those of a step's roles: `sum`, `uncertainty`, `coral`, the import path of one
-            of one's own, or a mapping with `name` and options; see `objectives.Objective`.
+        objective: What makes one loss of those of a step's roles: a name such as `sum`, `uncertainty` or `coral`, the
+            import path of one of one's own, or a mapping with `name` and options; see `objectives.Objective`.
         source_share: The source's share of the steps, a fraction; read by sequential cells with a stage of the source.
+        replay: The share of the steps of a sequential cell's stages of the target that go on learning the source, so
+            that it is not forgotten (Rolnick et al. 2019, experience replay); a fraction.
+        gradient_cosine: Whether `train/gradient_cosine` is logged: how far two roles that learn at once pull their
+            shared features the same way; see `gradient_cosine.GradientCosine`.
         selection_metric: The target's metric that checkpoints are chosen by, one that its head reports; None for the
             head's own choice. A stage without the target is chosen by the same metric where its head reports it.
         seed: Root of everything random.
@@ -110,6 +115,8 @@ class TransferModule(Portable):
         weights: dict[str, float] | None = None,
         objective: str | dict[str, Any] = "sum",
         source_share: Annotated[float, Above(0), Below(1)] = SOURCE_SHARE,
+        replay: Annotated[float, AtLeast(0), Below(1)] = 0.0,
+        gradient_cosine: bool = False,
         selection_metric: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -138,6 +145,7 @@ class TransferModule(Portable):
         plain |= {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
         plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
         plain |= {"weights": weights, "objective": objective, "source_share": source_share}
+        plain |= {"replay": replay, "gradient_cosine": gradient_cosine}
         self.save_hyperparameters(plain)
         self.augment = {role: build_augment((augment or {}).get(role, {})) for role in self.tasks}
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
@@ -169,9 +177,14 @@ class TransferModule(Portable):
         widths = {role: int(cast(Any, self.parts.of(role, "trunk")).dim) for role in self.tasks}
         with seeded(seed, "init", "objective"):
             self.objective = build_objective(objective, self.tasks, widths)
-        self.plan = self.stages()
+        self.plan = with_replay(self.stages(), replay, type(self).__name__, wires)
         name = objective if isinstance(objective, str) else str(objective["name"])
         check_objective(self.objective, name, type(self).__name__, self.plan, self.merged)
+        check_use(self.objective, name, type(self).__name__, apart, self.weights)
+        self.objective.meet(self)
+        self.gradient_cosine = GradientCosine() if gradient_cosine else None
+        if gradient_cosine:
+            check_conflict(type(self).__name__, self.plan, wires, self.merged)
         check_shares(source_share, self.weights, self.plan, type(self).__name__, self.merged)
         self.stage, self.entered, self.taken = self.plan[-1], False, Report()
         self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
@@ -239,7 +252,8 @@ class TransferModule(Portable):
         report, before = Report(), self.stage if self.entered else None
         self.stage, self.entered = self.plan[names.index(stage)], True
         self.health.begin()
-        if before is not None and "source" in before.learn and "source" not in self.stage.learn:
+        begins = before is not None and "target" in self.stage.roles and "target" not in before.roles
+        if before is not None and "source" in before.learn and begins:
             for kind in ("stem", "trunk"):
                 source, target = self.parts.of("source", kind), self.parts.of("target", kind)
                 if source is not target:
@@ -331,6 +345,8 @@ class TransferModule(Portable):
             torch.manual_seed(seed_of(*address, [key for key, _ in units]))
             for (key, role), found in features_of(self.parts, batches, units).items():
                 features[role] = found
+                if self.gradient_cosine is not None:
+                    found = self.gradient_cosine.watch(role, found)
                 with together():
                     loss = self.loss(role, found, batches[key])
                 if loss is None:
@@ -339,11 +355,17 @@ class TransferModule(Portable):
                     losses[role] = loss
                     self.health.note(role, batches[key], loss)
         self._log_losses(losses)
-        torch.manual_seed(seed_of(*address, "objective"))
+        torch.manual_seed(seed_of(*address[:2], "objective"))  # the same in all processes
         if losses:
             with together():
                 ties.insert(0, self.objective(self.weighted(losses), features, self.stage))
         return ties[0] if len(ties) == 1 else torch.stack(ties).sum()
+
+    def on_after_backward(self) -> None:
+        """Log how far the roles' gradients agree, where that was asked for and the step had both."""
+        cosine = None if self.gradient_cosine is None else self.gradient_cosine.take()
+        if cosine is not None:
+            self.log("train/gradient_cosine", cosine, batch_size=1)
 
     def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the roles' losses times their static weights."""

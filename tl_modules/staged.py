@@ -182,6 +182,8 @@ class Fed:
                 one = f"{type(data).__name__} is one dataset's, and {type(module).__name__} learns {' and '.join(need)}"
                 raise ValueError(f'data: {one}; give {{"source": ..., "target": ...}} or a paired DataModule')
             return
+        if any(stage.replay for stage in module.plan):
+            raise ValueError("data: replay needs a paired DataModule, which says whose step it is")
         if not isinstance(data, Mapping):
             raise ValueError(f"data: must be a DataModule or a mapping by role, not {type(data).__name__}")
         wrong = [str(role) for role in data if role not in need] or [role for role in need if role not in data]

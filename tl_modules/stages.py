@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 PART_KINDS = ("stem", "trunk", "head")
@@ -22,6 +22,7 @@ class Stage:
         freeze: Kinds of part that do not learn, of `stem`, `trunk`, `head`.
         lr: Factors on the learning rate by kind of part; 1 where absent.
         share: The stage's share of the run's steps, a fraction.
+        replay: The share of the stage's own steps that learn the source, a fraction; a step then has one role.
 
     Example:
         >>> Stage("adapt", learn=("source",), see=("target",), freeze=("stem",)).roles
@@ -34,6 +35,7 @@ class Stage:
     freeze: tuple[str, ...] = ()
     lr: Mapping[str, float] = field(default_factory=dict)
     share: float = 1.0
+    replay: float = 0.0
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -92,6 +94,54 @@ def after_source(
     ]
 
 
+def with_replay(plan: list[Stage], share: float, cell: str, wires: Mapping[str, Sequence[str]]) -> list[Stage]:
+    """Return stages of which those of the target go on learning the source in a share of their steps.
+
+    Args:
+        plan: The stages.
+        share: The share, a fraction; 0 for the stages as they are.
+        cell: The cell's class, for the error.
+        wires: Stem, trunk and head by role.
+
+    Raises:
+        ValueError: If the share is out of range, or has no effect.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"replay={share} must be at least 0 and below 1")
+    if share == 0:
+        return plan
+    if not (plan[0].learn == ("source",) and any(stage.learn == ("target",) for stage in plan)):
+        raise ValueError(
+            f"replay={share}: has no effect in {cell}, which has no stage of the target after the source's"
+        )
+    both = {kind for kind, *names in zip(PART_KINDS, *wires.values(), strict=True) if len(set(names)) == 1}
+    if all(both <= {*stage.freeze} for stage in plan if stage.learn == ("target",)):
+        raise ValueError(f"replay={share}: has no effect in {cell} where all that both roles go through is frozen")
+    return [
+        replace(stage, learn=("source", "target"), replay=share) if stage.learn == ("target",) else stage
+        for stage in plan
+    ]
+
+
+def check_conflict(cell: str, plan: Sequence[Stage], wires: Mapping[str, Sequence[str]], merged: bool) -> None:
+    """Refuse to log the cosine of the roles' gradients where there are not two by one trunk in a step.
+
+    Args:
+        cell: The cell's class, for the error.
+        plan: The stages.
+        wires: Stem, trunk and head by role.
+        merged: Whether both roles are learned by one loss.
+
+    Raises:
+        ValueError: If it is refused.
+    """
+    if len({names[1] for names in wires.values()}) > 1:
+        raise ValueError(f"gradient_cosine=True: has no effect in {cell}, where no trunk is shared")
+    if merged or not any(len(stage.learn) > 1 and not stage.replay for stage in plan):
+        why = "learns both roles by one loss" if merged else "learns one role at a time"
+        raise ValueError(f"gradient_cosine=True: has no effect in {cell}, which {why}")
+
+
 def at_once(roles: tuple[str, ...] = ("source", "target")) -> list[Stage]:
     """Return a simultaneous cell's only stage."""
     return [Stage("joint", learn=roles)]
@@ -136,6 +186,6 @@ def check_shares(source_share: float, weights: Mapping[str, float], plan: list[S
             raise ValueError(f"weights={dict(weights)}: {role!r} is unknown; allowed: source, target")
         if not 0 < weight < math.inf:
             raise ValueError(f"weights={dict(weights)}: {role}'s must be a number above 0")
-        if weight != 1 and (merged or all(len(stage.learn) < 2 for stage in plan)):
+        if weight != 1 and (merged or all(len(stage.learn) < 2 or stage.replay for stage in plan)):
             why = "learns both roles by one loss" if merged else "learns one role at a time"
             raise ValueError(f"weights={dict(weights)}: {role}'s has no effect in {cell}, which {why}")

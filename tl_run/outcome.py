@@ -78,6 +78,7 @@ class Outcome:
             "source_share": {
                 "steps": self.module.source_share if records[0]["name"] == "source" else None,
                 "batch": self.data.batch_share(),
+                **({"replay": config["cell"]["replay"]} if config["cell"].get("replay") else {}),
             },
             "absent": {role: task.absent for role, task in self.module.tasks.items()} if self.module.merged else None,
             "precision": self.precision,

@@ -296,6 +296,17 @@ def _check_shares(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield f"{role}.absent={absent}: has no effect in {name}, which merges no names; it is for dataset_merging"
         elif cfg[role]["kind"] in METRICS and not kinds()[cfg[role]["kind"]].has_labels:
             yield f"{role}.absent={absent}: has no meaning with kind={cfg[role]['kind']}, which has no names"
+    replay, cosine = cfg["cell"].get("replay"), cfg["cell"].get("gradient_cosine")
+    alone = name in BASELINES or _at_once(cfg) or len(with_data(cfg)) == 1
+    if replay and alone and (name in BY_NAME or name in BASELINES):
+        yield f"cell.replay={plain(replay)}: has no effect in this run of {name}, which has no stage after a source's"
+    if cosine and (name in BASELINES or name == "parallel_training"):
+        yield f"cell.gradient_cosine=true: has no effect in {name}, where no trunk is shared"
+    elif cosine and name in BY_NAME and (not _at_once(cfg) or mode == "merged" or len(with_data(cfg)) == 1):
+        why = "by one loss" if mode == "merged" else "one at a time" if not _at_once(cfg) else "from one batch's inputs"
+        yield f"cell.gradient_cosine=true: has no effect in {name}, which learns its roles {why}"
+    elif cosine and mode in ("proportional", "temperature"):
+        yield f"cell.gradient_cosine=true: has no effect with datamodule.mode={mode}, where a step has one role"
     for role in _roles(cfg):
         weight = cfg[role].get("weight", 1.0)
         if weight == 1 or not (name in BY_NAME or name in BASELINES):
@@ -317,6 +328,11 @@ def _check_objective(cfg: Mapping[str, Any]) -> Iterator[str]:
     if not said.get("several"):
         return
     at = f"objective={given}: has no effect in {name}"
+    if given == "torchjd" and find_spec("torchjd") is None:
+        yield 'objective=torchjd: torchjd is not installed; pip install -e ".[torchjd]"'
+    weights = {role: cfg[role].get("weight", 1.0) for role in _roles(cfg)}
+    for role in (role for role, weight in weights.items() if weight != 1 and said.get("weighable") is False):
+        yield f"{role}.weight={plain(weights[role])}: has no effect with objective={given}, which takes none"
     stages = cfg["source_checkpoint"] is None and not _at_once(cfg)
     if len(with_data(cfg)) < 2:
         yield f"{at} without a source with data" if name not in BASELINES else f"{at}, which learns the target alone"
@@ -326,7 +342,13 @@ def _check_objective(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"{at}, which learns one role at a time"
     elif said.get("adapts") and "trunk" in (cfg["finetuning"] or {"freeze": ()})["freeze"]:
         yield f"{at} with finetuning={cfg['finetuning']['name']}, which freezes the trunk that it adapts"
-    elif said.get("adapts") and cfg["datamodule"]["mode"] in ("proportional", "temperature") and not stages:
+    elif said.get("shares") and name == "parallel_training":
+        yield f"{at}, where no part is shared"
+    elif (
+        (said.get("adapts") or said.get("in_a_step"))
+        and cfg["datamodule"]["mode"] in ("proportional", "temperature")
+        and not stages
+    ):
         yield f"{at} with datamodule.mode={cfg['datamodule']['mode']}, where a step has one role"
 
 

@@ -459,6 +459,7 @@ class Run(Outcome):
         """Return the Trainer's options on where and how it runs."""
         options = self.config["trainer"]
         one_role_a_step = self.config["datamodule"]["mode"] in ("proportional", "temperature")
+        one_role_a_step = one_role_a_step or any(stage.replay for stage in self.module.plan)
         # A trunk's layers behind its last map get no gradient from a head that reads maps, a pyramid in it none from a
         # head that reads none, and an encoder none from a batch without its input.
         reads_maps = any(self.module.head(role).needs_maps for role in self.module.tasks)

@@ -39,7 +39,7 @@ ELSEWHERE = (
 )
 
 CELLS, NAMES = "tl_modules.cells.", ("name", "_target_")  # of a cell of ours wiring and stages say all
-OF_THE_PLAN = ("source_share",)
+OF_THE_PLAN = ("source_share", "replay", "gradient_cosine")
 
 
 def store_folder() -> Path:

@@ -50,6 +50,7 @@ AS_BEFORE = (
     ("max_invalid", 0.01),
     ("num_nodes", 1),
     ("absent", "unknown"),
+    ("replay", 0.0),
 )
 
 

@@ -49,6 +49,16 @@ def test_proportions_are_exact(mode: str, share: float, seed: int) -> None:
         assert [j for key, j in turns if key == role] == list(range(keys.count(role)))
 
 
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.9])
+def test_the_first_role_is_replayed_in_its_share_of_the_steps(share: float) -> None:
+    whole = list(StepSampler(SIZES, 10, epoch_steps=200, seed=5, replay=share))
+    keys = [{key for key, _, _ in step} for step in whole]
+    assert all(len(key) == 1 for key in keys)
+    for count in (20, 50, 200):
+        assert abs(keys[:count].count({"source"}) - share * count) <= 1
+    assert list(StepSampler(SIZES, 10, epoch_steps=200, seed=5, replay=share, progress=lambda: (0, 77))) == whole[77:]
+
+
 def test_cycle_holds_both_roles_in_every_step() -> None:
     for step in StepSampler(SIZES, 10, epoch_steps=20):
         assert Counter(key for key, _, _ in step) == {"source": 10, "target": 10}

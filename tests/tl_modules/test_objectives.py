@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ from torch import nn
 
 from datamodules.pair import CombinedData, SequentialData
 from datamodules.synthetic.scenes import Scenes
-from tl_modules import DomainAdaptation, MultiTask, Task, TaskFineTuning, TransferModule, fit
+from tl_modules import DomainAdaptation, MultiTask, ParallelTraining, Task, TaskFineTuning, TransferModule, fit
 from tl_modules.features import Features
 from tl_modules.objectives import OBJECTIVES, Objective, build_objective
 from tl_modules.objectives.coral import covariance
+from tl_modules.objectives.torchjd import Torchjd
 from tl_modules.stages import Stage
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
@@ -49,6 +51,98 @@ def test_uncertainty_is_equation_10_and_learns_its_variances():
     assert float(made.log_variances["source"].grad) == pytest.approx(-2 * torch.exp(torch.tensor(-0.5)).item() + 0.5)
 
 
+def test_the_geometric_mean_is_equation_5_and_takes_no_weights():
+    made = build_objective("geometric_mean", tasks(), {})
+    losses = {"source": torch.tensor(2.0), "target": torch.tensor(8.0, requires_grad=True)}
+    total = made(losses, {}, BOTH)
+    assert float(total.detach()) == pytest.approx(4.0)
+    total.backward()
+    assert float(losses["target"].grad) == pytest.approx(4.0 / 2 / 8)  # the mean, over n, of the loss's logarithm
+    assert float(made({"source": torch.tensor(3.0)}, {}, BOTH)) == 3.0
+    both = tasks()
+    with pytest.raises(ValueError, match="has no effect with objective='geometric_mean', which takes none"):
+        MultiTask(**both, objective="geometric_mean", weights={"source": 2.0})
+
+
+def test_random_weights_are_the_softmax_of_draws_that_the_step_is_the_seed_of():
+    made = build_objective("random", tasks(), {})
+    losses = {"source": torch.tensor(1.0), "target": torch.tensor(0.0)}
+
+    def weight(seed):
+        torch.manual_seed(seed)
+        return float(made(losses, {}, BOTH))
+
+    torch.manual_seed(7)
+    drawn = float(torch.randn(2).softmax(0)[0])
+    assert weight(7) == weight(7) == pytest.approx(drawn)
+    assert len({round(weight(seed), 4) for seed in range(9)}) == 9
+
+
+def gradients(objective, source="count"):
+    """Return what a module has learned from after one step, by parameter."""
+    own, other = scenes("textured"), scenes("textured", source, role="source")
+    module = MultiTask(target=own.task, source=other.task, objective=objective, clip=None)
+    found = {}
+    module.on_before_optimizer_step = lambda _: found.update(
+        {name: one.grad.clone() for name, one in module.named_parameters() if one.grad is not None}
+    )
+    fit(module, CombinedData(own, other, batch_size=8), {**QUIET, "limit_val_batches": 0}, steps=1)
+    return found
+
+
+def test_an_aggregator_that_adds_is_plain_training_and_others_move_shared_parameters_alone():
+    pytest.importorskip("torchjd")
+    plain = gradients("sum")
+    added = gradients({"name": "torchjd", "aggregator": "Sum"})
+    assert plain.keys() == added.keys()
+    assert all(torch.allclose(plain[name], added[name], atol=1e-6, rtol=1e-4) for name in plain)
+    halved = gradients({"name": "torchjd", "aggregator": "Mean"})
+    for name, value in plain.items():
+        assert torch.allclose(value / (1 if ".head." in name else 2), halved[name], atol=1e-6, rtol=1e-4), name
+
+
+def test_upgrad_moves_against_no_role():
+    pytest.importorskip("torchjd")
+    made = build_objective("torchjd", tasks(), {})
+    shared = nn.Linear(1, 2, bias=False)
+    module = type("Module", (nn.Module,), {})()
+    module.layer = shared
+    module.parts = OnePart(shared)
+    made.meet(module)
+    rows = torch.tensor([[1.0, 0.0], [-2.0, 1.0]])
+    losses = {role: (row @ shared.weight).sum() for role, row in zip(("source", "target"), rows, strict=True)}
+    made(losses, {}, BOTH).backward()
+    assert (rows @ shared.weight.grad >= -1e-3).all()
+    assert not (rows @ rows.sum(0) >= 0).all()  # the sum does
+
+
+class OnePart:
+    """Parts of which there is one, which both roles go through."""
+
+    def __init__(self, part):
+        self.part = part
+
+    def named(self):
+        return [("trunk", "shared", self.part)]
+
+    def users(self, kind, name):
+        return ["source", "target"]
+
+
+@pytest.mark.parametrize("aggregator", get_args(get_type_hints(Torchjd.__init__)["aggregator"]))
+def test_every_aggregator_that_is_offered_is_there_and_keeps_nothing(aggregator):
+    pytest.importorskip("torchjd")
+    made = build_objective({"name": "torchjd", "aggregator": aggregator}, tasks(), {})
+    assert not made.state_dict() and not hasattr(made.aggregator, "reset")
+    assert made.aggregator(torch.ones(2, 3)).shape == (3,)
+
+
+def test_torchjd_is_missed_in_a_line(monkeypatch):
+    monkeypatch.setattr("tl_modules.objectives.torchjd.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="objective=torchjd: torchjd is not installed; pip install"):
+        build_objective("torchjd", tasks(), {})
+
+
 def test_coral_is_equation_1_of_the_paper():
     torch.manual_seed(0)
     one, other = torch.randn(7, 5), torch.randn(9, 5)
@@ -66,7 +160,9 @@ def test_coral_is_equation_1_of_the_paper():
     [
         (TransferModule, "uncertainty", "one role per stage"),
         (TaskFineTuning, "uncertainty", "one role per stage"),
-        (MultiTask, "corall", "is unknown; allowed: coral, sum, uncertainty"),
+        (MultiTask, "corall", "is unknown; allowed: coral, "),
+        (ParallelTraining, "torchjd", "where no part is shared"),
+        (MultiTask, {"name": "torchjd", "aggregator": "Upgrad"}, "'Upgrad' is unknown; allowed: AlignedMTL, "),
         (MultiTask, {"name": "coral", "wight": 1}, "wight is no option of coral; allowed: weight"),
         (MultiTask, {"name": "coral", "weight": -1}, "at least 0"),
         (MultiTask, "nowhere.Mine", "the module nowhere is not imported"),

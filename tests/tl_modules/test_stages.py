@@ -10,6 +10,7 @@ import torch
 from datamodules.pair import MergedData
 from datamodules.sampler import ShareSampler, StepSampler
 from tests.conftest import CELLS, SEQUENTIAL, digest, fit, module_for, pair_for, trainer_for
+from tl_modules import staged
 from tl_modules.module import TransferModule
 
 SIZES = {"source": 50, "target": 7}
@@ -71,6 +72,45 @@ def test_the_sources_share_of_the_steps_is_an_option_of_sequential_cells(cell: s
             module_for(cell, data, source_share=0.25)
     with pytest.raises(ValueError, match=r"source_share=1\.5 must be between 0 and 1"):
         module_for(cell, data, source_share=1.5)
+
+
+@pytest.mark.parametrize("cell", [*CELLS, "scratch"])
+def test_the_source_is_replayed_in_the_targets_stage_of_sequential_cells(cell: str) -> None:
+    data = pair_for(cell)
+    if cell not in SEQUENTIAL:
+        with pytest.raises(ValueError, match=r"replay=0.25: has no effect in \w+, which has no stage of the target"):
+            module_for(cell, data, replay=0.25)
+        return
+    module = module_for(cell, data, replay=0.25, finetuning="full")
+    first, last = module.plan
+    assert (first.learn, last.learn, last.replay, last.share) == (("source",), ("source", "target"), 0.25, 1 - 0.7)
+    for wrong in (1.0, -0.1):
+        with pytest.raises(ValueError, match=f"replay={wrong} must be at least 0 and below 1"):
+            module_for(cell, data, replay=wrong)
+    with pytest.raises(ValueError, match="replay needs a paired DataModule"):
+        staged.fit(module, {"source": [], "target": []}, steps=4)
+
+
+def test_replay_needs_something_that_both_roles_learn() -> None:
+    with pytest.raises(ValueError, match="has no effect in TaskAdaptation where all that both roles go through is fro"):
+        module_for("task_adaptation", pair_for("task_adaptation"), replay=0.5, finetuning="linear_probe")
+
+
+def test_a_replayed_stage_takes_over_what_the_source_learned_and_moves_both_heads() -> None:
+    data = pair_for("modality_transfer", replayed=True)
+    module = module_for("modality_transfer", data, replay=0.5, schedule="constant")
+    source, target = module.plan
+    module.enter(source.name)
+    with torch.no_grad():
+        for parameter in module.parts.stem["source"].parameters():
+            parameter.add_(1)
+    assert module.enter(target.name).loaded
+    own, others = (list(module.parts.stem[role].parameters()) for role in ("target", "source"))
+    assert all(torch.equal(one, other) for one, other in zip(own, others, strict=True))
+    before = {role: digest(module.parts.head[role]) for role in ("source", "target")}
+    data.enter(target)
+    trainer_for(6).fit(module, datamodule=data)
+    assert all(digest(module.parts.head[role]) != before[role] for role in before)
 
 
 def test_the_loss_is_the_weighted_sum_and_what_is_logged_is_not_weighted() -> None:

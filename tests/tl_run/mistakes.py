@@ -24,7 +24,9 @@ INTRODUCTION = """\
 Made by `python -m tests.tl_run.mistakes` from the cases that the tests run. Wrong options, paths and pairs are answered
 before anything is downloaded or trained, and before torch is imported; a sweep's are all checked before its first run.
 The traceback of what fails later is in the run's folder, in `error.log`; a run that failed has no `results.json`."""
-CELL_OPTIONS = "name, lr, weight_decay, clip, skip_nonfinite, schedule, normalisation, source_share"
+CELL_OPTIONS = (
+    "name, lr, weight_decay, clip, skip_nonfinite, schedule, normalisation, source_share, replay, gradient_cosine"
+)
 CELL_NAMES = ", ".join([*sorted([*BY_NAME, "scratch"]), "auto", "finetune", "probe"])
 CONFIGURATION = {
     "cell=multitsk": f"cell=multitsk: did you mean multitask? allowed: {CELL_NAMES}",
@@ -92,6 +94,18 @@ CONFIGURATION = {
     "cell=task_finetuning cell.source_share=1": "cell.source_share=1: must be less than 1",
     "cell=multitask cell.source_share=0.5": (
         "cell.source_share=0.5: has no effect in this run of multitask, which has no stage of the source"
+    ),
+    "cell=multitask cell.replay=0.2": (
+        "cell.replay=0.2: has no effect in this run of multitask, which has no stage after a source's"
+    ),
+    "cell=task_finetuning cell.gradient_cosine=true": (
+        "cell.gradient_cosine=true: has no effect in task_finetuning, which learns its roles one at a time"
+    ),
+    "cell=multitask objective=geometric_mean source.weight=2": (
+        "source.weight=2: has no effect with objective=geometric_mean, which takes none"
+    ),
+    "cell=multitask objective=random datamodule.mode=proportional": (
+        "objective=random: has no effect in multitask with datamodule.mode=proportional, where a step has one role"
     ),
     "cell=multitask datamodule.source_share=0.5": (
         "datamodule.source_share=0.5: has no effect with datamodule.mode=cycle; it needs mode=merged"

@@ -117,7 +117,7 @@ def test_every_option_of_a_run_is_said_to_shape_its_result_or_not() -> None:
     }
     have |= {name for name, value in cfg.items() if not isinstance(value, dict)}
     made, sizes = {"_target_", "_convert_", "name"}, {"train_size", "val_size"}
-    of_two = {"source_share", "normalisation"}
+    of_two = {"source_share", "normalisation", "replay", "gradient_cosine"}
     derived = {"target": {*made, *sizes, "kind", "ground", "target", "weight", "absent", *CUT}, "backbone": {"name"}}
     derived |= {"cell": made | of_two, "datamodule": {"mode", "temperature"} | of_two}
     have -= {f"{group}.{name}" for group, names in derived.items() for name in names}

@@ -58,11 +58,30 @@ def check_objective(objective: Objective, name: str, cell: str, plan: Sequence[S
     Raises:
         ValueError: If it is refused.
     """
-    if objective.several and (merged or all(len(stage.roles) < 2 for stage in plan)):
+    if objective.several and (merged or all(len(stage.roles) < 2 or stage.replay for stage in plan)):
         why = "learns both roles by one loss" if merged else "has one role per stage"
         raise ValueError(f"objective={name!r}: has no effect in {cell}, which {why}")
     if objective.adapts and any(stage.see and "trunk" in stage.freeze for stage in plan):
         raise ValueError(f"objective={name!r}: has no effect where the trunk is frozen while it adapts")
+
+
+def check_use(objective: Objective, name: str, cell: str, apart: bool, weights: Mapping[str, float]) -> None:
+    """Refuse an objective where what it is about is not there, and weights that do nothing in it.
+
+    Args:
+        objective: The objective.
+        name: What it was given as, for the error.
+        cell: The module's class.
+        apart: Whether the roles share no part.
+        weights: Static weight of a loss by role.
+
+    Raises:
+        ValueError: If it is refused.
+    """
+    if objective.shares and apart:
+        raise ValueError(f"objective={name!r}: has no effect in {cell}, where no part is shared")
+    if not objective.weighable and any(weight != 1 for weight in weights.values()):
+        raise ValueError(f"weights={dict(weights)}: has no effect with objective={name!r}, which takes none")
 
 
 def build_objective(spec: str | Mapping[str, Any], tasks: Mapping[str, Task], widths: Mapping[str, int]) -> Objective:

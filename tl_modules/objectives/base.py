@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -25,6 +25,9 @@ class Objective(nn.Module):
         several: Whether it is for steps with several roles only, so that it is refused where no stage has any.
         adapts: Whether it learns from a role's inputs without their targets: a sequential cell of one task then has,
             in place of the target's stage, one named `adapt` that learns the source and sees the target.
+        in_a_step: Whether several roles have to be in one step, and not in steps of their own.
+        shares: Whether it is about parameters that roles share, so that it is refused where they share none.
+        weighable: Whether static weights of the losses change what it gives.
 
     Example:
         >>> import torch
@@ -36,9 +39,19 @@ class Objective(nn.Module):
 
     several: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
+    in_a_step: ClassVar[bool] = False
+    shares: ClassVar[bool] = False
+    weighable: ClassVar[bool] = True
 
     def __init__(self, tasks: Mapping[str, Task], widths: Mapping[str, int]) -> None:
         super().__init__()
+
+    def meet(self, module: Any) -> None:
+        """Be shown the `TransferModule` that it is the objective of, once its parts are there.
+
+        Args:
+            module: The module.
+        """
 
     def forward(self, losses: Mapping[str, Tensor], features: Mapping[str, Features], stage: Stage) -> Tensor:
         """Return the loss of a step, a scalar.

@@ -53,12 +53,14 @@ class Arm(Group):
         says: What it does, in a line.
         needs: What it needs.
         overrides: The options of `train.py` that make it.
+        asked: Whether it runs only where `compare.arms=` names it.
     """
 
     name: str
     says: str = Field(min_length=1)
     needs: Needs
     overrides: list[str] = Field(min_length=1)
+    asked: bool = False
 
 
 def read_arms(places: Iterable[Path]) -> dict[str, Arm]:
@@ -95,7 +97,7 @@ def chosen_arms(arms: Mapping[str, Arm], names: Sequence[str] | None) -> list[Ar
 
     Args:
         arms: All arms.
-        names: Those asked for; None for all.
+        names: Those asked for; None for all but those that have to be asked for.
 
     Raises:
         ConfigError: If there is no such arm.
@@ -103,7 +105,8 @@ def chosen_arms(arms: Mapping[str, Arm], names: Sequence[str] | None) -> list[Ar
     for name in names or ():
         if name not in arms:
             raise ConfigError(f"compare.arms={name}: {near(name, arms)}allowed: {', '.join(arms)}")
-    return [arm for name, arm in arms.items() if names is None or name in (*names, BASELINE)]
+    wanted = [name for name, arm in arms.items() if not arm.asked] if names is None else [*names, BASELINE]
+    return [arm for name, arm in arms.items() if name in wanted]
 
 
 def unmet(needs: Needs, cfg: Mapping[str, Any]) -> str | None:
