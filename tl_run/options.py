@@ -236,6 +236,7 @@ Scenes, PageStreams, TextTable = (OF_CLASS[name] for name in ("Scenes", "PageStr
 TorchvisionSet, ImageFolder, NpzImages = (OF_CLASS[name] for name in ("TorchvisionSet", "ImageFolder", "NpzImages"))
 VocBoxes, CocoBoxes, CocoMasks = (OF_CLASS[name] for name in ("VocBoxes", "CocoBoxes", "CocoMasks"))
 PictureTable, LabelMaps, PageTable = (OF_CLASS[name] for name in ("PictureTable", "LabelMaps", "PageTable"))
+MultiMnist = OF_CLASS["MultiMnist"]
 SCENES_KINDS = {
     "classify": "classification",
     "count": "regression",

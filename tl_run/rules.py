@@ -39,6 +39,7 @@ from tl_run.options import (
     ImageFolder,
     LabelMaps,
     Made,
+    MultiMnist,
     NpzImages,
     OwnDataset,
     PageStreams,
@@ -54,6 +55,7 @@ from tl_run.single import check_backbone
 
 OURS = (*DATASETS, *(cell.path for cell in BY_NAME.values()), SCRATCH_PATH)
 PLURAL = {"image": "images", "text": "texts"}
+DOWNLOADED = (TorchvisionSet, MultiMnist)
 NO_ROOT = "None/"  # what ${data_root}/ gives where it is null
 
 
@@ -219,7 +221,7 @@ def _check_datasets(cfg: Mapping[str, Any]) -> Iterator[str]:
             node["root"] and Path(node["root"]).is_dir()
         ):
             yield f"{role}.root={plain(node['root'])}: must be the folder that holds pictures and annotations"
-        elif model is TorchvisionSet and not node["download"] and not Path(node["root"] or "data").is_dir():
+        elif model in DOWNLOADED and not node["download"] and not Path(node["root"] or "data").is_dir():
             yield f"{role}.root={node['root'] or 'data'}: must be a folder that exists where download=false"
 
 
@@ -258,7 +260,8 @@ def _check_mode(cfg: Mapping[str, Any]) -> Iterator[str]:
     if mode not in ("aligned", "merged") or len(with_data(cfg)) == 1:
         return
     if mode == "aligned" and not _carry_both(cfg):
-        needs = "needs samples that carry both targets: scenes/, pages/, or label maps or COCO's JSON of one root"
+        kinds_of = "scenes/, pages/, multi_mnist, or label maps or COCO's JSON of one root"
+        needs = f"needs samples that carry both targets: {kinds_of}"
         yield f"datamodule.mode=aligned: {needs}"
         return
     same = ["image_size", "channels", "augment", *(["ground", "inputs", "missing"] if mode == "aligned" else [])]
@@ -357,7 +360,7 @@ def _carry_both(cfg: Mapping[str, Any]) -> bool:
     models = [DATASETS.get(cfg[role]["_target_"], OwnDataset) for role in _roles(cfg)]
     one_root = cfg["source"].get("root") == cfg["target"].get("root")
     kinds: list[set[type[Made]]] = [{Scenes}, {PageStreams}]
-    kinds += [{LabelMaps}, {CocoBoxes, CocoMasks}] if one_root else []
+    kinds += [{LabelMaps}, {CocoBoxes, CocoMasks}, {MultiMnist}] if one_root else []
     return any(set(models) <= {*kind, OwnDataset} for kind in kinds)
 
 

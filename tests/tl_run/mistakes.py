@@ -332,8 +332,8 @@ FILES = {
     "cell=auto": "order=null: cell=auto needs one of sequential, simultaneous",
     "cell=multitask order=sequential": "order=sequential: is for cell=auto; cell=multitask has its own order",
     "cell=multitask dataset@source=mnist dataset@target=kmnist target.domain=digits-mnist datamodule.mode=aligned": (
-        "datamodule.mode=aligned: needs samples that carry both targets: scenes/, pages/, or label maps or COCO's JSON "
-        "of one root"
+        "datamodule.mode=aligned: needs samples that carry both targets: scenes/, pages/, multi_mnist, or label maps "
+        "or COCO's JSON of one root"
     ),
     "cell=dataset_merging dataset@source=svhn dataset@target=mnist source.domain=digits-mnist": (
         "source.channels=3: must equal target.channels=1 with datamodule.mode=merged, where they share a batch"
