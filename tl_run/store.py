@@ -199,6 +199,11 @@ class Store:
             self.leave()
         return found
 
+    @classmethod
+    def there(cls, key: str) -> Entry | None:
+        """Return an entry that is there already, without a claim to make it."""
+        return cls._read(store_folder() / key)
+
     @staticmethod
     def _read(folder: Path) -> Entry | None:
         """Return what a folder holds, all of it read here: another process may remove it next; None if not whole."""

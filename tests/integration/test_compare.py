@@ -73,7 +73,7 @@ def test_killed_it_goes_on_and_ends_with_an_answer_and_again_nothing_is_run(tmp_
     assert not [line for line in out.splitlines() if ": val/target/accuracy" in line]  # no run was started
 
 
-def test_a_failing_arm_is_named_and_one_of_ones_own_is_found_by_its_file(tmp_path):
+def test_a_failing_arm_is_named_and_one_of_ones_own_is_found_by_its_file_and_ranked(tmp_path):
     arms = tmp_path / "own" / "arm"
     arms.mkdir(parents=True)
     (arms / "steep.yaml").write_text(
@@ -82,8 +82,13 @@ def test_a_failing_arm_is_named_and_one_of_ones_own_is_found_by_its_file(tmp_pat
     (arms / "wild.yaml").write_text(
         "says: wild\nneeds: {}\noverrides: [cell=scratch, cell.weight_decay=1e30, cell.clip=null]\n"
     )
-    code, _, err = compare(tmp_path, "--config-dir", "own", *TINY, "compare.rates=[]", "compare.arms=[steep,wild]")
+    asked = ["--config-dir", "own", *TINY, "compare.rates=[]", "compare.arms=[steep,wild]", "advise=true"]
+    code, out, err = compare(tmp_path, *asked)
     assert code == 0, err
+    assert out.index("no track record") < out.index("scratch seed 0")  # before anything is trained
+    place = next(tmp_path.glob("comparisons/*"))
+    assert json.loads((place / "advice.json").read_text())["order"] == ["steep", "wild", "scratch"]
+    assert "Foretold" in (place / "report.html").read_text()
     assert "arm wild failed in wild seed 0: " in err
     statuses = {(run["arm"], run["status"]) for run in record(tmp_path)["runs"]}
     assert {("steep", "complete"), ("scratch", "complete"), ("wild", "diverged")} <= statuses

@@ -48,6 +48,7 @@ Tries every way to profit from the source, and says which helps, by how much, an
   compare.quick=true       three seeds, no rates
   compare.arms=[...]       only these, and {BASELINE}
   compare.race=true        an arm that is surely behind on validation after three seeds stops
+  advise=true              foretells the arms' order from frozen features, with its hit rate so far
   hydra/launcher=joblib    runs side by side; also submitit and ray
 
 Beside these all options of train.py but {", ".join(OURS)}. The same command again goes on where it was stopped.

@@ -12,6 +12,7 @@ from tl_run.messages import near, plain, says, value_of
 from tl_run.schema import ConfigError
 
 PREFIX, NODE = "compare.", "hydra.sweeper."
+ADVISE = "advise"  # may stand alone
 SEEDS, QUICK_SEEDS = 5, 3
 GRID = (0.0003, 0.001, 0.003, 0.01)
 # Options of train.py that a comparison sets itself.
@@ -37,6 +38,7 @@ class Options(Group):
         quick: Three seeds and no grid, where these are not said.
         arms: Names of arms.
         race: Whether arms that are surely behind stop.
+        advise: Whether the arms' order is foretold before anything is trained.
     """
 
     seeds: int | None = Field(None, ge=2)
@@ -44,6 +46,7 @@ class Options(Group):
     quick: bool = False
     arms: list[str] | None = Field(None, min_length=1)
     race: bool = False
+    advise: bool = False
 
     def all_seeds(self) -> list[int]:
         """Return the seeds."""
@@ -87,6 +90,8 @@ def translated(arguments: Sequence[str]) -> list[str]:
     made = []
     for argument in arguments:
         name, _, _ = argument.lstrip("+~").partition("=")
+        if name == ADVISE:
+            name, argument = PREFIX + name, PREFIX + argument.lstrip("+~")
         key = name.removeprefix(PREFIX)
         if name in OURS:
             raise ConfigError(f"{argument}: {OURS[name]}")

@@ -171,7 +171,7 @@ def h_score(features: Tensor, labels: Tensor) -> float:
     """
     count, dim = features.shape
     if count <= dim:
-        raise ValueError(f"H-score: {count} samples are too few for features of {dim} numbers")
+        raise ValueError(f"{count} samples are too few for features of {dim} numbers")
     centred = features - features.mean(0)
     means = torch.zeros_like(centred)
     for label in labels.unique():
@@ -202,13 +202,13 @@ class Distance(NamedTuple):
         accuracy: On samples that it did not learn from, as many of either set; 0.5 where it cannot.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        count: The number of these samples.
+        samples: The number of these samples.
     """
 
     accuracy: float
     low: float
     high: float
-    count: int
+    samples: int
 
 
 def told_apart(ones: Tensor, others: Tensor, noise: torch.Generator) -> Distance:
@@ -227,7 +227,7 @@ def told_apart(ones: Tensor, others: Tensor, noise: torch.Generator) -> Distance
     """
     size = min(len(ones), len(others)) // 2 * 2
     if size < 4:
-        raise ValueError(f"two-sample test: {min(len(ones), len(others))} samples are too few")
+        raise ValueError(f"{min(len(ones), len(others))} samples are too few")
     sets = [one[torch.randperm(len(one), generator=noise)[:size]] for one in (ones, others)]
     half = size // 2
     learned, held = torch.cat([one[:half] for one in sets]), torch.cat([one[half:] for one in sets])

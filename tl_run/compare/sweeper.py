@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,6 +25,9 @@ from tl_run.paths import folders
 from tl_run.schema import ConfigError
 from tl_run.stopping import Stopping
 from tl_run.sweeping import MINIMIZE, direction_of, returned
+
+if TYPE_CHECKING:
+    from tl_run.compare.plan import Plan
 
 LOG = "log.txt"
 
@@ -82,6 +85,8 @@ class Comparison:
         done = sum(self.there(job) for job in jobs)
         each = len(jobs) // len(entries) + (len(seeds) - 1 if grid else 0)
         seconds = show(plan, dict.fromkeys(self.arms, each), done, metric, direction)
+        if self.options.advise:
+            self.foretell(plan, grid, done == len(jobs))
         self.left, self.pace, self.begun = each * len(entries) - done, seconds, time.perf_counter()
         self.expected = seconds / max(1, self.left)
         try:
@@ -92,6 +97,22 @@ class Comparison:
             print("stopped; the same command goes on", file=sys.stderr)
             raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else stop.code) from None
         self.answer()
+
+    def foretell(self, plan: Plan, grid: Sequence[float], afterwards: bool) -> None:
+        """Print what order of the arms is expected, and how often such advice was right.
+
+        Args:
+            plan: The arms that can run.
+            grid: The rates.
+            afterwards: Whether all runs are over already.
+        """
+        from tl_run.compare.advisor import advise
+
+        with self.quietly(None):
+            said = advise(plan, self.book.folder, grid, afterwards)
+        print("before anything is trained:")
+        for line in said:
+            print(f"  {line}", flush=True)
 
     def compare(self, grid: Sequence[float], seeds: Sequence[int]) -> None:
         """Run everything: the grid, then the seeds."""

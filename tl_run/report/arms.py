@@ -11,6 +11,7 @@ from typing import Any
 
 from tl_modules.cube import BASELINES, SCRATCH
 from tl_modules.task import ABSENT
+from tl_run.report.advice import read_advice
 from tl_run.report.reading import LeftOut, Run, read_run
 
 # What makes an arm, each with what its name says of it where arms of one cell differ in it.
@@ -68,6 +69,7 @@ class Setting:
         direction: Whether it is better higher (`max`) or lower (`min`).
         plateau: An arm that is the baseline trained until nothing gets better, if there is one.
         again: The command that goes on with a comparison; None where runs were started one by one.
+        advice: What was said before a comparison, if it was asked for; see `advice`.
     """
 
     title: str
@@ -77,6 +79,7 @@ class Setting:
     direction: str
     plateau: Arm | None = None
     again: str | None = None
+    advice: dict[str, Any] | None = None
 
     def arm(self, name: str) -> Arm:
         """Return an arm by its name."""
@@ -176,6 +179,7 @@ def compared(folder: Path, content: Mapping[str, Any]) -> tuple[Setting, list[Le
         str(content.get("direction") or filled[0].one.direction),
         last[0] if last else None,
         content.get("command"),
+        read_advice(folder),
     ), left_out
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from tl_run.report import charts, words
+from tl_run.report.advice import HEADER as FORETOLD_HEADER
 from tl_run.report.answer import BASELINE, CONTROL, Answer, Row
 from tl_run.report.crossing import TABLE, added, read
 from tl_run.report.judged import Told, differing, pictures
@@ -172,6 +173,7 @@ COSTS = (
     "Means over the seeds. Labelled are samples of the target that an arm may know; seen are samples that passed "
     "through training."
 )
+FORETOLD = "What frozen features had foretold before anything was trained, beside what came out: places by test mean."
 EXPLAINED = (
     "The arm is chosen on validation and its gain is told on the test set, which chose nothing. Differences are paired "
     "by seed; intervals are Student's, at 95 %, each by itself; p-values are corrected by Holm over the arms, and the "
@@ -246,6 +248,10 @@ def _shown(one: Section) -> list[str]:
             body.append(f"<figure><div class='drawn'>{image}</div></figure>")
         else:
             body.append(_table(("sample", "true", *one.names), [[t.id, *t.lines()] for t in few]))
+    told = words.foretold(answer)
+    if told is not None:
+        body.append(f"<h3>Foretold</h3><p class='note'>{escape(FORETOLD)}</p>{_table(FORETOLD_HEADER, told[1])}")
+        body.append(f"<pre>{escape(chr(10).join(told[0]))}</pre>")
     body += [f"<p class='note'>{escape(note)}</p>" for note in one.notes]
     return body
 
@@ -298,6 +304,9 @@ def markdown(title: str, sections: Sequence[Section], left_out: Sequence[LeftOut
         lines += ["Missing for a verdict:", ""] if gaps else []
         for gap in gaps:
             lines += [f"- {gap.what}", *([f"\n  ```\n{_indented(gap.command)}\n  ```"] if gap.command else [])]
+        told = words.foretold(answer)
+        if told is not None:
+            lines += ["", FORETOLD, "", *_piped(FORETOLD_HEADER, told[1]), *(f"- {line.strip()}" for line in told[0])]
         lines.append("")
         lines += [note + "\n" for note in one.notes]
     lines += [EXPLAINED, ""]

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Sequence
 
+from tl_run.report.advice import beside_outcome, conclusion
 from tl_run.report.answer import BASELINE, BETTER, CONTROL, FASTER, Answer, Row
 from tl_run.report.arms import Arm
 from tl_run.report.statistics import CANNOT_TELL, Paired
@@ -38,6 +39,20 @@ def headline(answer: Answer) -> str:
     if best.on_test.mean < 0:
         return f"{best.arm.name} is best on validation but not on the test set: {gain}. It {best.verdict}."
     return f"Use {best.arm.name}: it {best.verdict}, by {gain}."
+
+
+def foretold(answer: Answer) -> tuple[list[str], list[list[str]]] | None:
+    """Return what was said before a comparison and how right it was, in lines, and both beside each other by arm.
+
+    Args:
+        answer: What the runs say; None is returned where nothing was said.
+    """
+    said, setting = answer.setting.advice, answer.setting
+    if said is None:
+        return None
+    outcome = {row.arm.name: row.test for row in answer.rows}
+    right = conclusion(said, outcome, setting.direction)
+    return [*said["lines"], *right], beside_outcome(said, outcome, setting.direction)
 
 
 def interval(found: Paired) -> str:

@@ -41,3 +41,9 @@ def test_what_a_comparison_sets_itself_is_refused(given):
 def test_an_unknown_option_is_named():
     with pytest.raises(ConfigError, match=r"compare\.seed=1: unknown option; did you mean seeds\? allowed: seeds, "):
         translated(["compare.seed=1"])
+
+
+def test_advice_may_be_asked_for_without_the_prefix():
+    for given in ("advise=true", "compare.advise=true"):
+        assert translated([given, "steps=3"]) == ["hydra.sweeper.advise=true", "steps=3"]
+    assert options({"advise": True}).advise

@@ -94,7 +94,7 @@ def test_sets_of_one_distribution_are_not_told_apart_and_others_are():
         noise = generator("sets", seed)
         alike = told_apart(*torch.randn(2, 200, 4, generator=noise, dtype=torch.float64), noise)
         covered += alike.low < 0.5 < alike.high
-    assert covered >= 17 and alike.count == 200
+    assert covered >= 17 and alike.samples == 200
     moved = torch.randn(200, 4, generator=noise, dtype=torch.float64) + 1.0
     apart = told_apart(moved, torch.randn(300, 4, generator=noise, dtype=torch.float64), noise)
     assert apart.low > 0.75
