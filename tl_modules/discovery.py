@@ -19,6 +19,7 @@ _HELPERS = {
     "backbones": ("base", "own", "network", "families"),
     "heads": ("base", "drawing", "fcos", "pyramid", "rows"),
     "objectives": ("base",),
+    "finetunings": ("base", "blocks", "starting"),
 }
 TIMM = "timm/"
 BASES = "bases"  # beside a class's own attributes
@@ -33,7 +34,7 @@ def names_in(folder: str) -> tuple[str, ...]:
     """Return the names that files of a folder of this package stand for, in alphabetical order.
 
     Args:
-        folder: `backbones`, `heads` or `objectives`.
+        folder: `backbones`, `finetunings`, `heads` or `objectives`.
     """
     paths = (Path(__file__).parent / folder).glob("[a-z]*.py")
     return tuple(sorted(path.stem for path in paths if path.stem not in _HELPERS[folder]))
@@ -109,7 +110,7 @@ def attributes(folder: str, name: str) -> dict[str, dict[str, Any]]:
     """Return the plain values that the classes of a file say in their bodies, by class and attribute.
 
     Args:
-        folder: `heads` or `objectives`.
+        folder: `finetunings`, `heads` or `objectives`.
         name: The file's name without its ending.
     """
     tree = ast.parse((Path(__file__).parent / folder / f"{name}.py").read_text(encoding="utf-8"))

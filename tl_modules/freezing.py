@@ -22,12 +22,10 @@ def set_frozen(part: nn.Module, frozen: bool) -> None:
 
 
 def hold_frozen(parts: Iterable[nn.Module]) -> None:
-    """Put frozen parts back into evaluation mode."""
+    """Put what is frozen back into evaluation mode: parts of which nothing learns, and such modules of the others."""
     for part in parts:
-        part.eval()
-
-
-def is_frozen(part: nn.Module) -> bool:
-    """Tell whether a part with parameters has none that learns."""
-    parameters = list(part.parameters())
-    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+        learns = {parameter.requires_grad for parameter in part.parameters()}
+        if learns == {False}:
+            part.eval()
+        elif len(learns) > 1:
+            hold_frozen(part.children())

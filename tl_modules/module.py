@@ -23,15 +23,16 @@ from tl_modules.checks import (
     warn_of_skipped,
 )
 from tl_modules.features import Features
+from tl_modules.finetunings import Curve, build_finetuning
 from tl_modules.forward import by_trunk, each_alone, features_of, inputs_of
-from tl_modules.freezing import hold_frozen, is_frozen, set_frozen
+from tl_modules.freezing import hold_frozen, set_frozen
 from tl_modules.gradient_cosine import GradientCosine
 from tl_modules.heads import Head, Judged, build_head
 from tl_modules.heads.rows import take_rows
 from tl_modules.health import Health, Island
 from tl_modules.metrics import Scores
 from tl_modules.objectives import build_objective, check_objective, check_use
-from tl_modules.optim import SCHEDULES, named_groups, steps_of
+from tl_modules.optim import SCHEDULES, named_groups, steps_of, whole
 from tl_modules.parts import Parts, Wiring
 from tl_modules.portable import Portable
 from tl_modules.precision import as_float32, full_precision
@@ -60,8 +61,10 @@ class TransferModule(Portable):
         source: The source's task; None where there is none.
         backbone: A name, a mapping with `name` and options, or a module of one's own (copied for each part).
         source_backbone: The source's backbone, where the cell shares no trunk; the same as the target's by default.
-        finetuning: What the stages after a source, or a target alone, freeze: `full`, `linear_probe`, or a mapping with
-            `freeze` (kinds of part) and `lr` (factors by kind of part). Simultaneous cells do not read it.
+        finetuning: How the target goes on after a source or from weights: `full`, `linear_probe`, another name of
+            `finetunings.FINETUNINGS`, the import path of one of one's own, or a mapping with `name` and options; one
+            with `freeze` (kinds of part) and `lr` (factors by kind of part) needs no name. Simultaneous cells do not
+            read it.
         lr: Highest learning rate of AdamW.
         weight_decay: Decay of weights; norms and biases have none (Loshchilov and Hutter 2019).
         clip: Largest gradient norm of a set of roles that share a part; None for no clipping.
@@ -133,7 +136,7 @@ class TransferModule(Portable):
         check_tasks(type(self), self.tasks)
         check_absent(type(self).__name__, self.tasks, self.merged)
         self.supervised = {split: Supervision(self.tasks) for split in ("train", "val", "test")}
-        self.finetuning, self.clip, self.seed = finetuning, clip, seed
+        self.finetuning, self.clip, self.seed = build_finetuning(finetuning), clip, seed
         self.weights, self.source_share = dict(weights or {}), source_share
         self.lr, self.weight_decay, self.schedule = lr, weight_decay, schedule  # `Tuner.lr_find` sets lr
         backbones = {"backbone": backbone, "source_backbone": source_backbone}
@@ -158,6 +161,7 @@ class TransferModule(Portable):
             raise ValueError(f"source_backbone: in {type(self).__name__} both roles go through one trunk")
         bodies = {"target": backbone, "source": backbone if source_backbone is None else source_backbone}
         self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head, normalisation)
+        self.finetuning.keeps_head = len({names[2] for names in wires.values()}) < len(wires)
         apart = all(len(set(names)) == len(wires) for names in zip(*wires.values(), strict=True))
         if normalisation != "auto" and apart:
             where = f"in {type(self).__name__}" + ("" if "source" in self.tasks else " without a source")
@@ -187,6 +191,8 @@ class TransferModule(Portable):
             check_conflict(type(self).__name__, self.plan, wires, self.merged)
         check_shares(source_share, self.weights, self.plan, type(self).__name__, self.merged)
         self.stage, self.entered, self.taken = self.plan[-1], False, Report()
+        self.tuning = False  # whether the finetuning is ready for the stage
+        self.settled: Curve = {}  # what it found where it had to choose after the last one
         self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
         self.health = Health(skip_nonfinite)
         self.parts.normalisation.enter(self.stage.roles)
@@ -234,11 +240,12 @@ class TransferModule(Portable):
         """
         return build_head(task, dim, channels, strides, labels, made)
 
-    def enter(self, stage: str) -> Report:
+    def enter(self, stage: str, tuning: bool = True) -> Report:
         """Make a stage the current one: carry over what it starts from, freeze what it freezes.
 
         Args:
             stage: Its name.
+            tuning: Whether it is to be trained, so that the finetuning makes ready for it.
 
         Returns:
             What became of each tensor that the target takes over from the source without sharing it.
@@ -249,6 +256,7 @@ class TransferModule(Portable):
         names = [s.name for s in self.plan]
         if stage not in names:
             raise ValueError(f"stage={stage!r} is unknown; {type(self).__name__} has {', '.join(names)}")
+        self.leave()
         report, before = Report(), self.stage if self.entered else None
         self.stage, self.entered = self.plan[names.index(stage)], True
         self.health.begin()
@@ -270,14 +278,27 @@ class TransferModule(Portable):
         used = self.parts.through(self.stage.roles)
         for kind, name, part in self.parts.named():
             set_frozen(part, kind in self.stage.freeze or (kind, name) not in used)
+        if tuning:
+            self._tune()
         self.train(self.training)
         self.taken = report
         return report
 
+    def _tune(self) -> None:
+        """Let the finetuning make ready for the current stage, if that is one of its own, and was not yet."""
+        if self.stage.tuned and not self.tuning:
+            self.finetuning.begin(self.parts, self.stage, self.seed)
+            self.tuning = True
+
+    def leave(self) -> None:
+        """Let the parts be as they are by themselves, with what was learned; `enter` and `fit` do so."""
+        self.finetuning.leave(self.parts)
+        self.tuning = False
+
     def train(self, mode: bool = True) -> TransferModule:
         """Set training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
-        hold_frozen(part for _, _, part in self.parts.named() if self.entered and is_frozen(part))
+        hold_frozen(part for _, _, part in self.parts.named() if self.entered)
         return self
 
     def setup(self, stage: str) -> None:
@@ -287,6 +308,8 @@ class TransferModule(Portable):
             check_clipping(self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm, self.clip)
         if stage == "fit" and not self.entered and len(self.plan) == 1:
             self.enter(self.plan[0].name)
+        if stage == "fit" and self.entered:
+            self._tune()
         if stage == "fit" and self.entered and not (self.parts.report.loaded or self.parts.report.adapted):
             warn_of_skipped(type(self).__name__, self.plan, self.stage, self.trained)
 
@@ -359,6 +382,8 @@ class TransferModule(Portable):
         if losses:
             with together():
                 ties.insert(0, self.objective(self.weighted(losses), features, self.stage))
+        pull = self.finetuning.penalty(self.parts) if self.stage.tuned else None
+        ties += [] if pull is None else [pull]
         return ties[0] if len(ties) == 1 else torch.stack(ties).sum()
 
     def on_after_backward(self) -> None:
@@ -497,7 +522,10 @@ class TransferModule(Portable):
     @property
     def monitor(self) -> tuple[str, str]:
         """The current stage's selection metric, and `max` or `min`: the target's where it learns."""
-        role = "target" if "target" in self.stage.learn else self.stage.learn[0]
+        return self.monitor_of("target" if "target" in self.stage.learn else self.stage.learn[0])
+
+    def monitor_of(self, role: str) -> tuple[str, str]:
+        """Return a role's selection metric, and `max` or `min`."""
         known = self.head(role).reported(self.tasks[role].labels)
         metric = self.selection_metric if self.selection_metric in known else self.head(role).monitor
         return f"val/{role}/{metric}", known[metric]
@@ -523,7 +551,9 @@ class TransferModule(Portable):
         """Return AdamW over named groups (part and decay) and the schedule over the stage's steps."""
         if not self.entered:  # a checkpoint that is resumed has entered its stage by now
             raise ValueError(not_entered(type(self).__name__, self.plan))
-        optimizer = torch.optim.AdamW(named_groups(self.learning(), self.lr, self.weight_decay, self.stage.lr))
+        split = self.finetuning.groups if self.stage.tuned else whole
+        groups = named_groups(self.learning(), self.lr, self.weight_decay, self.stage.lr, split)
+        optimizer = torch.optim.AdamW(groups)
         schedule = SCHEDULES[self.schedule](optimizer, steps_of(self.trainer, self.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -548,7 +578,7 @@ class TransferModule(Portable):
             )
         stage, fitting = carried.get("stage"), self._trainer is not None and self.trainer.state.fn == "fit"
         if not self.entered and (fitting or stage in [s.name for s in self.plan]):
-            self.enter(stage or self.plan[-1].name)
+            self.enter(stage or self.plan[-1].name, tuning=fitting)
         elif fitting and stage not in (None, self.stage.name):
             raise ValueError(
                 f"this checkpoint is of stage {stage!r}, but {self.stage.name!r} was entered; "
@@ -556,6 +586,7 @@ class TransferModule(Portable):
             )
         if stage == self.stage.name:
             self.health.load_state_dict(carried.get("health", {}))
+            self.finetuning.load(checkpoint)
         names = [one.name for one in self.plan]
         self.trained |= set(names[: names.index(stage) + 1] if stage in names else names)
         self.parts.normalisation.complete(checkpoint.get("state_dict", {}), "parts.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.optim import Optimizer
@@ -13,30 +13,56 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 WARMUP = 0.2
 
 
+class Group(NamedTuple):
+    """Parameters of a part that learn at one rate.
+
+    Args:
+        name: What tells them from others of the part; empty where there are no others.
+        parameters: The parameters, those among them that are frozen too.
+        factor: On the part's learning rate.
+        decays: Whether their weights decay.
+    """
+
+    name: str
+    parameters: list[nn.Parameter]
+    factor: float = 1.0
+    decays: bool = True
+
+
+def whole(kind: str, part: nn.Module) -> list[Group]:
+    """Return a part's parameters as one group."""
+    return [Group("", list(part.parameters()))]
+
+
 def named_groups(
-    parts: Iterable[tuple[str, str, nn.Module]], lr: float, weight_decay: float, factors: Mapping[str, float]
+    parts: Iterable[tuple[str, str, nn.Module]],
+    lr: float,
+    weight_decay: float,
+    factors: Mapping[str, float],
+    split: Callable[[str, nn.Module], Iterable[Group]] = whole,
 ) -> list[dict[str, Any]]:
-    """Return an optimiser group per part and decay, of the parameters that learn.
+    """Return an optimiser group per part, or group of a part, and decay, of the parameters that learn.
 
     Args:
         parts: Kind, name and part.
         lr: Learning rate.
         weight_decay: Decay of tensors with two or more dimensions; norms and biases have none.
         factors: Factors on the learning rate by kind of part.
+        split: What divides a part of a kind into groups.
 
     Raises:
         ValueError: If nothing learns.
     """
     groups = []
     for kind, name, part in parts:
-        learning = [p for p in part.parameters() if p.requires_grad]
         rate = lr * factors.get(kind, 1.0)
-        for decays in (True, False):
-            chosen = [p for p in learning if (p.ndim > 1) == decays]
-            decay = weight_decay if decays else 0.0
-            label = f"{kind}.{name}.{'weights' if decays else 'norms'}"
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "name": label})
+        for group in split(kind, part):
+            for matrices in (True, False):
+                chosen = [p for p in group.parameters if p.requires_grad and (p.ndim > 1) == matrices]
+                decay = weight_decay if matrices and group.decays else 0.0
+                label = ".".join([kind, name, *filter(None, [group.name]), "weights" if matrices else "norms"])
+                if chosen:
+                    groups.append({"params": chosen, "lr": rate * group.factor, "weight_decay": decay, "name": label})
     if not groups:
         raise ValueError("freeze: every part is frozen, so there is nothing to train")
     return groups

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from tl_modules.finetunings.base import Finetuning
 from tl_modules.heads import Head
 from tl_modules.health import Health
 from tl_modules.parts import Parts
@@ -26,6 +27,7 @@ class Portable(LightningModule):
         stage: The current stage.
         health: Which roles have stopped learning in it.
         own_backbone: Whether a backbone is a module that was given.
+        finetuning: What the target goes on by.
     """
 
     merged: ClassVar[bool] = False  # whether both roles are learned by one loss
@@ -34,6 +36,7 @@ class Portable(LightningModule):
     stage: Stage
     health: Health
     own_backbone: bool
+    finetuning: Finetuning
 
     def head(self, role: str) -> Head:
         """Return a role's head."""
@@ -60,7 +63,7 @@ class Portable(LightningModule):
         """
         role = role or self.usual
         stem, trunk = (self.parts.of(self.through(role), kind) for kind in ("stem", "trunk"))
-        with self.parts.as_role(self.through(role)):
+        with self.finetuning.merged(self.parts), self.parts.as_role(self.through(role)):
             return Exported(stem, trunk, self.head(role), self.task_of(role).labels)
 
     def backbone_state_dict(self, role: str | None = None, classifier: bool | None = None) -> dict[str, Tensor]:
@@ -79,7 +82,7 @@ class Portable(LightningModule):
         """
         role = role or self.usual
         stem, trunk = (self.parts.of(self.through(role), kind) for kind in ("stem", "trunk"))
-        with self.parts.as_role(self.through(role)):
+        with self.finetuning.merged(self.parts), self.parts.as_role(self.through(role)):
             return network_state_dict(stem, trunk, self.head(role), self.task_of(role).labels, classifier)
 
     def save_backbone(self, path: Any, role: str | None = None, classifier: bool | None = None) -> None:
@@ -102,3 +105,4 @@ class Portable(LightningModule):
         """Add wiring, tasks and label names, so that any role can be planted into any other run's."""
         carried = carry(self.parts, self.tasks, self.stage.name, self.own_backbone)
         checkpoint["transfer"] = {**carried, "cell": type(self).__name__, "health": self.health.state_dict()}
+        self.finetuning.save(checkpoint)

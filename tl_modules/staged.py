@@ -17,6 +17,9 @@ from tl_modules.module import TransferModule
 from tl_modules.stages import Stage, split_steps
 from tl_modules.weights.transfer import Report
 
+# Arguments of a Trainer that say where and how it runs.
+PLACING = ("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins", "use_distributed_sampler")
+
 
 class Trained(NamedTuple):
     """What became of a stage.
@@ -91,6 +94,9 @@ def fit(
     begin = _stage_of(module, resume) if isinstance(resume, str | Path) else None
     names = [stage.name for stage in module.plan]
     fed = Fed(data, module)
+    settles = chosen is None and module.plan[-1].tuned and module.finetuning.settles
+    if settles and isinstance(data, Mapping):
+        fed.validation()
     records = []
     for stage, count in zip(module.plan, counts, strict=True):
         if begin is not None and names.index(stage.name) < names.index(begin):
@@ -107,9 +113,12 @@ def fit(
             if made.interrupted:
                 raise KeyboardInterrupt
         best = (chosen or best_of)(stage, made)
+        module.leave()
         if best is not None:
             load_weights(module, best)
         records.append(Trained(stage, count, made, taken, module.monitor[0], best))
+    if settles:
+        settle(module, lambda: validated(module, fed.validation(), {**fed.usual, **(given or {})}))
     return records
 
 
@@ -153,6 +162,32 @@ def load_weights(module: TransferModule, path: str | Path) -> None:
     module.load_state_dict(checkpoint["state_dict"])
 
 
+def settle(module: TransferModule, validate: Callable[[], Mapping[str, float]]) -> None:
+    """Let the finetuning choose by validation what the last stage leaves; the module's `settled` tells what it found.
+
+    Args:
+        module: The module, with the weights of the stage's chosen checkpoint.
+        validate: Returns the scores of the module as it is.
+    """
+    monitor = {role: module.monitor_of(role)[0] for role in module.tasks}
+    module.settled = module.finetuning.settle(module.parts, validate, {**monitor, "direction": module.monitor[1]})
+
+
+def validated(module: TransferModule, loaders: Any, options: Mapping[str, Any]) -> dict[str, float]:
+    """Return a module's scores on validation sets.
+
+    Args:
+        module: The module.
+        loaders: As `Trainer.validate` takes them.
+        options: Arguments of a Trainer, of which those count that say where it runs.
+    """
+    placing = {name: options[name] for name in PLACING if name in options}
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = Trainer(**{**placing, **quiet})
+    found = trainer.validate(module, loaders, verbose=False)
+    return {name: value for part in found for name, value in part.items()}
+
+
 def _stage_of(module: TransferModule, path: str | Path) -> str:
     stage = torch.load(path, map_location="cpu", weights_only=True).get("transfer", {}).get("stage")
     names = [one.name for one in module.plan]
@@ -173,7 +208,7 @@ class Fed:
     """
 
     def __init__(self, data: Any, module: TransferModule) -> None:
-        self.data, self.one = data, isinstance(data, LightningDataModule)
+        self.data, self.module, self.one = data, module, isinstance(data, LightningDataModule)
         # Our samplers divide the samples among the processes themselves.
         self.usual: dict[str, Any] = {"use_distributed_sampler": False} if hasattr(data, "enter") else {}
         need = list(dict.fromkeys(role for stage in module.plan for role in stage.roles))
@@ -216,6 +251,21 @@ class Fed:
         val = {role: self._loader(role, "val") for role in stage.learn}
         val = {role: loader for role, loader in val.items() if loader is not None}
         return {"train_dataloaders": train, "val_dataloaders": val or None}
+
+    def validation(self) -> Any:
+        """Return the validation loaders of all roles that have one.
+
+        Raises:
+            ValueError: If the target has none.
+        """
+        roles = list(self.module.tasks)
+        if self.one:
+            return self.data.whole("val", roles) if hasattr(self.data, "whole") else self.data.val_dataloader()
+        found = {role: self._loader(role, "val") for role in roles if role in self.data}
+        if found.get("target") is None:
+            name = self.module.finetuning.name
+            raise ValueError(f"data: finetuning={name} chooses by validation, and the target has no validation loader")
+        return {role: loader for role, loader in found.items() if loader is not None}
 
     def _loader(self, role: str, split: str) -> Any:
         one = self.data[role]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tl_modules.finetunings.base import Finetuning
 
 PART_KINDS = ("stem", "trunk", "head")
 SOURCE_SHARE = 0.7
@@ -23,6 +26,7 @@ class Stage:
         lr: Factors on the learning rate by kind of part; 1 where absent.
         share: The stage's share of the run's steps, a fraction.
         replay: The share of the stage's own steps that learn the source, a fraction; a step then has one role.
+        tuned: Whether its finetuning has a say in it, beside `freeze` and `lr`: it starts from what was learned before.
 
     Example:
         >>> Stage("adapt", learn=("source",), see=("target",), freeze=("stem",)).roles
@@ -36,6 +40,7 @@ class Stage:
     lr: Mapping[str, float] = field(default_factory=dict)
     share: float = 1.0
     replay: float = 0.0
+    tuned: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -49,49 +54,31 @@ FINETUNINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def finetuning_options(finetuning: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `freeze` and `lr` of a finetuning given by name or as a mapping.
-
-    Raises:
-        ValueError: If the name, a key or a kind of part is unknown.
-    """
-    if isinstance(finetuning, str):
-        if finetuning not in FINETUNINGS:
-            raise ValueError(f"finetuning={finetuning!r} is unknown; allowed: {', '.join(FINETUNINGS)}")
-        return FINETUNINGS[finetuning]
-    freeze, lr = tuple(finetuning.get("freeze") or ()), dict(finetuning.get("lr") or {})
-    unknown = [*(set(finetuning) - {"name", "freeze", "lr"}), *({*freeze, *lr} - set(PART_KINDS))]
-    if unknown:
-        raise ValueError(
-            f"finetuning={dict(finetuning)!r}: {', '.join(sorted(unknown))} is unknown; "
-            f"allowed keys: name, freeze, lr; kinds of part: {', '.join(PART_KINDS)}"
-        )
-    return {"freeze": freeze, "lr": lr}
-
-
 def after_source(
-    finetuning: str | Mapping[str, Any], has_source: bool, source_share: float = SOURCE_SHARE, adapts: bool = False
+    finetuning: Finetuning, has_source: bool, source_share: float = SOURCE_SHARE, adapts: bool = False
 ) -> list[Stage]:
-    """Return a sequential cell's stages: the source, then the target with what the finetuning freezes.
+    """Return a sequential cell's stages: the source, then the target's as the finetuning says.
 
     Args:
-        finetuning: `full`, `linear_probe`, or a mapping with `freeze` and `lr`.
+        finetuning: The finetuning, built.
         has_source: False where the source is weights rather than data; its stage is left out.
         source_share: The source's share of the steps, a fraction.
         adapts: Whether the second stage goes on learning the source and sees the target's inputs without their targets.
+
+    Raises:
+        ValueError: If the finetuning needs the target's targets, and they are not to be read.
     """
-    options = finetuning_options(finetuning)
     if not has_source:
-        return [Stage("target", learn=("target",), **options)]
+        return finetuning.stages()
+    source = Stage("source", learn=("source",), share=source_share)
     if adapts:
-        return [
-            Stage("source", learn=("source",), share=source_share),
-            Stage("adapt", learn=("source",), see=("target",), share=1 - source_share, **options),
-        ]
-    return [
-        Stage("source", learn=("source",), share=source_share),
-        Stage("target", learn=("target",), share=1 - source_share, **options),
-    ]
+        if not finetuning.adapts:
+            raise ValueError(
+                f"finetuning={finetuning.name}: learns from labels of the target, which objective= adapts without"
+            )
+        (last,) = finetuning.stages(1 - source_share)
+        return [source, replace(last, name="adapt", learn=("source",), see=("target",))]
+    return [source, *finetuning.stages(1 - source_share)]
 
 
 def with_replay(plan: list[Stage], share: float, cell: str, wires: Mapping[str, Sequence[str]]) -> list[Stage]:
@@ -158,7 +145,8 @@ def split_steps(steps: int, stages: list[Stage]) -> list[int]:
     """
     if steps < len(stages):
         raise ValueError(f"steps={steps} is less than one for each of the run's {len(stages)} stages")
-    shares = [max(1, int(steps * stage.share + 1e-9)) for stage in stages[:-1]]
+    whole = sum(stage.share for stage in stages)
+    shares = [max(1, int(steps * stage.share / whole + 1e-9)) for stage in stages[:-1]]
     while sum(shares) >= steps:
         shares[shares.index(max(shares))] -= 1
     return [*shares, steps - sum(shares)]

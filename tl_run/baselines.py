@@ -60,12 +60,18 @@ def check_baseline(cfg: Mapping[str, Any]) -> Iterator[str]:
         instead = f"a name of the library's, a file of weights or the folder of a run; from random ones it is {SCRATCH}"
         frozen = ", which it keeps frozen" if name == PROBE else ""
         yield f"{path}.weights=null: cell={name} needs pretrained weights{frozen}: {instead}"
-    freeze = (cfg["finetuning"] or {"freeze": []})["freeze"]
-    given = f"finetuning.freeze={plain(freeze)}"
+    freeze = frozen_kinds(cfg)
+    named = cfg["finetuning"] or {"name": None}
+    given = f"finetuning.freeze={plain(freeze)}" if "freeze" in named else f"finetuning={named['name']}"
     if name == FINETUNE and freeze:
         yield f"{given}: in cell={FINETUNE} all parts learn; cell={PROBE} freezes stem and trunk"
     if name == PROBE and set(freeze) != FROZEN:
         yield f"{given}: cell={PROBE} freezes stem and trunk; in cell={FINETUNE} all parts learn"
+
+
+def frozen_kinds(cfg: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of part that stay as they are in all stages after a source."""
+    return list((cfg["finetuning"] or {}).get("freeze") or ())
 
 
 def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Mapping[str, Any]) -> str:

@@ -257,12 +257,19 @@ def _no_group(group: str) -> str:
 
 
 def _no_key(key: str) -> str:
-    allowed = options_of(key, _dataset_class(key.partition(".")[0]))
+    allowed = options_of(key, _chosen(key.partition(".")[0]))
     given = next((a for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key), key)
     if key.split(".")[-1] in RENAMED:
         return f"{given}: {RENAMED[key.split('.')[-1]]}"
     shown = f"; {near(key.split('.')[-1], allowed)}allowed: {', '.join(allowed)}" if allowed else ""
     return f"{given}: unknown option{shown}"
+
+
+def _chosen(group: str) -> str | None:
+    """Return what a group was chosen to be on the command line, of a role the class of its dataset."""
+    if group in ("source", "target"):
+        return _dataset_class(group)
+    return next((a.partition("=")[2] for a in reversed(sys.argv[1:]) if a.startswith(f"{group}=")), None)
 
 
 def _dataset_class(role: str) -> str | None:

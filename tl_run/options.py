@@ -14,7 +14,6 @@ from tl_modules.task import ABSENT, KINDS
 from tl_run.derive import MORE, Group, Open, arguments, class_values, derived, fields_of
 from tl_run.paths import CONF
 
-PartKind = Literal["stem", "trunk", "head"]
 MIXING = ("cycle", "proportional", "temperature", "aligned")
 NEED_MAPS = tuple(name for name, kind in kinds().items() if kind.needs_maps)
 METRICS = {name: kind.metrics for name, kind in kinds().items()}  # the selection metric first
@@ -245,12 +244,19 @@ SCENES_KINDS = {
 }
 
 
-class Finetuning(Group):
-    """`finetuning`."""
+FINETUNINGS: dict[str, type[Group]] = {
+    name: derived(f"tl_modules.finetunings.{name}.{class_name(name)}", name=(Literal[name], ...))
+    for name in names_in("finetunings")
+}
+# `finetuning`, for `full`, `linear_probe` and any other name that is not a file's.
+Finetuning = derived("tl_modules.finetunings.base.Finetuning", name=(Annotated[str, Field(min_length=1)], ...))
 
-    name: str = Field(min_length=1)
-    freeze: list[PartKind]
-    lr: dict[PartKind, float]
+
+def finetuning_model(name: object) -> type[Group]:
+    """Return the model of a finetuning's options; one of one's own has an import path for a name."""
+    if name in FINETUNINGS:
+        return FINETUNINGS[str(name)]
+    return own_model(str(name), OwnNamed) if "." in str(name) else Finetuning
 
 
 class DataModule(Group):

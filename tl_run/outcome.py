@@ -15,6 +15,7 @@ from datamodules.pair import PairedData
 from datamodules.readers.published import PublishedData
 from tl_modules.cube import BASELINES
 from tl_modules.module import TransferModule
+from tl_modules.stages import FINETUNINGS
 from tl_modules.task import UNION
 from tl_run.baselines import backbone_of, baseline_key, weights_in
 from tl_run.defaults import as_scratch
@@ -72,6 +73,7 @@ class Outcome:
             "seed": config["seed"],
             "mode": config["datamodule"]["mode"],
             "finetuning": config["finetuning"] and config["finetuning"]["name"],
+            **self.finetuned(last),
             "objective": config["objective"]["name"],
             "normalisation": config["cell"].get("normalisation"),
             "loss_weights": {role: self.module.weights.get(role, 1.0) for role in self.module.tasks},
@@ -94,13 +96,26 @@ class Outcome:
             "selection": last["selection"],
             "val": {last["monitor"].removeprefix("val/"): last["score"]},
             "test": {key.removeprefix("test/"): finite(value) for key, value in tested.items()},
-            "stages": records,
+            "stages": [{key: value for key, value in record.items() if key != "settled"} for record in records],
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "flops": sum(record["flops"] for record in records),
             "seconds": round(time.perf_counter() - self.began + self.earlier_seconds, 2),
             "machine": described(self.device, self.processes, self.precision, self.channels_last),
             "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
         }
+
+    def finetuned(self, last: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is to be known of a finetuning beside its name: its options, and what it chose in the end.
+
+        Args:
+            last: The last stage's record.
+        """
+        options = dict(self.config["finetuning"] or {})
+        name = options.pop("name", None)
+        if name in (None, *FINETUNINGS):
+            return {}
+        chosen = {name.rpartition(".")[2]: last["settled"]} if "settled" in last else {}
+        return {"finetuning_options": options, **chosen}
 
     def baseline_key(self) -> str:
         """Return by what the run finds its baseline."""

@@ -10,7 +10,7 @@ from tl_modules.discovery import TIMM
 
 
 def own_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield option and import path of kinds, backbones, objective and augmentations that a configuration brings.
+    """Yield option and import path of kinds, backbones, objective, finetuning and augmentations from elsewhere.
 
     Cells and datasets are not among them: they are made by Hydra from their `_target_`.
 
@@ -18,6 +18,7 @@ def own_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         config: The composed configuration.
     """
     yield from _named("objective.name", config.get("objective"))
+    yield from _named("finetuning.name", config.get("finetuning"))
     yield from _backbones("backbone", config.get("backbone"))
     for role in ("source", "target"):
         node = config.get(role) or {}

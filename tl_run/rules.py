@@ -15,12 +15,13 @@ from tl_modules.stages import SOURCE_SHARE
 from tl_modules.task import ABSENT, UNION
 from tl_modules.weights.runs import chosen_checkpoint
 from tl_run.attached import check_attached
-from tl_run.baselines import check_baseline
+from tl_run.baselines import check_baseline, frozen_kinds
 from tl_run.messages import near, plain
 from tl_run.naming import AUTO
 from tl_run.options import (
     BACKBONES,
     DATASETS,
+    FINETUNINGS,
     METRICS,
     MIXING,
     NEED_MAPS,
@@ -234,13 +235,15 @@ def _check_finetuning(cfg: Mapping[str, Any]) -> Iterator[str]:
     if name == SCRATCH or _at_once(cfg):
         why = "has no source" if name == SCRATCH else "learns source and target at once"
         yield f"finetuning={node['name']}: has no effect in {name}, which {why}; leave it out or set finetuning=null"
-    if set(node["freeze"]) == {"stem", "trunk", "head"}:
+    if node["name"] == "lora" and find_spec("peft") is None:
+        yield 'finetuning=lora: peft is not installed; pip install -e ".[lora]"'
+    if set(frozen_kinds(cfg)) == {"stem", "trunk", "head"}:
         yield f"finetuning.freeze={plain(node['freeze'])}: must leave a kind of part that learns"
         return
-    for part, factor in node["lr"].items():
+    for part, factor in (node.get("lr") or {}).items():
         if factor <= 0:
             yield f"finetuning.lr.{part}={plain(factor)}: must be greater than 0"
-        elif part in node["freeze"] and factor != 1:
+        elif part in frozen_kinds(cfg) and factor != 1:
             yield f"finetuning.lr.{part}={plain(factor)}: has no effect, finetuning.freeze has it"
 
 
@@ -343,8 +346,10 @@ def _check_objective(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"{at}, which learns both roles by one loss"
     elif not _at_once(cfg) and not (said.get("adapts") and BY_NAME[name].same_task):
         yield f"{at}, which learns one role at a time"
-    elif said.get("adapts") and "trunk" in (cfg["finetuning"] or {"freeze": ()})["freeze"]:
+    elif said.get("adapts") and "trunk" in frozen_kinds(cfg):
         yield f"{at} with finetuning={cfg['finetuning']['name']}, which freezes the trunk that it adapts"
+    elif said.get("adapts") and not _adapts(cfg["finetuning"]):
+        yield f"{at} with finetuning={cfg['finetuning']['name']}, which learns from labels of the target"
     elif said.get("shares") and name == "parallel_training":
         yield f"{at}, where no part is shared"
     elif (
@@ -353,6 +358,13 @@ def _check_objective(cfg: Mapping[str, Any]) -> Iterator[str]:
         and not stages
     ):
         yield f"{at} with datamodule.mode={cfg['datamodule']['mode']}, where a step has one role"
+
+
+def _adapts(finetuning: Mapping[str, Any] | None) -> bool:
+    """Tell whether a finetuning can go without the target's labels; of one of one's own the module says it."""
+    name = (finetuning or {}).get("name")
+    said = attributes("finetunings", str(name))[class_name(str(name))] if name in FINETUNINGS else {}
+    return bool(said.get("adapts", True))
 
 
 def _carry_both(cfg: Mapping[str, Any]) -> bool:

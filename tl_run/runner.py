@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from tl_modules.forward import inputs_of
 from tl_modules.health import Diverged
-from tl_modules.staged import fit
+from tl_modules.staged import fit, load_weights, settle
 from tl_modules.stages import Stage
 from tl_modules.weights.files import read_weights
 from tl_modules.weights.runs import damage, digest_of
@@ -66,6 +66,8 @@ from tl_run.store import WEIGHTS, Store, address
 from tl_run.strategy import Watched
 
 log = logging.getLogger(__name__)
+SETTLED = "settled.ckpt"  # weights that a finetuning chose after the last stage
+OF_TRAINING = ("optimizer_states", "lr_schedulers", "callbacks", "loops")  # what only a resumed stage needs
 PLACING = ("num_nodes", "strategy", "sync_batchnorm")  # options of the Trainer that the test has too
 # Options that say how a run is started and saved, not what it is, as a folder has them.
 NOT_HELD = {"resume": None, "trust": False, "allow_targets": None}
@@ -354,6 +356,8 @@ class Run(Outcome):
         else:
             self.earlier_seconds += self.current.cost.before
             record = self.record(stage, trainer)
+            if stage == self.module.plan[-1] and stage.tuned and self.module.finetuning.settles:
+                record |= self.settle(stage, record)
             if first_process():
                 self.keep(stage, record)
             trainer.strategy.barrier()
@@ -361,6 +365,31 @@ class Run(Outcome):
         if trainer is None and stage == self.module.plan[-1]:
             self.check_metrics()
         return self.journal.place(stage.name) / str(record["checkpoint"])
+
+    def settle(self, stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Let the finetuning choose what the last stage leaves, and return what that changes of the stage's record."""
+        best = self.current.kept.best if record["checkpoint"] == "best.ckpt" else None
+        place = self.journal.place(stage.name)
+        newest = self.journal.stage(stage.name)["checkpoints"][-1]["file"]
+        path = place / (newest if best is None else self.current.kept.files[best["step"]])
+        self.module.leave()
+        load_weights(self.module, path)
+        settle(self.module, self.validated)
+        found = self.module.settled
+        carried = torch.load(path, map_location="cpu", weights_only=True) | {"state_dict": self.module.state_dict()}
+        content = io.BytesIO()
+        torch.save({key: value for key, value in carried.items() if key not in OF_TRAINING}, content)
+        if first_process():
+            write_whole(place / SETTLED, content.getvalue())
+            print(f"{stage.name}: {self.module.finetuning.name} chose {found['chosen']:g} of {self.module.monitor[0]}")
+        score = dict(zip(found["coefficients"], found["target"], strict=True))[found["chosen"]]
+        return {"checkpoint": SETTLED, "digest": digest_of(content.getvalue()), "score": score, "settled": found}
+
+    def validated(self) -> dict[str, float]:
+        """Return the scores of the module as it is on the validation sets of both roles."""
+        trainer = Trainer(logger=False, enable_checkpointing=False, **self.machine())
+        metrics = trainer.validate(self.module, self.data.whole("val", list(self.module.tasks)), verbose=False)
+        return {key: value for part in metrics for key, value in part.items()}
 
     def keep(self, stage: Stage, record: dict[str, Any]) -> None:
         """Name the checkpoint that a stage chose, and its last one, and note that the stage is over."""
@@ -372,7 +401,8 @@ class Run(Outcome):
         files = {"last.ckpt": newest["files"][newest["file"]]}
         if best is not None:
             files["best.ckpt"] = newest["files"][self.current.kept.files[best["step"]]]
-        record["digest"] = files[record["checkpoint"]]
+        record.setdefault("digest", files.get(record["checkpoint"]))
+        files[record["checkpoint"]] = record["digest"]
         self.journal.finish(stage.name, record, files)
         if self.store.lock is not None:
             weights = (self.journal.place(stage.name) / record["checkpoint"]).read_bytes()

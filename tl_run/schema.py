@@ -20,6 +20,7 @@ from tl_run.options import (
     Small,
     augment_model,
     backbone_model,
+    finetuning_model,
     names,
     objective_model,
     own_model,
@@ -71,6 +72,8 @@ def model_of(name: str, node: Any) -> type[Group]:
     if name in ("source", "target"):
         path = str(given.get("_target_"))
         return DATASETS[path] if path in DATASETS else own_model(path, Dataset, OF_THE_DATA)
+    if name == "finetuning":
+        return finetuning_model(given.get("name"))
     if name == "objective":
         return objective_model(given.get("name")) or GROUPS[name]
     if name == "cell":
@@ -80,18 +83,20 @@ def model_of(name: str, node: Any) -> type[Group]:
     return GROUPS[name]
 
 
-def options_of(path: str, dataset: str | None = None) -> list[str]:
+def options_of(path: str, chosen: str | None = None) -> list[str]:
     """Return the options that stand beside the last name of a dotted path, for a hint; empty where unknown.
 
     Args:
         path: Such as `cell.lrr`.
-        dataset: The path of the class that the role's dataset is made by, where the path begins with a role.
+        chosen: What the group was chosen to be; where the path begins with a role, the class of the role's dataset.
     """
     above = path.split(".")[:-1]
     if not above:
         return [*GROUPS, *Root.model_fields]
     if above[0] in ("source", "target") and above[1:] in ([], ["augment"]):
-        return names(AugmentOptions if above[1:] else DATASETS.get(str(dataset), Dataset))
+        return names(AugmentOptions if above[1:] else DATASETS.get(str(chosen), Dataset))
+    if above[0] in ("finetuning", "objective") and chosen is not None and not above[1:]:
+        return names(model_of(above[0], {"name": chosen}))
     if above == ["backbone", "encoders"]:
         return list(INPUTS)
     return names(GROUPS[above[0]]) if above[0] in GROUPS and not above[1:] else []

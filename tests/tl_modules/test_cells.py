@@ -446,8 +446,8 @@ def test_wrong_tasks_are_named() -> None:
         Task.of({"name": "t", "kind": "classification", "lables": ["a"]})
     with pytest.raises(ValueError, match="name a more than once"):
         Task("t", "classification", ("a", "a"))
-    with pytest.raises(ValueError, match="finetuning='lora' is unknown; allowed: full, linear_probe"):
-        module_for("task_adaptation", pair_for("task_adaptation"), finetuning="lora")
+    with pytest.raises(ValueError, match="finetuning='lara' is unknown; allowed: full, linear_probe"):
+        module_for("task_adaptation", pair_for("task_adaptation"), finetuning="lara")
 
 
 def test_steps_are_divided_exactly() -> None:

@@ -139,6 +139,15 @@ CONFIGURATION = {
         "finetuning.freeze=[stem,trunk,head]: must leave a kind of part that learns"
     ),
     "cell=domain_adaptation finetuning.lr.trunk=0": "finetuning.lr.trunk=0: must be greater than 0",
+    "cell=domain_adaptation finetuning=wise_ft finetuning.point=3": (
+        "finetuning.point=3: unknown option; did you mean points? allowed: name, points, probe_share, probe_lr, lr"
+    ),
+    "cell=domain_adaptation finetuning=l2_sp finetuning.alpha=-1": "finetuning.alpha=-1: must be at least 0",
+    "cell=domain_adaptation finetuning=lora +finetuning.lr.stem=1": "finetuning.lr.stem: allowed: trunk, head",
+    "cell=domain_adaptation finetuning=lp_ft objective=coral": (
+        "objective=coral: has no effect in domain_adaptation with finetuning=lp_ft, "
+        "which learns from labels of the target"
+    ),
     "cell=task_adaptation +finetuning.lr.trunk=0.1": "finetuning.lr.trunk=0.1: has no effect, finetuning.freeze has it",
     "cell=task_finetuning dataset@source=scenes/plain_segment": (
         "cell=task_finetuning: source and target have different tasks digit-pixels (segmentation) and largest-digit "

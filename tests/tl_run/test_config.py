@@ -263,8 +263,8 @@ def test_choices_are_those_of_the_code():
     assert choices(options.DataModule, "mode") == {*MIXING, "merged", "sequential"}
     assert options.MIXING == MIXING
     assert set(KINDS) == set(options.METRICS) == set(HEADS)
-    assert options.PartKind.__args__ == PART_KINDS
-    assert set(group_options("finetuning")) == {*FINETUNINGS, "fitted"}
+    assert options.Finetuning.model_fields["freeze"].annotation.__args__[0].__args__ == PART_KINDS
+    assert set(group_options("finetuning")) == {*FINETUNINGS, *options.FINETUNINGS, "fitted"}
     for name, given in FINETUNINGS.items():
         node = composed("cell=task_finetuning", f"finetuning={name}")["finetuning"]
         assert tuple(node["freeze"]) == tuple(given["freeze"])

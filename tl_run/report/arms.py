@@ -15,7 +15,17 @@ from tl_run.report.advice import read_advice
 from tl_run.report.reading import LeftOut, Run, read_run
 
 # What makes an arm, each with what its name says of it where arms of one cell differ in it.
-PARTS = ("finetuning", "objective", "weights", "mode", "normalisation", "loss_weights", "source_share", "absent")
+PARTS = (
+    "finetuning",
+    "finetuning_options",
+    "objective",
+    "weights",
+    "mode",
+    "normalisation",
+    "loss_weights",
+    "source_share",
+    "absent",
+)
 OF_THE_SOURCE = ("dataset", "task", "domain", "train_size", "weights", "labelled")
 # What tells settings apart.
 SHARED = ("dataset", "domain", "train_size", "val_size", "labelled")
