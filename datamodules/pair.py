@@ -300,9 +300,8 @@ class PairedData(LightningDataModule):
         return {r: self._loader(Whole(datasets[r], self.tasks[r], r), batch_size=size) for r in roles}
 
     def val_dataloader(self) -> dict[str, DataLoader[Any]]:
-        """Return the validation loaders of the roles that learn."""
-        learning = [role for role in self.roles if self.stage is None or role in self.stage.learn]
-        return self.whole("val", learning)
+        """Return the validation loaders of the roles that learn, and of those that the stage is judged on."""
+        return self.whole("val", [role for role in self.data if self.stage is None or role in self.stage.validated])
 
     def test_dataloader(self) -> dict[str, DataLoader[Any]]:
         """Return the test loaders of all roles."""

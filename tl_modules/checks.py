@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from tl_modules.batch import Batch
 from tl_modules.cube import BY_NAME, CELLS, Cell, cell_for
+from tl_modules.selection import RULES, SOURCE
 from tl_modules.stages import Stage
 from tl_modules.task import ABSENT, Task
 
@@ -128,6 +129,26 @@ def check_cell(cell: type, carried: str | None) -> None:
         )
 
 
+def check_rule(rule: str, cell: str, plan: Sequence[Stage], kind: str) -> None:
+    """Refuse a rule of choosing without labels that is unknown, or has no effect.
+
+    Args:
+        rule: The rule.
+        cell: The module's class.
+        plan: Its stages.
+        kind: Kind of the target's task.
+
+    Raises:
+        ValueError: If it is refused.
+    """
+    if rule not in RULES:
+        raise ValueError(f"without_labels={rule!r} is unknown; allowed: {', '.join(RULES)}")
+    if rule != SOURCE and not any(stage.judge for stage in plan):
+        raise ValueError(f"without_labels={rule!r}: has no effect in {cell}, which reads the target's labels")
+    if rule != SOURCE and kind != "classification":
+        raise ValueError(f"without_labels={rule!r}: is for classification; for {kind} it must be {SOURCE}")
+
+
 def not_entered(cell: str, plan: Sequence[Stage]) -> str:
     """Return what to call where a module of several stages is fitted as it is: the earlier ones would be left out.
 
@@ -178,7 +199,7 @@ def role_of(loaders: Any, index: int, split: str, cell: str, tasks: Mapping[str,
     if isinstance(loaders, Mapping):
         return str(list(loaders)[index])
     several = isinstance(loaders, Sequence) and len(loaders) > 1
-    need = tuple(stage.learn) if stage is not None else ("target",)
+    need = stage.learn or stage.see if stage is not None else ("target",)
     if len(tasks) > 1 and (several or "target" not in need or (split == "train" and len(need) > 1)):
         what = "a list does not say whose they are" if several else "a plain loader is the target's"
         at = f"stage {stage.name} of {cell} learns {' and '.join(need)}, and " if stage is not None else ""

@@ -17,6 +17,7 @@ from tl_modules.checks import (
     check_cell,
     check_clipping,
     check_data,
+    check_rule,
     check_tasks,
     not_entered,
     role_of,
@@ -31,7 +32,9 @@ from tl_modules.heads import Head, Judged, build_head
 from tl_modules.heads.rows import take_rows
 from tl_modules.health import Health, Island
 from tl_modules.metrics import Scores
+from tl_modules.normalisation import restart
 from tl_modules.objectives import build_objective, check_objective, check_use
+from tl_modules.objectives.base import summed
 from tl_modules.optim import SCHEDULES, named_groups, steps_of, whole
 from tl_modules.parts import Parts, Wiring
 from tl_modules.portable import Portable
@@ -39,7 +42,8 @@ from tl_modules.precision import as_float32, full_precision
 from tl_modules.processes import anywhere, same_buffers, together
 from tl_modules.ranges import Above, AtLeast, Below
 from tl_modules.seeding import generator, seed_of, seeded
-from tl_modules.stages import SOURCE_SHARE, Stage, after_source, check_conflict, check_shares, with_replay
+from tl_modules.selection import SOURCE, Unlabelled
+from tl_modules.stages import ADAPT, SOURCE_SHARE, Stage, after_source, check_conflict, check_shares, with_replay
 from tl_modules.targets import fit_heads
 from tl_modules.task import UNION, Task
 from tl_modules.union import UnionScores, union_task
@@ -86,6 +90,9 @@ class TransferModule(Portable):
             shared features the same way; see `gradient_cosine.GradientCosine`.
         selection_metric: The target's metric that checkpoints are chosen by, one that its head reports; None for the
             head's own choice. A stage without the target is chosen by the same metric where its head reports it.
+        without_labels: The rule that checkpoints are chosen by in a stage that reads no label of the target: `source`
+            (that metric of the source), `importance_weighted`, `information_maximisation` or
+            `soft_neighbourhood_density`; see `selection`.
         seed: Root of everything random.
 
     Raises:
@@ -121,6 +128,9 @@ class TransferModule(Portable):
         replay: Annotated[float, AtLeast(0), Below(1)] = 0.0,
         gradient_cosine: bool = False,
         selection_metric: str | None = None,
+        without_labels: Literal[
+            "source", "importance_weighted", "information_maximisation", "soft_neighbourhood_density"
+        ] = "source",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -147,6 +157,7 @@ class TransferModule(Portable):
         plain |= {"skip_nonfinite": skip_nonfinite}
         plain |= {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
         plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
+        plain |= {"without_labels": without_labels}
         plain |= {"weights": weights, "objective": objective, "source_share": source_share}
         plain |= {"replay": replay, "gradient_cosine": gradient_cosine}
         self.save_hyperparameters(plain)
@@ -183,7 +194,10 @@ class TransferModule(Portable):
             self.objective = build_objective(objective, self.tasks, widths)
         self.plan = with_replay(self.stages(), replay, type(self).__name__, wires)
         name = objective if isinstance(objective, str) else str(objective["name"])
-        check_objective(self.objective, name, type(self).__name__, self.plan, self.merged)
+        kind = self.tasks["target"].kind
+        check_objective(self.objective, name, type(self).__name__, self.plan, self.merged, kind, self.parts)
+        self.without_labels, self.unlabelled = without_labels, Unlabelled()
+        check_rule(without_labels, type(self).__name__, self.plan, kind)
         check_use(self.objective, name, type(self).__name__, apart, self.weights)
         self.objective.meet(self)
         self.gradient_cosine = GradientCosine() if gradient_cosine else None
@@ -193,6 +207,7 @@ class TransferModule(Portable):
         self.stage, self.entered, self.taken = self.plan[-1], False, Report()
         self.tuning = False  # whether the finetuning is ready for the stage
         self.settled: Curve = {}  # what it found where it had to choose after the last one
+        self.planned = 1  # steps of the stage that is fitted
         self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
         self.health = Health(skip_nonfinite)
         self.parts.normalisation.enter(self.stage.roles)
@@ -213,17 +228,17 @@ class TransferModule(Portable):
         same = "source" in self.tasks and self.tasks["target"].same_labels(self.tasks["source"])
         return ("shared", "shared") if same else ("source", "target")
 
-    def adapts(self) -> bool:
-        """Tell whether the target is learned without its labels.
+    def adapting(self) -> dict[str, Any] | None:
+        """Return what stage `adapt` is where the target is learned without its labels, else None.
 
         Raises:
             ValueError: If it is to be, and one head cannot serve both roles.
         """
         if not self.objective.adapts or "source" not in self.tasks:
-            return False
+            return None
         if not self.tasks["target"].same_labels(self.tasks["source"]):
             raise ValueError("objective: adapting without labels needs the same labels in source and target")
-        return True
+        return self.objective.adapting()
 
     def new_head(
         self,
@@ -280,6 +295,8 @@ class TransferModule(Portable):
             set_frozen(part, kind in self.stage.freeze or (kind, name) not in used)
         if tuning:
             self._tune()
+        for layer in self.moving():
+            restart(layer)
         self.train(self.training)
         self.taken = report
         return report
@@ -299,7 +316,15 @@ class TransferModule(Portable):
         """Set training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         hold_frozen(part for _, _, part in self.parts.named() if self.entered)
+        for layer in self.moving():
+            layer.train(mode)
         return self
+
+    def moving(self) -> list[nn.Module]:
+        """Return the layers whose running statistics are taken anew in the current stage, though they are frozen."""
+        if not (self.entered and self.objective.moves_statistics and self.stage.name == ADAPT):
+            return []
+        return [layer for role in self.stage.see for layer in self.parts.with_statistics(role)]
 
     def setup(self, stage: str) -> None:
         """Enter the only stage if it was not entered before `fit`; a checkpoint that is resumed says its own."""
@@ -363,6 +388,7 @@ class TransferModule(Portable):
             batches[key] = self.augment[key.split("+")[-1]](part, noise)
         losses: dict[str, Tensor] = {}
         features: dict[str, Features] = {}
+        outputs: dict[str, Any] = {}
         ties = []  # DDP refuses a step whose loss does not reach the features
         for units in by_trunk(self.parts, batches):
             torch.manual_seed(seed_of(*address, [key for key, _ in units]))
@@ -377,14 +403,29 @@ class TransferModule(Portable):
                 else:
                     losses[role] = loss
                     self.health.note(role, batches[key], loss)
+                if role in self.stage.see and self.objective.reads_outputs:
+                    outputs[role] = self.outputs(found, role)
         self._log_losses(losses)
         torch.manual_seed(seed_of(*address[:2], "objective"))  # the same in all processes
-        if losses:
+        if losses or not self.stage.learn:
             with together():
-                ties.insert(0, self.objective(self.weighted(losses), features, self.stage))
+                ties.insert(0, self._total(losses, features, outputs))
         pull = self.finetuning.penalty(self.parts) if self.stage.tuned else None
         ties += [] if pull is None else [pull]
         return ties[0] if len(ties) == 1 else torch.stack(ties).sum()
+
+    def _total(
+        self, losses: Mapping[str, Tensor], features: Mapping[str, Features], outputs: Mapping[str, Any]
+    ) -> Tensor:
+        """Return what the objective makes of a step, or the sum where it has nothing to adapt to."""
+        if self.objective.adapts and len(self.stage.roles) == 1 and not self.stage.see:
+            return summed(self.weighted(losses))
+        self.objective.progress = min(1.0, self.trainer.global_step / self.planned)
+        more = {"outputs": outputs} if self.objective.reads_outputs else {}
+        total: Tensor = self.objective(self.weighted(losses), features, self.stage, **more)
+        if self.stage.see:
+            self.log("train/objective", total.detach(), batch_size=1)
+        return total
 
     def on_after_backward(self) -> None:
         """Log how far the roles' gradients agree, where that was asked for and the step had both."""
@@ -450,7 +491,10 @@ class TransferModule(Portable):
         for units in by_trunk(self.parts, batches):
             for (name, role), features in features_of(self.parts, batches, units).items():
                 found = targets_of(batches[name], self.tasks[role], self.head(role).key)
-                self.supervised[split].note(role, batches[name], found is not None)
+                if split == "val" and self.stage.judge:
+                    self._note_unlabelled(role, features, None if role == "target" else found)
+                if split == "test" or role not in self.stage.judge or role in self.stage.learn:
+                    self.supervised[split].note(role, batches[name], found is not None)
                 if found is not None:
                     targets, rows = found
                     features = features if rows is None else features.take(rows)
@@ -466,6 +510,17 @@ class TransferModule(Portable):
                     judged[role] = list(zip([ids[row] for row in kept], found, strict=False))
         return judged
 
+    def _note_unlabelled(self, role: str, features: Features, found: tuple[Batch, Tensor | None] | None) -> None:
+        """Keep what the rules without labels of the target need of a validation batch."""
+        if self.tasks["target"].kind != "classification" or (role != "target" and found is None):
+            return
+        targets, rows = found or ({}, None)
+        features = features if rows is None else features.take(rows)
+        outputs = self.outputs(features, role)
+        with full_precision(features.pooled.device):
+            predicted = self.head(role).predict(outputs)
+        self.unlabelled.add(role, features.pooled, predicted, targets.get(self.head(role).key))
+
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Update the validation scores of the batch's roles."""
         self._evaluate("val", batch, dataloader_idx)
@@ -479,9 +534,20 @@ class TransferModule(Portable):
         same_buffers(self)
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val/<role>/<metric>`."""
+        """Log `val/<role>/<metric>`; of a target without labels the rules' scores, and its metrics as `oracle/`."""
         self.supervised["val"].begin() if self.trainer.sanity_checking else self.supervised["val"].check("val")
-        self.log_dict({f"val/{name}": value for name, value in self.val_scores.compute().items()}, batch_size=1)
+        oracle = "target/" if self.stage.judge else None
+        values = {
+            f"{'oracle' if oracle and name.startswith(oracle) else 'val'}/{name}": value
+            for name, value in self.val_scores.compute().items()
+        }
+        self.log_dict(values, batch_size=1)
+        scores = self.unlabelled.scores()
+        self.log_dict({f"val/target/{rule}": score for rule, score in scores.items()}, batch_size=1)
+        monitor = self.monitor[0].rpartition("/")[2]
+        if self.stage.judge and self.without_labels == monitor and monitor not in scores:
+            need = "both roles" if monitor == "importance_weighted" else "the target"
+            raise ValueError(f"without_labels={monitor!r}: there are no validation samples of {need}")
 
     def on_test_epoch_end(self) -> None:
         """Log `test/<role>/<metric>`, of samples with several inputs `test/<role>/<input>_alone/<metric>` too.
@@ -521,8 +587,10 @@ class TransferModule(Portable):
 
     @property
     def monitor(self) -> tuple[str, str]:
-        """The current stage's selection metric, and `max` or `min`: the target's where it learns."""
-        return self.monitor_of("target" if "target" in self.stage.learn else self.stage.learn[0])
+        """The current stage's selection metric, and `max` or `min`: the target's where it learns, else by the rule."""
+        if self.stage.judge and self.without_labels != SOURCE:
+            return f"val/target/{self.without_labels}", "max"
+        return self.monitor_of("target" if "target" in self.stage.learn else "source")
 
     def monitor_of(self, role: str) -> tuple[str, str]:
         """Return a role's selection metric, and `max` or `min`."""
@@ -554,7 +622,8 @@ class TransferModule(Portable):
         split = self.finetuning.groups if self.stage.tuned else whole
         groups = named_groups(self.learning(), self.lr, self.weight_decay, self.stage.lr, split)
         optimizer = torch.optim.AdamW(groups)
-        schedule = SCHEDULES[self.schedule](optimizer, steps_of(self.trainer, self.schedule))
+        self.planned = steps_of(self.trainer, self.schedule)
+        schedule = SCHEDULES[self.schedule](optimizer, self.planned)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
@@ -565,7 +634,9 @@ class TransferModule(Portable):
         """
         islands = [Island(roles, parts) for roles, parts in self.parts.islands()]
         islands += [Island(tuple(self.tasks), [module]) for _, _, module in self.beside()]
-        self.health.check(islands, self.clip, self.stage.name, self.trainer.global_step, self.stage.learn)
+        self.health.check(
+            islands, self.clip, self.stage.name, self.trainer.global_step, self.stage.learn or self.stage.see
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the heads' order of names; refuse a checkpoint whose own backbone was not given again."""

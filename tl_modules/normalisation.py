@@ -189,6 +189,13 @@ def statistics_of(layer: nn.Module) -> dict[str, Tensor]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def restart(layer: nn.Module) -> None:
+    """Let a layer take its running statistics anew, as the mean over all batches that come (Li et al. 2016)."""
+    for key, value in statistics_of(layer).items():
+        value.fill_(1) if key == "running_var" else value.zero_()
+    layer.momentum = None  # type: ignore[assignment]
+
+
 def buffer_name(role: str, place: str, key: str) -> str:
     """Return the name of the buffer with a role's statistic of a layer; a buffer's name holds no dots."""
     return f"{role}.{place}.{key}".replace(".", "/")

@@ -12,7 +12,7 @@ from tl_modules.backbones import OwnTrunk, build_backbone
 from tl_modules.backbones.base import Classifier
 from tl_modules.heads import Head, build_head
 from tl_modules.heads.rows import take_rows
-from tl_modules.normalisation import Normalisation
+from tl_modules.normalisation import Normalisation, layers_of
 from tl_modules.seeding import seeded
 from tl_modules.stages import PART_KINDS
 from tl_modules.task import Task
@@ -115,6 +115,10 @@ class Parts(nn.Module):
             for kind in PART_KINDS:
                 stack.enter_context(self.normalisation.as_role(self.path(role, kind), self.of(role, kind), role))
             yield
+
+    def with_statistics(self, role: str) -> list[nn.Module]:
+        """Return the layers of a role's parts that keep running statistics."""
+        return [layer for kind in PART_KINDS for layer in layers_of(kind, self.of(role, kind)).values()]
 
     def start(self, role: str, other: str, *kinds: str) -> None:
         """Let a role's running statistics of the parts that it shares with another start as a copy of the other's."""

@@ -248,7 +248,7 @@ class Fed:
         if self.one:
             return {"datamodule": self.data}
         train = {role: self._loader(role, "train") for role in stage.roles}
-        val = {role: self._loader(role, "val") for role in stage.learn}
+        val = {role: self._loader(role, "val") for role in stage.validated}
         val = {role: loader for role, loader in val.items() if loader is not None}
         return {"train_dataloaders": train, "val_dataloaders": val or None}
 

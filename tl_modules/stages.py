@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PART_KINDS = ("stem", "trunk", "head")
 SOURCE_SHARE = 0.7
+ADAPT = "adapt"  # the stage in place of the target's where no label of it is read
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Stage:
         share: The stage's share of the run's steps, a fraction.
         replay: The share of the stage's own steps that learn the source, a fraction; a step then has one role.
         tuned: Whether its finetuning has a say in it, beside `freeze` and `lr`: it starts from what was learned before.
+        judge: Roles that are validated beside those that learn; with their targets nothing is chosen.
 
     Example:
         >>> Stage("adapt", learn=("source",), see=("target",), freeze=("stem",)).roles
@@ -41,11 +43,17 @@ class Stage:
     share: float = 1.0
     replay: float = 0.0
     tuned: bool = False
+    judge: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[str, ...]:
         """Roles whose inputs the stage loads."""
         return self.learn + self.see
+
+    @property
+    def validated(self) -> tuple[str, ...]:
+        """Roles that the stage is validated on."""
+        return tuple(dict.fromkeys(self.learn + self.judge))
 
 
 FINETUNINGS: dict[str, dict[str, Any]] = {
@@ -55,7 +63,10 @@ FINETUNINGS: dict[str, dict[str, Any]] = {
 
 
 def after_source(
-    finetuning: Finetuning, has_source: bool, source_share: float = SOURCE_SHARE, adapts: bool = False
+    finetuning: Finetuning,
+    has_source: bool,
+    source_share: float = SOURCE_SHARE,
+    adapting: Mapping[str, Any] | None = None,
 ) -> list[Stage]:
     """Return a sequential cell's stages: the source, then the target's as the finetuning says.
 
@@ -63,7 +74,8 @@ def after_source(
         finetuning: The finetuning, built.
         has_source: False where the source is weights rather than data; its stage is left out.
         source_share: The source's share of the steps, a fraction.
-        adapts: Whether the second stage goes on learning the source and sees the target's inputs without their targets.
+        adapting: What the second stage is where no label of the target is read: `learn`, `see`, and `freeze`, kinds of
+            part that stay beside those of the finetuning; see `objectives.Objective.adapting`.
 
     Raises:
         ValueError: If the finetuning needs the target's targets, and they are not to be read.
@@ -71,13 +83,16 @@ def after_source(
     if not has_source:
         return finetuning.stages()
     source = Stage("source", learn=("source",), share=source_share)
-    if adapts:
+    if adapting is not None:
         if not finetuning.adapts:
             raise ValueError(
                 f"finetuning={finetuning.name}: learns from labels of the target, which objective= adapts without"
             )
         (last,) = finetuning.stages(1 - source_share)
-        return [source, replace(last, name="adapt", learn=("source",), see=("target",))]
+        kept = tuple(kind for kind in PART_KINDS if kind in {*last.freeze, *adapting["freeze"]})
+        rates = {kind: rate for kind, rate in last.lr.items() if kind not in kept}
+        who = {"learn": adapting["learn"], "see": adapting["see"], "judge": ("source", "target")}
+        return [source, replace(last, name=ADAPT, freeze=kept, lr=rates, **who)]
     return [source, *finetuning.stages(1 - source_share)]
 
 

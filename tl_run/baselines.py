@@ -105,7 +105,7 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
         "steps": steps,
         "batch_size": cfg["datamodule"]["batch_size"] * trainer["devices"] * trainer.get("num_nodes", 1),
         "trainer": {key: trainer[key] for key in ("accumulate", "validations", "patience")},
-        "selection": {**cfg["selection"], "metric": cfg["selection"]["metric"] or usual},
+        "selection": {"rule": cfg["selection"]["rule"], "metric": cfg["selection"]["metric"] or usual},
         "precision": precision,
     }
     alone = {"num_nodes": trainer.get("num_nodes"), "sync_batchnorm": False}  # in the batch size, or as it is without

@@ -123,6 +123,7 @@ def build_module(config: Config, data: PairedData) -> TransferModule:
             weights={role: config[role].get("weight", 1.0) for role in data.tasks},
             objective=config["objective"],
             selection_metric=metric,
+            without_labels=config["selection"]["without_labels"],
             seed=config["seed"],
             **extra,
             **cell,

@@ -44,6 +44,7 @@ OF_THE_RUN = (
     "weights",
     "objective",
     "selection_metric",
+    "without_labels",
     "seed",
 )
 NAME: dict[str, Any] = {"name": (Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], ...)}
@@ -297,11 +298,16 @@ class StoreOptions(Group):
     gigabytes: float = Field(ge=0)
 
 
+SOURCE_RULE = "source"
+Rule = Literal["source", "importance_weighted", "information_maximisation", "soft_neighbourhood_density"]
+
+
 class Selection(Group):
     """`selection`."""
 
     rule: Literal["best", "last"]
     metric: str | None
+    without_labels: Rule = "source"
 
 
 class Root(Group):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -20,9 +21,10 @@ from tl_modules.task import UNION
 from tl_run.baselines import backbone_of, baseline_key, weights_in
 from tl_run.defaults import as_scratch
 from tl_run.folder import finite
-from tl_run.journal import COMPLETE
+from tl_run.journal import COMPLETE, METRICS
 from tl_run.machine import described
 from tl_run.rules import is_pretrained
+from tl_run.unlabelled import chosen_without_labels
 
 MOST_LOOKED_AT = 100
 
@@ -32,6 +34,7 @@ class Outcome:
 
     Attributes:
         config: The composed configuration.
+        folder: Its folder.
         data: The paired data.
         module: The module, trained.
         precision: Lightning's precision.
@@ -45,6 +48,7 @@ class Outcome:
     """
 
     config: dict[str, Any]
+    folder: Path
     data: PairedData
     module: TransferModule
     precision: Any
@@ -94,6 +98,7 @@ class Outcome:
             "lr": config["cell"]["lr"],
             "baseline_key": self.baseline_key(),
             "selection": last["selection"],
+            "without_labels": chosen_without_labels(records, self.folder / METRICS, self.module),
             "val": {last["monitor"].removeprefix("val/"): last["score"]},
             "test": {key.removeprefix("test/"): finite(value) for key, value in tested.items()},
             "stages": [{key: value for key, value in record.items() if key != "settled"} for record in records],

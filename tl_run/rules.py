@@ -33,6 +33,7 @@ from tl_run.options import (
     READERS,
     SCENES_KINDS,
     SECOND_INPUT,
+    SOURCE_RULE,
     WITHOUT_MAPS,
     CocoBoxes,
     CocoMasks,
@@ -92,6 +93,7 @@ def check_together(cfg: Mapping[str, Any]) -> Iterator[str]:
         _check_files,
         _check_selection,
         _check_metric,
+        _check_unlabelled,
         _check_loading,
         check_attached,
     )
@@ -331,7 +333,10 @@ def _check_objective(cfg: Mapping[str, Any]) -> Iterator[str]:
     if given not in OBJECTIVES or name not in (*BY_NAME, *BASELINES):
         return
     said = attributes("objectives", given)[class_name(given)]
-    if not said.get("several"):
+    if said.get("kinds") and cfg["target"]["kind"] not in said["kinds"]:
+        yield f"objective={given}: is for {' and '.join(said['kinds'])}, and target.kind={cfg['target']['kind']}"
+        return
+    if not (said.get("several") or said.get("adapts")):
         return
     at = f"objective={given}: has no effect in {name}"
     if given == "torchjd" and find_spec("torchjd") is None:
@@ -346,6 +351,15 @@ def _check_objective(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"{at}, which learns both roles by one loss"
     elif not _at_once(cfg) and not (said.get("adapts") and BY_NAME[name].same_task):
         yield f"{at}, which learns one role at a time"
+    elif _at_once(cfg) and not said.get("several"):
+        yield f"{at}, which reads the target's labels"
+    elif said.get("sees") is False and cfg["cell"].get("normalisation") == "per_role":
+        yield f"objective={given}: never sees the target, which cell.normalisation=per_role needs to"
+    elif said.get("adapts") and not _at_once(cfg) and cfg["target"].get("labelled") is not None:
+        reads = f"objective={given} reads no label of the target; target.train_size says how many inputs it sees"
+        yield f"target.labelled={cfg['target']['labelled']}: {reads}"
+    elif "trunk" in said.get("freezes", ()):
+        return
     elif said.get("adapts") and "trunk" in frozen_kinds(cfg):
         yield f"{at} with finetuning={cfg['finetuning']['name']}, which freezes the trunk that it adapts"
     elif said.get("adapts") and not _adapts(cfg["finetuning"]):
@@ -481,6 +495,27 @@ def _check_selection(cfg: Mapping[str, Any]) -> Iterator[str]:
     if given is not None and given not in METRICS.get(kind, (given,)):
         allowed = METRICS[kind]
         yield f"selection.metric={given}: {near(given, allowed)}allowed for {kind}: null, {', '.join(allowed)}"
+
+
+def _check_unlabelled(cfg: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where a rule of choosing without labels has no effect."""
+    given = cfg["selection"]["without_labels"]
+    if given == SOURCE_RULE or cfg["cell"]["name"] not in (*BY_NAME, *BASELINES):
+        return
+    at, kind = f"selection.without_labels={given}", cfg["target"]["kind"]
+    if kind in METRICS and kind != "classification":
+        yield f"{at}: is for classification; with target.kind={kind} it must be {SOURCE_RULE}"
+    elif cfg["selection"]["rule"] == "last":
+        yield f"{at}: has no effect with selection.rule=last"
+    elif cfg["objective"]["name"] in OBJECTIVES and not adapts(cfg):
+        yield f"{at}: has no effect with objective={cfg['objective']['name']} here, which reads the target's labels"
+
+
+def adapts(cfg: Mapping[str, Any]) -> bool:
+    """Tell whether a run reads no label of the target, its objective being one of ours."""
+    given = cfg["objective"]["name"]
+    said = attributes("objectives", given)[class_name(given)] if given in OBJECTIVES else {}
+    return bool(said.get("adapts")) and not _at_once(cfg) and len(with_data(cfg)) == 2
 
 
 def _check_loading(cfg: Mapping[str, Any]) -> Iterator[str]:

@@ -59,7 +59,7 @@ def address(config: Mapping[str, Any], data: Any, module: TransferModule, stage:
     """
     trainer = config["trainer"]
     alone = trainer["devices"] == 1 and trainer.get("num_nodes", 1) == 1
-    if stage.roles != ("source",) or not alone or config["callbacks"] or module.objective.adapts:
+    if stage.roles != ("source",) or not alone or config["callbacks"]:
         return None
     files = samples_of(data.data["source"], ("train", "val"))
     if files is None:
@@ -67,6 +67,8 @@ def address(config: Mapping[str, Any], data: Any, module: TransferModule, stage:
     kept = {key: value for key, value in config.items() if key not in ELSEWHERE}
     not_said = (*OF_THE_PLAN, *(NAMES if type(module).__module__.startswith(CELLS) else ()))
     kept["cell"] = {key: value for key, value in config["cell"].items() if key not in not_said}
+    if module.objective.adapts:  # later: here it learns as the sum does
+        kept["objective"] = {"name": "sum"}
     kept["trainer"] = {key: value for key, value in trainer.items() if key != "progress"}
     kept["backbone"] = module.hparams.get("source_backbone") or module.hparams.get("backbone")
     weights = {str(path): _stat(Path(path)) for path in _paths(config["backbone"])}

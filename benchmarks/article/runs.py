@@ -49,6 +49,7 @@ AS_BEFORE = (
     ("skip_nonfinite", 0),
     ("max_invalid", 0.01),
     ("num_nodes", 1),
+    ("without_labels", "source"),
     ("absent", "unknown"),
     ("replay", 0.0),
 )

@@ -135,7 +135,8 @@ RESUMED = [
     ("domain_adaptation", "target", ("cell.normalisation=per_role",)),
     ("task_adaptation", "target", ("target.augment=null",)),  # its frozen features are computed once
     ("multitask", "joint", PAGES),
-    ("domain_adaptation", "adapt", ("objective=coral",)),
+    ("domain_adaptation", "adapt", ("objective=adabn",)),
+    ("domain_adaptation", "adapt", ("objective=dann", "selection.without_labels=importance_weighted")),
     ("multitask", "joint", ("objective=uncertainty",)),
     ("multitask", "joint", ("callbacks=[ema,lr_monitor,early_stopping]",)),
     ("multitask", "joint", ("callbacks=accumulate",)),

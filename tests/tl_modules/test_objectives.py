@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from typing import get_args, get_type_hints
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from datamodules.pair import CombinedData, SequentialData
 from datamodules.synthetic.scenes import Scenes
@@ -160,11 +162,16 @@ def test_coral_is_equation_1_of_the_paper():
     [
         (TransferModule, "uncertainty", "one role per stage"),
         (TaskFineTuning, "uncertainty", "one role per stage"),
-        (MultiTask, "corall", "is unknown; allowed: coral, "),
+        (MultiTask, "corall", "is unknown; allowed: adabn, coral, "),
         (ParallelTraining, "torchjd", "where no part is shared"),
         (MultiTask, {"name": "torchjd", "aggregator": "Upgrad"}, "'Upgrad' is unknown; allowed: AlignedMTL, "),
         (MultiTask, {"name": "coral", "wight": 1}, "wight is no option of coral; allowed: weight"),
         (MultiTask, {"name": "coral", "weight": -1}, "at least 0"),
+        (MultiTask, {"name": "mcc", "temperature": 0}, "must be above 0"),
+        (MultiTask, {"name": "information_maximisation", "diversity": -1}, "at least 0"),
+        (MultiTask, {"name": "dann", "hidden": 0}, "at least 1"),
+        (MultiTask, "mcc", "is for classification, not for regression"),
+        (TransferModule, "adabn", "reads the target's labels"),
         (MultiTask, "nowhere.Mine", "the module nowhere is not imported"),
         (MultiTask, "tl_modules.stages.Stage", "must be a subclass"),
     ],
@@ -183,8 +190,12 @@ def test_adapting_needs_the_same_labels():
         DomainAdaptation(target=target, source=source, objective="coral")
 
 
-def adapted(noise: bool, objective="coral"):
-    """Train the adapting cell; with noise in place of the target's labels where it is asked for."""
+ADAPTING = ("adabn", "coral", "dann", "information_maximisation", "mcc", "source_only")
+
+
+@cache
+def adapted(noise: bool, objective="coral", last="adapt", **options):
+    """Train the adapting cell to a stage; with noise in place of the target's labels where it is asked for."""
     seed_everything(0)
     source, target = scenes("plain", role="source"), scenes("textured")
     data = SequentialData(target, source, batch_size=8)
@@ -194,29 +205,142 @@ def adapted(noise: bool, objective="coral"):
         for dataset in (target.train_dataset, target.val_dataset):
             labels = dataset.fields["label"]
             dataset.fields["label"] = torch.randint(0, 10, labels.shape, generator=torch.Generator().manual_seed(9))
+    objective = {"name": objective, **options}
     module = DomainAdaptation(target=target.task, source=source.task, objective=objective, lr=1e-3)
-    assert [(s.name, s.learn, s.see) for s in module.plan] == [
-        ("source", ("source",), ()),
-        ("adapt", ("source",), ("target",)),
-    ]
+    assert [s.name for s in module.plan] == ["source", "adapt"]
+    assert not any("target" in s.learn for s in module.plan)
+    if last == "source":
+        module.plan = module.plan[:1]
+        fit(module, data, QUIET, steps=4)
+        return module
     assert [one.steps for one in fit(module, data, QUIET, steps=6)] == [4, 2]
     assert module.monitor == ("val/source/accuracy", "max")
     return module
 
 
-def test_no_label_of_the_target_is_read_when_it_is_adapted_to():
-    plain, noisy = adapted(False).state_dict(), adapted(True).state_dict()
+@pytest.mark.parametrize("objective", ADAPTING)
+def test_no_label_of_the_target_is_read_when_it_is_adapted_to(objective):
+    plain, noisy = adapted(False, objective).state_dict(), adapted(True, objective).state_dict()
     assert all(torch.equal(plain[name], noisy[name]) for name in plain)
 
 
-def test_adapting_moves_what_the_source_alone_does_not():
-    coral, without = adapted(False), adapted(False, {"name": "coral", "weight": 0.0})
-    moved = [
-        name
-        for name, value in coral.parts.trunk.named_parameters()
-        if not torch.equal(value, dict(without.parts.trunk.named_parameters())[name])
-    ]
-    assert moved
+def changed(one, other, what):
+    state = dict(other.parts.named_parameters())
+    named = [(name, value) for name, value in one.parts.named_parameters() if what in name]
+    return [name for name, value in named if not torch.equal(value, state[name])]
+
+
+@pytest.mark.parametrize("objective", ["coral", "mcc", "dann"])
+def test_adapting_moves_what_its_weight_of_zero_does_not(objective):
+    assert changed(adapted(False, objective), adapted(False, objective, weight=0.0), "trunk")
+
+
+def source_stage():
+    """Return the module of `adapted` after its stage of the source."""
+    module = adapted(False, "source_only", last="source")
+    assert module.stage.name == "source"
+    return module
+
+
+def test_information_maximisation_sees_the_target_alone_and_keeps_the_head():
+    module, before = adapted(False, "information_maximisation"), source_stage()
+    assert (module.stage.learn, module.stage.see, module.stage.freeze) == ((), ("target",), ("head",))
+    assert changed(module, before, "trunk") and not changed(module, before, "head")
+
+
+def test_adabn_takes_the_statistics_of_the_target_and_leaves_all_weights():
+    module, before = adapted(False, "adabn"), source_stage()
+    assert not changed(module, before, "")
+    norm = module.parts.of("target", "trunk").norm
+    assert norm.num_batches_tracked == 2 and not torch.equal(
+        norm.running_mean, before.parts.of("target", "trunk").norm.running_mean
+    )
+    source, target = scenes("plain", role="source"), scenes("textured")
+    data = SequentialData(target, source, batch_size=8)
+    data.setup()
+    data.enter(module.stage)
+    batches = [batch["target"] for _, batch in zip(range(2), data.train_dataloader(), strict=False)]
+    stem = module.parts.of("target", "stem")
+    means = torch.stack([stem(batch).values.mean((0, 2, 3)) for batch in batches])
+    assert torch.allclose(norm.running_mean, means.mean(0), atol=1e-5)
+
+
+def test_adabn_is_refused_on_a_network_without_running_statistics():
+    task = Task("a", "classification", ("x", "y"))
+    own = nn.Sequential(nn.Flatten(), nn.LazyLinear(4), nn.ReLU())
+    with pytest.raises(ValueError, match="no effect on a network without running statistics"):
+        DomainAdaptation(target=task, source=task, objective="adabn", backbone=own)
+
+
+def test_the_source_alone_never_sees_the_target():
+    task = Task("a", "classification", ("x", "y"))
+    module = DomainAdaptation(target=task, source=task, objective="source_only")
+    assert [stage.roles for stage in module.plan] == [("source",), ("source",)]
+    with pytest.raises(ValueError, match="never sees the target"):
+        DomainAdaptation(target=task, source=task, objective="source_only", normalisation="per_role")
+
+
+def seen(objective, logits, **options):
+    """Return an objective's loss on a target's logits, without a source."""
+    made = build_objective({"name": objective, **options}, tasks(), {"source": 4, "target": 4})
+    return float(made({}, {}, Stage("adapt", (), see=("target",)), outputs={"target": logits}))
+
+
+def test_mcc_is_equations_2_to_7_of_the_paper():
+    torch.manual_seed(0)
+    logits = torch.randn(6, 3)
+    y = (logits / 2.5).softmax(1)
+    h = -(y * y.log()).sum(1)
+    w = 6 * (1 + torch.exp(-h)) / (1 + torch.exp(-h)).sum()
+    c = torch.zeros(3, 3)
+    for i, j, k in ((i, j, k) for i in range(6) for j in range(3) for k in range(3)):
+        c[j, k] += w[i] * y[i, j] * y[i, k]
+    c = c / c.sum(1, keepdim=True)
+    wanted = sum(float(c[j, k]) for j in range(3) for k in range(3) if j != k) / 3
+    assert seen("mcc", logits) == pytest.approx(wanted, rel=1e-5)
+    assert seen("mcc", logits, weight=3.0) == pytest.approx(3 * wanted, rel=1e-5)
+    assert seen("mcc", 100 * torch.eye(3)) == pytest.approx(0, abs=1e-6)
+
+
+def test_information_maximisation_is_equation_2_of_the_paper():
+    torch.manual_seed(0)
+    logits = torch.randn(6, 3)
+    y = logits.softmax(1)
+    mean, each = y.mean(0), -(y * y.log()).sum(1).mean()
+    diverse = (mean * mean.log()).sum()
+    assert seen("information_maximisation", logits) == pytest.approx(float(each + diverse), rel=1e-5)
+    only_certain = seen("information_maximisation", logits, diversity=0.0)
+    assert only_certain == pytest.approx(float(each), rel=1e-5)
+    best = seen("information_maximisation", 100 * torch.eye(3))
+    assert best == pytest.approx(-torch.log(torch.tensor(3.0)).item(), rel=1e-4)
+
+
+def test_dann_reverses_the_gradient_by_the_papers_ramp():
+    torch.manual_seed(0)
+    made = build_objective({"name": "dann", "weight": 0.5}, tasks(), {"source": 4, "target": 4})
+    pooled = {role: torch.randn(5, 4, requires_grad=True) for role in ("source", "target")}
+    losses = {"source": torch.tensor(0.0)}
+
+    def gradient(progress):
+        made.progress = progress
+        made.zero_grad()
+        loss = made(losses, {role: Features(one) for role, one in pooled.items()}, BOTH)
+        grads = torch.autograd.grad(loss, [pooled["target"], *made.discriminator.parameters()])
+        return float(loss.detach()), grads[0], grads[1]
+
+    start, end = gradient(0.0), gradient(1.0)
+    assert start[0] == end[0] and torch.equal(start[2], end[2])  # the discriminator learns alike
+    assert float(start[1].abs().max()) == 0
+    logits = made.discriminator(pooled["target"]).squeeze(1)
+    own = torch.autograd.grad(binary_cross_entropy_with_logits(logits, torch.ones(5)) / 2, pooled["target"])
+    ramp = 2 / (1 + torch.exp(torch.tensor(-10.0))) - 1
+    assert torch.allclose(end[1], -0.5 * ramp * own[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["dann", "information_maximisation"])
+def test_the_stage_before_it_adapts_is_the_sums(objective):
+    module = adapted(False, objective, last="source")
+    assert not changed(module, source_stage(), "")
 
 
 class Discriminator(Objective):
@@ -284,13 +408,13 @@ def test_what_a_cell_adds_is_learned_too_and_a_bare_parameter_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_runs_from_the_command_line(objective, tmp_path):
-    cell = "domain_adaptation" if objective == "coral" else "multitask"
+    cell = "domain_adaptation" if objective in ADAPTING else "multitask"
     run = [sys.executable, "-m", "tl_run.train", f"cell={cell}", f"objective={objective}", "experiment=quick"]
     done = subprocess.run([*run, "hydra.run.dir=run", "steps=6"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["objective"] == objective
-    if objective == "coral":
+    if objective in ADAPTING:
         assert results["target"]["labelled"] == {"train": 0, "val": 0}
         assert results["selection"] == "val/source/accuracy max" and "target/accuracy" in results["test"]
 

@@ -231,6 +231,23 @@ CONFIGURATION = {
         "selection.metric=acuracy: did you mean accuracy? "
         "allowed for classification: null, accuracy, macro_f1, auroc, f1"
     ),
+    "cell=scratch selection.without_labels=importance_weight": (
+        "selection.without_labels=importance_weight: did you mean importance_weighted? "
+        "allowed: source, importance_weighted, information_maximisation, soft_neighbourhood_density"
+    ),
+    "cell=domain_adaptation selection.without_labels=importance_weighted": (
+        "selection.without_labels=importance_weighted: has no effect with objective=sum here, which reads the target's "
+        "labels"
+    ),
+    "cell=domain_adaptation objective=mcc selection.without_labels=importance_weighted selection.rule=last": (
+        "selection.without_labels=importance_weighted: has no effect with selection.rule=last"
+    ),
+    "cell=domain_adaptation objective=mcc target.labelled=50": (
+        "target.labelled=50: objective=mcc reads no label of the target; target.train_size says how many inputs it sees"
+    ),
+    "cell=weight_sharing objective=adabn": (
+        "objective=adabn: has no effect in weight_sharing, which reads the target's labels"
+    ),
     "cell=scratch selection.rule=lst": "selection.rule=lst: did you mean last? allowed: best, last",
     "cell=scratch selection=last": "selection=last: must be a mapping; write selection.rule=last",
     "cell=scratch optimized_metric=test/target/acuracy optimize_on_test=true": (

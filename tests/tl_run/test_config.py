@@ -221,7 +221,7 @@ def fields(model: type[options.Group]) -> set[str]:
 @pytest.mark.parametrize("path", [SCRATCH_PATH, *(cell.path for cell in CELLS)])
 def test_cell_options_are_the_constructors(path):
     from_elsewhere = {"target", "source", "backbone", "source_backbone", "finetuning", "augment", "seed"}
-    from_elsewhere |= {"selection_metric", "weights", "objective"}
+    from_elsewhere |= {"selection_metric", "without_labels", "weights", "objective"}
     assert fields(options.Cell) - {"name"} == names(get_class(path).__init__) - from_elsewhere
     defaults = {name: p.default for name, p in inspect.signature(get_class(path).__init__).parameters.items()}
     cell = composed("cell=scratch")["cell"]

@@ -28,4 +28,4 @@ class DomainAdaptation(TransferModule):
 
     def stages(self) -> list[Stage]:
         """Return the source's stage and the target's."""
-        return after_source(self.finetuning, "source" in self.tasks, self.source_share, self.adapts())
+        return after_source(self.finetuning, "source" in self.tasks, self.source_share, self.adapting())

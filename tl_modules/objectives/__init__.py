@@ -9,7 +9,8 @@ from typing import Any
 
 from tl_modules.discovery import class_name, imported, names_in
 from tl_modules.objectives.base import Objective
-from tl_modules.stages import Stage
+from tl_modules.parts import Parts
+from tl_modules.stages import ADAPT, Stage
 from tl_modules.task import Task
 
 __all__ = ["OBJECTIVES", "Objective", "build_objective", "check_objective", "objective_of"]
@@ -45,8 +46,10 @@ def objective_of(spec: str | Mapping[str, Any]) -> tuple[type[Objective], dict[s
     return found, options
 
 
-def check_objective(objective: Objective, name: str, cell: str, plan: Sequence[Stage], merged: bool) -> None:
-    """Refuse an objective that has no effect, or adapts where one head cannot serve both roles.
+def check_objective(
+    objective: Objective, name: str, cell: str, plan: Sequence[Stage], merged: bool, kind: str, parts: Parts
+) -> None:
+    """Refuse an objective that has no effect, or cannot be.
 
     Args:
         objective: The objective.
@@ -54,14 +57,24 @@ def check_objective(objective: Objective, name: str, cell: str, plan: Sequence[S
         cell: The module's class.
         plan: Its stages.
         merged: Whether both roles are learned by one loss.
+        kind: Kind of the target's task.
+        parts: The parts.
 
     Raises:
         ValueError: If it is refused.
     """
+    if objective.kinds and kind not in objective.kinds:
+        raise ValueError(f"objective={name!r}: is for {' and '.join(objective.kinds)}, not for {kind}")
+    if parts.normalisation.option == "per_role" and not objective.sees:
+        raise ValueError(f"objective={name!r}: never sees the target, which normalisation='per_role' needs to")
+    if objective.moves_statistics and not parts.with_statistics("target"):
+        raise ValueError(f"objective={name!r}: has no effect on a network without running statistics")
     if objective.several and (merged or all(len(stage.roles) < 2 or stage.replay for stage in plan)):
         why = "learns both roles by one loss" if merged else "has one role per stage"
         raise ValueError(f"objective={name!r}: has no effect in {cell}, which {why}")
-    if objective.adapts and any(stage.see and "trunk" in stage.freeze for stage in plan):
+    if objective.adapts and not objective.several and all(stage.name != ADAPT for stage in plan):
+        raise ValueError(f"objective={name!r}: has no effect in {cell}, which reads the target's labels")
+    if objective.adapts and "trunk" not in objective.freezes and any(s.see and "trunk" in s.freeze for s in plan):
         raise ValueError(f"objective={name!r}: has no effect where the trunk is frozen while it adapts")
 
 

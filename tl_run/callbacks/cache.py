@@ -24,9 +24,9 @@ AT_ONCE = 4  # batches whose samples are passed together
 class CachedFeatures(Callback):
     """Pass training and validation set through a frozen backbone once, and train the head on what it gave.
 
-    A split is left alone where that would change the result or cost more: where stem or trunk learn, training pictures
-    are augmented, the dataset does not say that its samples are always the same (`fixed`), the features would take more
-    than `most` bytes, or the steps read fewer samples than there are.
+    A split is left alone where that would change the result or cost more: where stem or trunk learn, or take their
+    running statistics anew, training pictures are augmented, the dataset does not say that its samples are always the
+    same (`fixed`), the features would take more than `most` bytes, or the steps read fewer samples than there are.
 
     Args:
         steps: The stage's steps, to tell whether it is worth it.
@@ -45,7 +45,7 @@ class CachedFeatures(Callback):
             return
         data.kept.clear()
         stage = pl_module.stage
-        if not set(stage.freeze) >= FROZEN or len(stage.roles) > 1:
+        if not set(stage.freeze) >= FROZEN or len(stage.roles) > 1 or pl_module.moving():
             return
         role = stage.roles[0]
         read = self.steps * data.batch_size * trainer.world_size * trainer.accumulate_grad_batches

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from pydantic import Field, ValidationError
 
-from tl_modules.cube import BASELINES
+from tl_modules.cube import BASELINES, BY_NAME
+from tl_modules.discovery import attributes, class_name, names_in
 from tl_run.baselines import backbone_of, weights_in
 from tl_run.derive import Group
 from tl_run.messages import near
@@ -107,6 +108,15 @@ def chosen_arms(arms: Mapping[str, Arm], names: Sequence[str] | None) -> list[Ar
             raise ConfigError(f"compare.arms={name}: {near(name, arms)}allowed: {', '.join(arms)}")
     wanted = [name for name, arm in arms.items() if not arm.asked] if names is None else [*names, BASELINE]
     return [arm for name, arm in arms.items() if name in wanted]
+
+
+def reads_no_label(arm: Arm) -> bool:
+    """Tell whether an arm learns its target without labels: one after the other, with an objective that adapts."""
+    said = dict(one.lstrip("+").partition("=")[::2] for one in arm.overrides)
+    objective, cell = said.get("objective", ""), BY_NAME.get(said.get("cell", ""))
+    if cell is None or not (cell.sequential and cell.same_task) or objective not in names_in("objectives"):
+        return False
+    return bool(attributes("objectives", objective)[class_name(objective)].get("adapts"))
 
 
 def unmet(needs: Needs, cfg: Mapping[str, Any]) -> str | None:

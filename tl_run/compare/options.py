@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from tl_run.derive import Group
 from tl_run.messages import near, plain, says, value_of
+from tl_run.options import Rule
 from tl_run.schema import ConfigError
 
 PREFIX, NODE = "compare.", "hydra.sweeper."
@@ -25,6 +26,7 @@ OURS = {
     "resume": "a comparison goes on by itself where it was stopped",
     "optimized_metric": "an arm is chosen by the target's selection metric on validation; selection.metric= says which",
     "optimize_on_test": "nothing is chosen by the test set",
+    "selection.without_labels": "compare.without_labels= says it, for the arms that read no label of the target",
     "check_data": "is for train.py",
 }
 
@@ -39,6 +41,7 @@ class Options(Group):
         arms: Names of arms.
         race: Whether arms that are surely behind stop.
         advise: Whether the arms' order is foretold before anything is trained.
+        without_labels: The rule for arms that read no label of the target; None for that of `train.py`.
     """
 
     seeds: int | None = Field(None, ge=2)
@@ -47,6 +50,7 @@ class Options(Group):
     arms: list[str] | None = Field(None, min_length=1)
     race: bool = False
     advise: bool = False
+    without_labels: Rule | None = None
 
     def all_seeds(self) -> list[int]:
         """Return the seeds."""

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tl_run.cli import checked
-from tl_run.compare.arms import BASELINE, Arm, chosen_arms, read_arms
+from tl_run.compare.arms import BASELINE, Arm, chosen_arms, read_arms, reads_no_label
 from tl_run.compare.book import COMPLETE, FAILED, FOLDER, Book, Entry, Job, Outcome, digest, outcome_of
 from tl_run.compare.choosing import RACE_AFTER, better, outrun, widened
 from tl_run.compare.options import options
@@ -78,6 +78,7 @@ class Comparison:
         metric, direction = str(returned(base)), "min" if direction_of(base) == MINIMIZE else "max"
         grid, seeds = self.grid(), self.options.all_seeds()
         said = [self.common, {arm.name: arm.overrides for arm, _, _ in plan.arms}, seeds, grid, self.options.race]
+        said += [self.options.without_labels] if self.options.without_labels else []
         entries = [Entry(arm, cfg["cell"]["name"]) for arm, cfg, _ in plan.arms]
         self.book = Book(Path(FOLDER) / digest(said), entries, metric, direction, command())
         self.arms = {arm.name: arm for arm, _, _ in plan.arms}
@@ -258,7 +259,9 @@ class Comparison:
     def overrides(self, arm: Arm, job: Job) -> list[str]:
         """Return what a run is composed from."""
         rate = [] if job.rate is None else [f"cell.lr={job.rate!r}"]
-        return [*self.common, *arm.overrides, f"seed={job.seed}", *rate]
+        rule = self.options.without_labels
+        chosen = [f"selection.without_labels={rule}"] if rule is not None and reads_no_label(arm) else []
+        return [*self.common, *arm.overrides, *chosen, f"seed={job.seed}", *rate]
 
     def composed(self, overrides: Sequence[str]) -> DictConfig:
         """Return a run's configuration with Hydra's own node, as the launcher makes it."""

@@ -15,6 +15,7 @@ from tl_run.report.crossing import TABLE, added, read
 from tl_run.report.judged import Told, differing, pictures
 from tl_run.report.reading import LeftOut
 from tl_run.report.statistics import Calibration
+from tl_run.report.unlabelled import lines_on
 
 STYLE = """
 :root { --ink: #24292f; --pale: #57606a; --line: #d0d7de; --soft: #f6f8fa; --gain: #0969da; --loss: #bc4c00; }
@@ -217,7 +218,7 @@ def _shown(one: Section) -> list[str]:
     kind = best.verdict if best is not None and best.verdict in ("helps", "hurts") else ""
     faster = words.lasting(answer)
     lines = [f"<div class='answer {kind}'><strong>{escape(words.headline(answer))}</strong>"]
-    lines += [f"<p>{escape(faster)}</p>"] if faster else []
+    lines += [f"<p>{escape(said)}</p>" for said in (faster, *lines_on(answer.setting)) if said]
     lines += [f"<p class='note'>{escape(EXPLAINED)}</p></div>"]
     body = ["".join(lines)]
     marks = [_mark(row, answer) for row in answer.rows]
@@ -293,7 +294,8 @@ def markdown(title: str, sections: Sequence[Section], left_out: Sequence[LeftOut
         lines += [f"**Warning: {line}**\n" for line in answer.warnings]
         lines += [f"**{words.headline(answer)}**", ""]
         faster = words.lasting(answer)
-        lines += [faster, ""] if faster else []
+        for said in (faster, *lines_on(answer.setting)):
+            lines += [said, ""] if said else []
         table = [words.cells(row) for row in answer.rows]
         lines += _piped(words.HEADER[: words.NARROW], [line[: words.NARROW] for line in table])
         lines += _piped(words.COSTS, [[line[0], *line[words.NARROW :]] for line in table])

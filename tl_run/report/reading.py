@@ -56,8 +56,16 @@ class Run:
         return int(self.results["seed"])
 
     @property
+    def without_labels(self) -> dict[str, Any] | None:
+        """What it says of the rules that choose without labels, where it read none of the target."""
+        found: dict[str, Any] | None = self.results.get("without_labels")
+        return found
+
+    @property
     def metric(self) -> str:
-        """What it was chosen by, such as `target/accuracy`."""
+        """What it was chosen by, such as `target/accuracy`, or would have been with labels of the target."""
+        if self.without_labels is not None:
+            return str(self.without_labels["oracle"]["metric"])
         return str(self.results["stages"][-1]["monitor"]).removeprefix("val/")
 
     @property
@@ -65,7 +73,8 @@ class Run:
         """Whether `metric` is better higher (`max`) or lower (`min`)."""
         rule = str(self.results["selection"]).rpartition(" ")[2]
         name = self.metric.rpartition("/")[2]
-        return rule if rule in ("max", "min") else "min" if name in LOWER_IS_BETTER else "max"
+        known = rule in ("max", "min") and self.without_labels is None
+        return rule if known else "min" if name in LOWER_IS_BETTER else "max"
 
     def value(self, split: str, metric: str) -> float:
         """Return a metric on `val` or `test`, NaN where it was undefined or not measured."""

@@ -14,6 +14,7 @@ from rich.table import Table
 from tl_modules.task import UNION
 from tl_run.report import words
 from tl_run.report.answer import Answer
+from tl_run.report.unlabelled import lines_on
 
 SHORT = ("arm", "verdict", "difference", "95 % interval", "test", "validation", "seeds")
 FEW = 3  # settings that are shown each by itself
@@ -90,7 +91,7 @@ def show_answer(answer: Answer, console: Console) -> None:
     console.print(table)
     for warning in answer.warnings:
         console.print(warning, style="bold red", highlight=False, markup=False)
-    for said in (words.headline(answer), words.lasting(answer)):
+    for said in (words.headline(answer), words.lasting(answer), *lines_on(setting)):
         if said:
             console.print(said, highlight=False, markup=False)
     for gap in words.missing(answer):

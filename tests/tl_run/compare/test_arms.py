@@ -6,7 +6,7 @@ import pytest
 from hydra import compose
 
 from tl_run.cli import checked
-from tl_run.compare.arms import BASELINE, Arm, Needs, chosen_arms, read_arms, unmet
+from tl_run.compare.arms import BASELINE, Arm, Needs, chosen_arms, read_arms, reads_no_label, unmet
 from tl_run.paths import CONF, CONFIG_NAME, composing
 from tl_run.schema import ConfigError
 
@@ -45,6 +45,13 @@ def config(source=DATA, weights=None, **target):
 def test_what_an_arm_needs_is_looked_up_in_the_pair(needs, cfg, lacks):
     found = unmet(Needs(**needs), cfg)
     assert found is None if lacks is None else found is not None and found.startswith(lacks)
+
+
+def test_arms_that_read_no_label_of_the_target_are_told_by_their_options():
+    blind = {name for name, arm in read_arms([CONF]).items() if reads_no_label(arm)}
+    assert blind == {"adabn", "coral", "dann", "information_maximisation", "mcc", "source_only"}
+    both = Arm(name="both", says="x", needs=Needs(), overrides=["cell=multitask", "objective=coral"])
+    assert not reads_no_label(both)
 
 
 def test_an_arm_is_found_by_its_file_alone(tmp_path: Path):

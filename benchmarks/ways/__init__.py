@@ -1,0 +1,1 @@
+"""Measurements of single ways to transfer, each with its record in `docs/ways/`."""
