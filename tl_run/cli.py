@@ -12,8 +12,10 @@ from typing import Any
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -324,7 +326,8 @@ def one_line(error: RunError, status: int = FAILED) -> RunError | SystemExit:
         error: What ended the run.
         status: The exit status of a single run.
     """
-    if any(flag in sys.argv[1:] for flag in MULTIRUN):
+    job = HydraConfig.get().mode if HydraConfig.initialized() else None  # in a launcher's process sys.argv is another's
+    if job == RunMode.MULTIRUN or any(flag in sys.argv[1:] for flag in MULTIRUN):
         return error
     print(error, file=sys.stderr)
     return SystemExit(status)
