@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,6 +20,7 @@ from tl_run.compare.arms import BASELINE, Arm, chosen_arms, read_arms, reads_no_
 from tl_run.compare.book import COMPLETE, FAILED, FOLDER, Book, Entry, Job, Outcome, digest, outcome_of
 from tl_run.compare.choosing import RACE_AFTER, better, outrun, widened
 from tl_run.compare.options import options
+from tl_run.compare.watching import quietly, watched
 from tl_run.errors import RunError
 from tl_run.paths import folders
 from tl_run.schema import ConfigError
@@ -42,7 +43,7 @@ class Comparison:
     def __init__(self, given: Mapping[str, Any]) -> None:
         plain = {key: OmegaConf.to_container(one) if OmegaConf.is_config(one) else one for key, one in given.items()}
         self.options = options(plain)
-        self.count = 0
+        self.count = self.over = 0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives a sweeper."""
@@ -68,7 +69,7 @@ class Comparison:
         self.common = self.only_single(arguments)
         asked = chosen_arms(read_arms(folders()), self.options.arms)
         print(f"looking at {len(asked)} arms, with a few steps of each")
-        with self.quietly(None):
+        with quietly(None):
             plan = planned(asked, self.values, lambda values: self.check(values), probe)
         if not any(arm.name == BASELINE for arm, _, _ in plan.arms):
             raise ConfigError(f"{BASELINE}: {plan.left_out[BASELINE]}")
@@ -186,37 +187,57 @@ class Comparison:
             else:
                 due.append(job)
         self.book.write()
-        size = 1 if isinstance(self.launcher, BasicLauncher) else max(1, len(due))
+        alone = isinstance(self.launcher, BasicLauncher)
+        size = 1 if alone else max(1, len(due))
         for start in range(0, len(due), size):
             batch = due[start : start + size]
-            with self.quietly(self.book.folder / LOG):
-                overrides = [self.overrides(self.arms[job.arm], job) for job in batch]
-                returns = self.launcher.launch(overrides, initial_job_idx=self.count)
+            overrides = [self.overrides(self.arms[job.arm], job) for job in batch]
+            returns: Sequence[Any]
+            with quietly(self.book.folder / LOG) as shown, self.watching([] if alone else batch, shown):
+                try:
+                    returns = self.launcher.launch(overrides, initial_job_idx=self.count)
+                except Exception as error:  # such as a process that was killed: what is over counts
+                    if alone:
+                        raise
+                    returns = [error] * len(batch)
             self.count += len(batch)
             self.stopping.leave()
             for job, came in zip(batch, returns, strict=True):
-                found = outcome_of(self.folder(job))
-                if found is None or (found.status != COMPLETE and found.why is None):
-                    raised = came._return_value
-                    why = " ".join(str(raised).split()) if isinstance(raised, Exception) else None
-                    found = Outcome(FAILED if found is None else found.status, None, why)
-                self.book.outcomes[job] = found
-                self.left -= 1
-                self.say(job, found)
-            self.book.write()
+                if job not in self.book.outcomes:
+                    self.note(job, came, sys.stdout)
 
-    def say(self, job: Job, outcome: Outcome) -> None:
-        """Print a line on a run that is over."""
-        passed = time.perf_counter() - self.begun
-        done = self.count
+    def watching(self, batch: Sequence[Job], shown: TextIO) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which the runs of a launcher are told of as soon as they are over."""
+        return watched(batch, self.there, lambda job: self.note(job, None, shown))
+
+    def note(self, job: Job, came: Any, shown: TextIO) -> None:
+        """Keep what came of a run, and say it.
+
+        Args:
+            job: The run.
+            came: What its launcher gave back, or why it has nothing.
+            shown: Where it is said.
+        """
+        found = outcome_of(self.folder(job))
+        if found is None or (found.status != COMPLETE and found.why is None):
+            raised = came if isinstance(came, Exception) else getattr(came, "_return_value", None)
+            why = " ".join(str(raised).split()) if isinstance(raised, Exception) else None
+            found = Outcome(FAILED if found is None else found.status, None, why)
+        self.book.outcomes[job] = found
+        self.left -= 1
+        self.over += 1
+        print(self.says(job, found), file=shown, flush=True)
+        self.book.write()
+
+    def says(self, job: Job, outcome: Outcome) -> str:
+        """Return a line on a run that is over."""
         from tl_run.compare.plan import duration
 
-        remains = (
-            f"{self.left} left, about {duration(self.left * passed / max(1, done))}" if self.left > 0 else "the last"
-        )
+        each = (time.perf_counter() - self.begun) / self.over
+        remains = f"{self.left} left, about {duration(self.left * each)}" if self.left > 0 else "the last"
         value = "undefined" if outcome.value is None else f"{outcome.value:.4f}"
         result = f"{outcome.metric} {value}" if outcome.status == COMPLETE else f"{outcome.status}: {outcome.why}"
-        print(f"{job.says()}: {result} ({remains})", flush=True)
+        return f"{job.says()}: {result} ({remains})"
 
     def answer(self) -> None:
         """Say what failed, and make the report.
@@ -292,18 +313,6 @@ class Comparison:
         """Tell whether a run is complete already."""
         found = outcome_of(self.folder(job))
         return found is not None and found.status == COMPLETE
-
-    @contextlib.contextmanager
-    def quietly(self, log: Path | None) -> Iterator[None]:
-        """Write what runs say into a file; None for nowhere."""
-        if log is not None:
-            log.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            open(log or "/dev/null", "a", buffering=1) as file,
-            contextlib.redirect_stdout(file),
-            contextlib.redirect_stderr(file),
-        ):
-            yield
 
 
 def command() -> str:
