@@ -15,6 +15,10 @@ from tl_run.compare.probing import Probe
 from tl_run.rules import judged
 from tl_run.schema import ConfigError
 
+LONG = 3600.0  # seconds from which on it is said what would be shorter
+SHORTER = (
+    "shorter: compare.quick=true, compare.arms=, compare.race=true, steps=; hydra/launcher=joblib runs side by side"
+)
 OVERHEAD = 3.0  # seconds of a run beside its steps: its data, its pictures, its files
 
 
@@ -138,6 +142,8 @@ def show(plan: Plan, runs: Mapping[str, int], done: int, metric: str, direction:
     memory = max((found.memory for _, _, found in plan.arms), default=0.0)
     _say(console, f"{all_runs} runs{there}, {all_steps} steps: about {duration(total)} one after the other, ", end="")
     _say(console, f"in {memory:.0f} MiB of memory")
+    if total > LONG:
+        _say(console, SHORTER)
     return total
 
 

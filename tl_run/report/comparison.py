@@ -58,12 +58,15 @@ def report(
 
 
 def _of_data(settings: Sequence[Setting]) -> str:
-    """Return from which source to which target the runs are, where they all are from one and to one."""
-    runs = [run.results for one in settings for arm in one.arms for run in arm.runs.values()]
-    found = {role: {run[role]["dataset"] for run in runs if run.get(role)} for role in ("source", "target")}
-    if len(found["target"]) != 1 or len(found["source"]) > 1:
+    """Return from which source to which target the runs are, where they all are to one."""
+    runs = [run for one in settings for arm in one.arms for run in arm.runs.values()]
+    found = {role: {run.named(role) for run in runs if run.results.get(role)} for role in ("source", "target")}
+    if len(found["target"]) != 1:
         return ""
-    return " to ".join(str(name) for names in (found["source"], found["target"]) for name in names)
+    target = found["target"].pop()
+    if len(found["source"]) > 1:
+        return f"several sources to {target}"
+    return " to ".join([*found["source"], target])
 
 
 def show_sweep(places: Sequence[Path], folder: Path) -> None:

@@ -76,6 +76,16 @@ class Run:
         known = rule in ("max", "min") and self.without_labels is None
         return rule if known else "min" if name in LOWER_IS_BETTER else "max"
 
+    def named(self, role: str) -> str:
+        """Return what a role's dataset is called: its folder too, where it has one of its own."""
+        name = str(self.results[role]["dataset"])
+        try:
+            config: Any = OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"))
+            root, common = config[role].get("root"), config.get("data_root")
+        except Exception:  # YAML may fail in any way
+            return name
+        return name if root in (None, common) else f"{Path(str(root)).name} ({name})"
+
     def value(self, split: str, metric: str) -> float:
         """Return a metric on `val` or `test`, NaN where it was undefined or not measured."""
         found = self.results[split].get(metric)

@@ -79,7 +79,9 @@ def show_answer(answer: Answer, console: Console) -> None:
         console: Where it is printed.
     """
     setting = answer.setting
-    table = Table(title=setting.title or f"{setting.metric}, {setting.direction}", title_justify="left", box=SIMPLE)
+    better = "lower" if setting.direction == "min" else "higher"
+    heading = setting.title or f"{setting.metric}, {better} is better"
+    table = Table(title=heading, title_justify="left", box=SIMPLE)
     for index, name in enumerate(SHORT):
         table.add_column(
             name, justify="right" if index > 1 else "left", no_wrap=index > 0, min_width=18 if index == 0 else None

@@ -112,3 +112,18 @@ def test_command_line_reports_and_says_what_is_wrong_in_a_line(tmp_path, capsys)
         assert left.value.code == status
         assert said in error
         assert error.count("\n") == 1
+
+
+def test_a_report_is_called_by_its_datasets_and_their_folders(tmp_path):
+    places = sweep(tmp_path / "runs", scratch=[0.5, 0.6], multitask=[0.6, 0.7])
+    report(places, draw=False)
+    assert "<title>other to own</title>" in (places / "report.html").read_text()
+    for folder in places.iterdir():
+        if folder.is_dir():
+            roots = "data_root: /all\nsource: {root: /all/drawings}\ntarget: {root: /all}\n"
+            (folder / "config.yaml").write_text(roots)
+    report(places, draw=False)
+    assert "<title>drawings (other) to own</title>" in (places / "report.html").read_text()
+    run(places / "third", "task_finetuning", 0, 0.7, source={"dataset": "third"})
+    report(places, draw=False)
+    assert "<title>several sources to own</title>" in (places / "report.html").read_text()
