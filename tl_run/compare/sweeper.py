@@ -110,7 +110,7 @@ class Comparison:
         """
         from tl_run.compare.advisor import advise
 
-        with self.quietly(None):
+        with quietly(None):
             said = advise(plan, self.book.folder, grid, afterwards)
         print("before anything is trained:")
         for line in said:
