@@ -28,7 +28,7 @@ from tl_run.build import PARALLEL, build_data, build_module, check_kinds
 from tl_run.check_data import prepare
 from tl_run.compare.arms import BASELINE
 from tl_run.compare.plan import Plan, said_of
-from tl_run.compare.scores import cross_validated, h_score, leep, log_evidence, nearest, ridge, told_apart
+from tl_run.compare.scores import cross_validated, h_score, leep, log_evidence, nearest, ridge, scaled, told_apart
 from tl_run.defaults import pretrained
 from tl_run.folder import write_json
 from tl_run.own import import_own
@@ -249,6 +249,7 @@ def _of_source(found: Found, facts: list[str], ready: Ready, rates: Sequence[flo
         found.says = f"{source} ({trained})"
         _probe(found, seen, tasks["target"])
     else:
+        given, seen = (one._replace(features=scaled(one.features, one.features)[0]) for one in (given, seen))
         found.says, found.before = f"{source} (a stand-in on features of {before})", before
         _stand_in(found, given, seen, tasks)
     kinds = {task.kind for task in tasks.values()}
@@ -281,6 +282,7 @@ def _probe(found: Found, seen: Seen, task: Task) -> None:
 def _stand_in(found: Found, given: Seen, seen: Seen, tasks: Mapping[str, Task]) -> None:
     """Score the source without a network that learned it, by a ridge regression on its features.
 
+    Either domain's features are scaled by its own mean and deviation, as networks normalise that are adapted (Li 2017).
     Where both have the same labels, the target's is learned from the source's samples too; else it gets what one of the
     source says of the target as further features.
     """
