@@ -97,7 +97,9 @@ def after_source(
 
 
 def with_replay(plan: list[Stage], share: float, cell: str, wires: Mapping[str, Sequence[str]]) -> list[Stage]:
-    """Return stages of which those of the target go on learning the source in a share of their steps.
+    """Return stages of which those that learn the target go on learning the source in a share of their steps.
+
+    A stage in which nothing learns that both roles go through stays as it is.
 
     Args:
         plan: The stages.
@@ -117,12 +119,11 @@ def with_replay(plan: list[Stage], share: float, cell: str, wires: Mapping[str, 
             f"replay={share}: has no effect in {cell}, which has no stage of the target after the source's"
         )
     both = {kind for kind, *names in zip(PART_KINDS, *wires.values(), strict=True) if len(set(names)) == 1}
-    if all(both <= {*stage.freeze} for stage in plan if stage.learn == ("target",)):
+    forgets = [stage.learn == ("target",) and not both <= {*stage.freeze} for stage in plan]
+    if not any(forgets):
         raise ValueError(f"replay={share}: has no effect in {cell} where all that both roles go through is frozen")
-    return [
-        replace(stage, learn=("source", "target"), replay=share) if stage.learn == ("target",) else stage
-        for stage in plan
-    ]
+    told = zip(plan, forgets, strict=True)
+    return [replace(stage, learn=("source", "target"), replay=share) if one else stage for stage, one in told]
 
 
 def check_conflict(cell: str, plan: Sequence[Stage], wires: Mapping[str, Sequence[str]], merged: bool) -> None:

@@ -222,6 +222,27 @@ def forgotten(arm: Arm) -> Forgotten | None:
     return Forgotten(metric, mean([math.nan if one is None else one for one in before]), mean(after))
 
 
+def skills(arm: Arm, metric: str) -> tuple[str, dict[int, tuple[float, float]]] | None:
+    """Return the source's metric of an arm, and by seed its value on the source's test set and the target's on its own.
+
+    Args:
+        arm: The arm.
+        metric: The target's, such as `target/accuracy`.
+
+    Returns:
+        None where the source was not tested.
+    """
+    first = str(arm.one.results["stages"][0]["monitor"]).removeprefix("val/")
+    tested = [name for name in arm.one.results["test"] if name.startswith("source/") and name.count("/") == 1]
+    same = metric.replace("target/", "source/", 1)
+    wanted = next((name for name in (first, same, *tested) if name in tested and not name.endswith("/loss")), None)
+    if wanted is None:
+        return None
+    found = {seed: (run.value("test", wanted), run.value("test", metric)) for seed, run in arm.runs.items()}
+    known = {seed: pair for seed, pair in found.items() if all(map(math.isfinite, pair))}
+    return (wanted, known) if known else None
+
+
 def mean(values: Iterable[float]) -> float:
     """Return the mean of what is finite, NaN of nothing."""
     finite = [float(value) for value in values if math.isfinite(value)]

@@ -1,4 +1,4 @@
-"""The report's charts, as SVG: the cube, the forest plot, gain by labels, learning curves, confusion, calibration."""
+"""The report's charts, as SVG: the cube, the forest plot, old and new skill, gain by labels, learning curves, ..."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from tl_modules.cube import CELLS
 from tl_run.folder import read_metrics
-from tl_run.report.answer import BASELINE, CONTROL, Answer, Row
+from tl_run.report.answer import BASELINE, CONTROL, Answer, Row, skills
 from tl_run.report.arms import Arm
 from tl_run.report.crossing import Crossed
 from tl_run.report.reading import Run
@@ -30,6 +30,7 @@ BOTH_SIGNS = LinearSegmentedColormap.from_list("signs", [LOSS, "#ffffff", GAIN])
 ONE_SIGN = LinearSegmentedColormap.from_list("share", ["#ffffff", GAIN])
 MOST_CLASSES = 30  # of a confusion matrix that is drawn
 NUMBERED = 12  # classes up to which its cells bear numbers
+ALIKE = ("cell", "finetuning", "objective", "mode", "weights", "loss_weights")  # of arms that replay joins
 WIDE = 400  # points, of a chart that fills the page
 
 
@@ -208,6 +209,65 @@ def curves(answer: Answer) -> str | None:
     _plain(axis)
     axis.legend(fontsize=8, frameon=False)
     return _svg(figure)
+
+
+def old_and_new(answer: Answer) -> str | None:
+    """Draw the skill on the source's test set against that on the target's: a point per run, and per arm their mean.
+
+    Arms that differ in the share of replay alone are joined in its order. Where runs have weighed old weights against
+    new ones (`wise_ft`), the line between both ends is drawn as validation saw it, thin, of each run.
+
+    Args:
+        answer: What the runs say.
+
+    Returns:
+        The chart, or None where no arm has learned a source that was tested.
+    """
+    found = [
+        (row, skills(row.arm, answer.setting.metric)) for row in answer.rows if row.role not in (BASELINE, CONTROL)
+    ]
+    kept = [(row, pair) for row, pair in found if pair is not None]
+    kept = [(row, pair) for row, pair in kept if pair[0] == kept[0][1][0]]  # of one metric of the source's
+    if not kept:
+        return None
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    axis = figure.subplots()
+    paths: dict[str, list[tuple[float, float, float]]] = {}
+    for index, (row, (_, points)) in enumerate(kept):
+        colour = ARMS[index % len(ARMS)]
+        olds, news = zip(*points.values(), strict=True)
+        old, new = statistics.fmean(olds), statistics.fmean(news)
+        axis.scatter(olds, news, s=14, color=colour, alpha=0.4, linewidth=0)
+        axis.plot([old], [new], "D", color=colour, markersize=7, label=_short(row.arm.name), zorder=4)
+        for run in row.arm.runs.values():
+            axis.plot(*between(run, answer.setting.metric), ".-", color=colour, alpha=0.5, linewidth=0.8, markersize=3)
+        one = row.arm.one.results
+        share = (one.get("source_share") or {}).get("replay", 0.0)
+        paths.setdefault(repr([one.get(key) for key in ALIKE]), []).append((share, old, new))
+    for path in paths.values():
+        if len({share for share, *_ in path}) > 1:
+            axis.plot(*zip(*[point[1:] for point in sorted(path)], strict=True), color=PALE, linewidth=1.2, zorder=1)
+    if answer.baseline is not None and math.isfinite(answer.baseline.test):
+        axis.axhline(answer.baseline.test, color=INK, linewidth=1, linestyle="--", label=answer.baseline.arm.name)
+    axis.set_xlabel(f"old skill: test {kept[0][1][0]}", fontsize=9)
+    axis.set_ylabel(f"new skill: test {answer.setting.metric}", fontsize=9)
+    _plain(axis)
+    axis.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def between(run: Run, metric: str) -> tuple[list[float], list[float]]:
+    """Return a run's old and new skill on validation along the line between its old and new weights; empty without one.
+
+    Args:
+        run: The run.
+        metric: The target's, such as `target/accuracy`.
+    """
+    curve = run.results.get("wise_ft") or {}
+    same = (curve.get("metric") or {}).get("target", f"val/{metric}") == f"val/{metric}"
+    both = zip(curve.get("source") or (), curve.get("target") or (), strict=True) if same else ()
+    known = [pair for pair in both if None not in pair]
+    return [old for old, _ in known], [new for _, new in known]
 
 
 def watched(run: Run, metric: str) -> list[tuple[float, float]]:

@@ -88,6 +88,9 @@ def section(answer: Answer, draw: bool = True) -> Section:
     made.charts.append(("The cube", CUBE, [charts.cube(answer)]))
     if base is not None and len(answer.rows) > 1:
         made.charts.append(("Differences", FOREST, [charts.forest(answer)]))
+    both = charts.old_and_new(answer)
+    if both:
+        made.charts.append(("Old and new skill", SKILLS, [both]))
     lines = charts.curves(answer)
     if lines:
         made.charts.append(("Learning curves", CURVES, [lines]))
@@ -156,6 +159,11 @@ FOREST = (
     "covers zero. Thin strokes are single seeds."
 )
 LABELS = "Shaded is the 95 % interval of the paired difference on the test set."
+SKILLS = (
+    "To the right, less of the source is forgotten; upwards, more of the target is learned. Diamonds are means over "
+    "seeds, dots are runs; arms that differ in their share of replay alone are joined. Thin dotted lines are runs of "
+    "wise_ft, from old weights to new ones, on validation. Dashed is the baseline, which has no old skill."
+)
 CURVES = (
     "Thin lines are seeds, the thick one is their mean. Samples of both roles count, so that an arm that sees more is "
     "not taken for one that learns faster."

@@ -1,9 +1,12 @@
 import csv
+import json
 import re
 
 import pytest
 
-from tests.tl_run.report.made_up import run, sweep, table
+from tests.tl_run.report.made_up import run, stage, sweep, table
+from tl_run.report import charts
+from tl_run.report.answer import skills
 from tl_run.report.comparison import report
 from tl_run.report_cli import main
 
@@ -43,6 +46,42 @@ def test_the_page_shows_answer_cube_forest_confusion_calibration_and_samples(pag
     ):
         assert said in page
     assert "class='warning'" not in page
+
+
+def kept(folder, share, seed, source, target, **changes):
+    replayed = {"steps": 0.7, "batch": None, **({"replay": share} if share else {})}
+    first = stage("source", monitor="val/source/accuracy", samples={"source": 320})
+    tested = {"target/accuracy": target, "source/loss": 1.0, "source/accuracy": source}
+    parts = {"stages": [first, stage("target")], "source_share": replayed, "source": {"dataset": "other"}, **changes}
+    run(folder, "domain_adaptation", seed, **parts)
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "test": tested}))
+
+
+def test_old_and_new_skill_are_drawn_by_arm_and_joined_by_replay(tmp_path):
+    for seed, value in enumerate((0.5, 0.6)):
+        run(tmp_path / f"scratch{seed}", "scratch", seed, value)
+        for share in (0.0, 0.2):
+            kept(tmp_path / f"{share}_{seed}", share, seed, 0.4 + share + value / 10, 0.8 - share)
+    curve = {"coefficients": [0, 1], "source": [0.9, 0.4], "target": [0.3, 0.8], "chosen": 1}
+    curve["metric"] = {"source": "val/source/accuracy", "target": "val/target/accuracy"}
+    kept(tmp_path / "wise", 0.0, 0, 0.5, 0.7, finetuning="wise_ft", wise_ft=curve)
+    (made,) = report(tmp_path)
+    found = {row.arm.name: skills(row.arm, "target/accuracy") for row in made.rows}
+    assert found.pop("scratch") is None and len(found) == 3
+    (replayed,) = (value for name, value in found.items() if "replay" in name and "replay 0.2" in name)
+    assert replayed[0] == "source/accuracy" and replayed[1][1] == pytest.approx((0.66, 0.6))
+    assert "Old and new skill" in (tmp_path / "report.html").read_text()
+    drawn = charts.old_and_new(made)
+    assert "old skill: test source/accuracy" in drawn
+    wise = next(row.arm for row in made.rows if "wise_ft" in row.arm.name)
+    assert charts.between(wise.one, "target/accuracy") == ([0.9, 0.4], [0.3, 0.8])
+    assert charts.between(wise.one, "target/macro_f1") == ([], [])
+
+
+def test_without_a_source_that_was_tested_there_is_no_old_skill(tmp_path):
+    (made,) = report(sweep(tmp_path, scratch=[0.5], multitask=[0.7]))
+    assert charts.old_and_new(made) is None
 
 
 def test_the_samples_are_listed_where_the_data_cannot_be_read_again(page):
