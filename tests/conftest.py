@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from datamodules.pair import CombinedData, MergedData, PairedData, SequentialData
+from datamodules.synthetic import scenes
 from datamodules.synthetic.scenes import Scenes, aligned
 from tl_modules import staged
 from tl_modules.cells.dataset_merging import DatasetMerging
@@ -44,6 +45,12 @@ SAME_DOMAIN = ("task_finetuning", "task_adaptation", "dataset_merging", "multita
 def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Remember nothing of the files of other tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _few_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test runs of scenes on 64 of them instead of 1,000: most look at how a run goes, not at how good it is."""
+    monkeypatch.setattr(scenes, "TEST_SIZE", 64)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import torch
 
 from datamodules.base import InMemory
 from datamodules.collate import as_sample, collate
+from datamodules.synthetic import scenes
 from datamodules.synthetic.scenes import SPLIT_ROWS, SPLITS, Scenes, aligned, compose
 from tl_modules import Task
 
@@ -96,7 +97,7 @@ def test_a_dataset_holds_its_own_target_only(target: str):
     fields = {"classify": {"label"}, "count": {"value"}, "segment": {"mask"}, "detect": {"boxes", "box_labels"}}[target]
     assert set(data.train_dataset[0]) == {"id", "image"} | fields
     assert data.task.key in fields
-    assert (len(data.train_dataset), len(data.val_dataset), len(data.test_dataset)) == (5, 3, 1000)
+    assert (len(data.train_dataset), len(data.val_dataset), len(data.test_dataset)) == (5, 3, scenes.TEST_SIZE)
     assert next(iter(data.train_dataloader()))["image"].dtype == torch.uint8
 
 
