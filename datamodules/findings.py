@@ -63,6 +63,8 @@ class Findings:
         self.classes: dict[str, int] = {}
         self.notes: list[str] = []
         self.bits: int | None = None
+        self.label_map: dict[str, str | None] = {}  # what names are called; None drops one
+        self.dropped: dict[str, dict[str, int]] = {}  # by name that is dropped and by sort of items, how many
 
     def count(self, unit: str, number: int) -> None:
         """Add to the number of all items of a sort."""
@@ -71,6 +73,11 @@ class Findings:
     def add(self, kind: str, unit: str, text: str) -> None:
         """Note what is the matter with an item."""
         self.found.append(Finding(kind, unit, text))
+
+    def drop(self, label: str, unit: str, number: int) -> None:
+        """Add to the number of items of a sort that have a label which is dropped."""
+        counts = self.dropped.setdefault(label, {})
+        counts[unit] = counts.get(unit, 0) + number
 
     def of(self, kind: str, unit: str) -> list[str]:
         """Return what was noted of a kind about items of a sort."""
@@ -93,7 +100,11 @@ class Findings:
             left = ", left out" if KINDS[kind] else ""
             said = f"{len(texts)} of {self.totals.get(unit, len(texts))} {unit} {kind.replace('_', ' ')}{left}"
             made.append(f"{self.where}: {said}: {listed(texts)}")
-        return [*made, *(f"{self.where}: {note}" for note in self.notes)]
+        dropped = [
+            f"{name}, of {' and '.join(f'{count} {unit}' for unit, count in counts.items())}, is dropped by labels="
+            for name, counts in self.dropped.items()
+        ]
+        return [*made, *(f"{self.where}: {note}" for note in (*dropped, *self.notes))]
 
     def refusal(self, most: float) -> str | None:
         """Return why too much would be left out; None where it is not.
@@ -153,6 +164,7 @@ class Findings:
             "left_out": {unit: len(self.left_out(unit)) for unit in self.totals if self.left_out(unit)},
             "bits": self.bits,
             "classes": self.classes,
+            "labels": {"called": self.label_map, "dropped": self.dropped},
             "notes": self.notes,
             "found": [{**one._asdict(), "left_out": KINDS[one.kind]} for one in self.found],
         }

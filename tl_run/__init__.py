@@ -12,6 +12,8 @@ OmegaConf.register_new_resolver(
     "default_unless", lambda default, other: default if other is None else None, replace=True
 )
 OmegaConf.register_new_resolver("by_rule", by_rule, replace=True)
+# A list of names that a mapping can stand in for: a list itself can only be replaced by another.
+OmegaConf.register_new_resolver("names", lambda *names: [str(name) for name in names], replace=True)
 _MADE: dict[str, Callable[..., str]] = {"run_name": run_name, "sweep_name": sweep_name, "job_name": job_name}
 for _name, _make in _MADE.items():
     OmegaConf.register_new_resolver(_name, _make, replace=True)

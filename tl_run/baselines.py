@@ -21,6 +21,7 @@ OF_DISPLAY = ("enable_model_summary", "profiler", "log_every_n_steps", "num_sani
 WATCH = ("LearningRateMonitor", "DeviceStatsMonitor", "ModelSummary", "RichModelSummary", "ThroughputMonitor")
 # Options of a dataset that say what it is called, where it lies and what is refused; its sizes are counted instead.
 NAMES = ("_convert_", "name", "task", "domain", "root", "download", "duplicates")
+LABELS_STAYED = ("ImageFolder", "PageTable")  # readers whose labels had their own names before there was an option
 NO_EFFECT = (*NAMES, "train_size", "val_size", "labelled", "weight", "absent", "augment", "backbone")
 
 
@@ -93,6 +94,8 @@ def baseline_key(cfg: Mapping[str, Any], steps: int, precision: str, target: Map
     known = ("group_by", "ungrouped") if target["published"] is not None else ()  # its digest tells the groups
     data = {key: value for key, value in node.items() if key not in (*NO_EFFECT, *known)}
     data = {key: value for key, value in data.items() if key not in ("bits", *CUT) or value is not None}
+    if node.get("labels") is None and node["_target_"].rpartition(".")[2] in LABELS_STAYED:
+        data.pop("labels", None)
     root = node.get("root")
     if root is not None and "download" not in node:  # a set that is downloaded is the same everywhere
         data["root"] = root if target["published"] is None else Path(root).name

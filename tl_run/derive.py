@@ -61,6 +61,20 @@ def _fold(value: str) -> str:
     return value
 
 
+def _called(value: Any) -> Any:
+    if not (isinstance(value, dict) and value and all(new is None or isinstance(new, str) for new in value.values())):
+        raise PydanticCustomError("labels", "must be a mapping of names, such as {name: new, other: null}")
+    return value
+
+
+def _labels(value: Any) -> Any:
+    if not isinstance(value, list):
+        return _called(value)
+    if not (value and all(isinstance(name, str) for name in value)):
+        raise PydanticCustomError("labels", "must be a list of names, or a mapping such as {name: new, other: null}")
+    return value
+
+
 SIZE = Annotated[Any, PlainValidator(_given_sides)]
 SIZE_OR_NONE = Annotated[Any, PlainValidator(_sides)]
 MORE = "**"  # stands for further arguments that a constructor takes by name
@@ -69,6 +83,8 @@ TYPES: dict[str, Any] = {
     **{"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str, "tuple": tuple},
     **{"Annotated": Annotated, "Any": Any, "Literal": Literal, "Mapping": dict, "Sequence": list},
     "Size": SIZE,
+    "Called": Annotated[Any, PlainValidator(_called)],
+    "Labels": Annotated[Any, PlainValidator(_labels)],
     "Fold": Annotated[str, AfterValidator(_fold)],
     "Split": Literal["train", "val", "test"],
     **{"INPUTS": task.INPUTS, "KINDS": task.KINDS, "ROLES": task.ROLES},

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from typing_extensions import Unpack
 
 from datamodules.base import InMemory
+from datamodules.label_map import Labels, listed_or_mapped
 from datamodules.readers.examining import Reading
 from datamodules.readers.images import IN_MEMORY
 from datamodules.readers.orientation import Box, refers_to_shown, turned_boxes
@@ -79,7 +80,8 @@ class BoxedPictures(PublishedData):
     Args:
         root: What the data come from, for messages.
         parts: Ids and annotated pictures by published split, `train` at least.
-        labels: Label names; None for those that occur, in alphabetical order.
+        labels: Label names; None for those that occur, in alphabetical order; a mapping says what these are called (see
+            `PublishedData.label_map`).
         image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
         task: The task's name.
@@ -94,7 +96,7 @@ class BoxedPictures(PublishedData):
         self,
         root: str,
         parts: Mapping[str, Sequence[tuple[str, AnnotatedPicture]]],
-        labels: Sequence[str] | None,
+        labels: Labels | None,
         image_size: Size,
         channels: int,
         task: str,
@@ -109,6 +111,7 @@ class BoxedPictures(PublishedData):
                     raise ValueError(f"root={root}: {name} is in {seen[name]} and in {split}")
                 seen[name] = split
         self.parts = self._usable(parts)
+        labels, label_map = listed_or_mapped(labels)
         found = sorted({name for items in self.parts.values() for _, one in items for name in one.names})
         unknown = [name for name in found if labels is not None and name not in labels]
         if unknown or not found:
@@ -117,9 +120,13 @@ class BoxedPictures(PublishedData):
                 if unknown
                 else f"its annotations have no boxes{self.findings.why_none()}"
             )
-            raise ValueError(f"labels={None if labels is None else list(labels)}: {what}")
+            raise ValueError(f"labels={labels}: {what}")
         made = Task(task, "detection", tuple(labels or found), domain, channels=channels)
-        super().__init__(made, **shared)
+        super().__init__(made, label_map=label_map, **shared)
+        if self.label_map is not None:
+            every = [name for items in self.parts.values() for _, one in items for name in one.names]
+            for name, count in Counter(self.label_map.dropped(every)).items():
+                self.findings.drop(name, "boxes", count)
 
     def _usable(
         self, parts: Mapping[str, Sequence[tuple[str, AnnotatedPicture]]]
@@ -148,7 +155,7 @@ class BoxedPictures(PublishedData):
         made = {}
         for split, items in self.parts.items():
             content = [one for _, one in items]
-            counted = [[name for name, flag in zip(one.names, one.flags, strict=True) if not flag] for one in content]
+            counted = [self._counted(one) for one in content]
             strata = [self.task.labels.index(names[0]) if names else -1 for names in counted]
             made[split] = Part([name for name, _ in items], strata, content, [one.path for one in content])
         return made
@@ -157,8 +164,14 @@ class BoxedPictures(PublishedData):
         """Return how many boxes that count each class has."""
         assert self.task is not None
         some = [one for one in parts["train"].content if isinstance(one, AnnotatedPicture)]
-        found = Counter(name for one in some for name, flag in zip(one.names, one.flags, strict=True) if not flag)
+        found = Counter(name for one in some for name in self._counted(one))
         return {name: found[name] for name in self.task.labels}
+
+    def _counted(self, one: AnnotatedPicture) -> list[str]:
+        """Return what the labels of a picture's boxes that count are called, without those that are dropped."""
+        own = [name for name, flag in zip(one.names, one.flags, strict=True) if not flag]
+        called = own if self.label_map is None else map(self.label_map.name, own)
+        return [name for name in called if name is not None]
 
     def begin_reading(self, parts: Mapping[str, Part]) -> bool:
         """All are read from files."""
@@ -182,9 +195,9 @@ class BoxedPictures(PublishedData):
 
     def reading(self, part: Part, row: int) -> Read:
         """Read a picture with its boxes."""
-        assert self.task is not None
+        assert self.own_task is not None
         one, name = part.content[row], part.ids[row]
-        picture = fitted(one.path, self.task.channels, self.shape, whole=True, bits=self.bits or MOST_BITS)
+        picture = fitted(one.path, self.own_task.channels, self.shape, whole=True, bits=self.bits or MOST_BITS)
         given = one.boxes
         if given and not refers_to_shown(name, picture.size, picture.orientation, one.size, "boxes"):
             given = turned_boxes(given, picture.orientation, picture.size)
@@ -205,7 +218,7 @@ class BoxedPictures(PublishedData):
                 said.append(("too_small", "boxes", f"{shown} is less than half a pixel at image_size"))
             elif stands_out[i]:
                 said.append(("clipped", "boxes", f"{shown} stands out of its picture of {width}x{height}"))
-        labels = torch.tensor([self.task.labels.index(label) for label in one.names], dtype=torch.long)
+        labels = torch.tensor([self.own_task.labels.index(label) for label in one.names], dtype=torch.long)
         flags = torch.tensor(one.flags, dtype=torch.long)
         targets = {"boxes": boxes[keep], "box_labels": labels[keep], "box_ignore": flags[keep]}
         return read_of(picture, name, {"id": name, "image": picture.image, **targets}, said=said)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from typing_extensions import Unpack
 
+from datamodules.label_map import Labels
 from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
 from datamodules.readers.coco_json import Item, is_number, read_splits
 from datamodules.readers.orientation import Box
@@ -28,7 +29,8 @@ class CocoBoxes(BoxedPictures):
         root: The folder above all.
         annotations: JSON file by published split, `train` at least, such as `{"train": "annotations/train.json"}`.
         pictures: Folder of pictures; `{split}` in it stands for the split.
-        labels: Label names; None for those that occur, in alphabetical order.
+        labels: Label names; None for those that occur, in alphabetical order; a mapping says what these are called (see
+            `PublishedData.label_map`).
         image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -46,7 +48,7 @@ class CocoBoxes(BoxedPictures):
         root: Annotated[str, NotEmpty()],
         annotations: Mapping[Split, str],
         pictures: Annotated[str, NotEmpty()] = "{split}",
-        labels: Sequence[str] | None = None,
+        labels: Labels | None = None,
         image_size: Size = 128,
         channels: Literal[1, 3] = 3,
         task: str = "boxes",

@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from datamodules.findings import Unusable
+from datamodules.label_map import Labels, listed_or_mapped
 from datamodules.readers.coco_json import Item, is_number, read_splits
 from datamodules.readers.masks import MaskedPictures
 from datamodules.readers.orientation import TRANSPOSED, refers_to_shown, turned_map
@@ -34,7 +35,8 @@ class CocoMasks(MaskedPictures):
         root: The folder above all.
         annotations: JSON file by published split, `train` at least, such as `{"train": "annotations/train.json"}`.
         pictures: Folder of pictures; `{split}` in it stands for the split.
-        labels: Label names after `background`; None for those that occur, in alphabetical order.
+        labels: Label names after `background`; None for those that occur, in alphabetical order; a mapping says what
+            these and `background` are called (see `PublishedData.label_map`).
         image_size: Pixels of a side, or height and width: the whole picture is brought to it, with a border that is
             ignored; None to leave the pictures as they are, if they are of one size.
         channels: 1 for grey, 3 for colour.
@@ -53,7 +55,7 @@ class CocoMasks(MaskedPictures):
         root: Annotated[str, NotEmpty()],
         annotations: Mapping[Split, str],
         pictures: Annotated[str, NotEmpty()] = "{split}",
-        labels: Sequence[str] | None = None,
+        labels: Labels | None = None,
         image_size: Size | None = 128,
         channels: Literal[1, 3] = 3,
         task: str = "pixels",
@@ -61,6 +63,7 @@ class CocoMasks(MaskedPictures):
         **shared: Unpack[PictureOptions],
     ) -> None:
         self.root, self.image_size = Path(root), image_size
+        labels, label_map = listed_or_mapped(labels)
         read = read_splits(self.root, annotations, pictures, self._outline)
         self.parts = {split: self._whole(items) for split, items in read.items()}
         found = sorted({name for items in self.parts.values() for _, item in items for name, _ in item.notes})
@@ -71,10 +74,10 @@ class CocoMasks(MaskedPictures):
                 if unknown
                 else f"its annotations have no outlines{self.findings.why_none()}"
             )
-            raise ValueError(f"labels={None if labels is None else list(labels)}: {what}")
+            raise ValueError(f"labels={labels}: {what}")
         self.names = [BACKGROUND, *(labels or found)]
         made = Task(task, "segmentation", tuple(self.names), domain, channels=channels)
-        super().__init__(made, **shared)
+        super().__init__(made, label_map=label_map, **shared)
 
     def _outline(self, annotation: Mapping[str, Any]) -> Any:
         """Return an annotation's polygons or run lengths, a text that says what is wrong, or None for none."""

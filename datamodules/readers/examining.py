@@ -16,10 +16,12 @@ from torch import Tensor
 
 from datamodules.base import DatasetModule
 from datamodules.findings import KINDS, Findings, Unusable
+from datamodules.label_map import LabelMap
 from datamodules.readers.parts import Part, Read, some_of
 from datamodules.readers.resize import bits_for
 from datamodules.remembered import Remembered
 from tl_modules.discovery import kind_of
+from tl_modules.task import Task
 
 MOST_KEPT = 1024**3  # bytes of what was read of samples when they were examined
 MANY = 2000
@@ -32,13 +34,28 @@ class Examined(DatasetModule):
         unit: What its samples are, in the plural.
         read_by: Its attributes that decide how a sample is read from its files.
         bits: Of the values of 16-bit grey pictures; None where that is not set, or not known before `examine`.
+        label_map: What its names are called; None where they stay as they are. `task` has the new names, `own_task`
+            those that samples are read with.
+        own_task: Its task as its files have it; None where only `examine` can tell.
         usable: The published splits without what is left out.
     """
 
     unit: ClassVar[str] = "pictures"
     read_by: ClassVar[tuple[str, ...]] = ("image_size", "bits")
     bits: int | None = None
+    label_map: LabelMap | None = None
+    own_task: Task | None = None
     usable: dict[str, Part] | None = None
+
+    @property
+    def task(self) -> Task | None:
+        """The task, with the names as they are called."""
+        own = self.own_task
+        return own if own is None or self.label_map is None else self.label_map.task(own)
+
+    @task.setter
+    def task(self, own: Task | None) -> None:
+        self.own_task = own
 
     @property
     def origin(self) -> str:
@@ -76,9 +93,38 @@ class Examined(DatasetModule):
         """
         if self.task is None or not self.task.labels:
             return {}
-        kind = kind_of(self.task.kind)
-        found = Counter(parts["train"].strata) if kind is not None and kind.one_label else seen
+        found = Counter(self.strata(parts["train"])) if self.one_label() else seen
         return {name: found.get(index, 0) for index, name in enumerate(self.task.labels)}
+
+    def one_label(self) -> bool:
+        """Tell whether each sample has one label, which its stratum then is."""
+        kind = None if self.own_task is None else kind_of(self.own_task.kind)
+        return kind is not None and kind.one_label
+
+    def strata(self, part: Part) -> list[int]:
+        """Return the strata of a published split: of samples with one label its index among the names as called."""
+        if self.label_map is None or self.own_task is None or not self.one_label():
+            return part.strata
+        columns = self.label_map.columns(self.own_task.labels)
+        return [columns[label] for label in part.strata]
+
+    def _kept(self, parts: dict[str, Part]) -> dict[str, Part]:
+        """Return the published splits without the samples whose one label is dropped, and say what is called how."""
+        if self.label_map is None or self.own_task is None:
+            return parts
+        out = self.label_map.dropped(self.own_task.labels)
+        self.findings.label_map = dict(self.label_map.given)
+        if not self.one_label():
+            return parts
+        made = {}
+        for name, part in parts.items():
+            counts = Counter(self.own_task.labels[label] for label in part.strata)
+            for label in out:
+                self.findings.drop(label, self.unit, counts[label])
+            made[name] = some_of(part, [row for row, label in enumerate(self.strata(part)) if label >= 0])
+            if not made[name].ids:
+                raise ValueError(f"labels={self.label_map.said()}: leaves no sample of the published {name}")
+        return made
 
     @cached_property
     def findings(self) -> Findings:
@@ -97,9 +143,11 @@ class Examined(DatasetModule):
         """
         if self.usable is None:
             parts, seen = self.published(), Counter[int]()
-            if self.begin_reading(parts):
+            from_files = self.begin_reading(parts)
+            parts = self._kept(parts)
+            if from_files:
                 options = [(name, getattr(self, name, None)) for name in self.read_by]
-                task = None if self.task is None else self.task.to_dict()
+                task = None if self.own_task is None else self.own_task.to_dict()
                 known = Remembered(repr((type(self).__qualname__, self.origin, options, task)))
                 peaks: list[int] = []
                 parts = {name: self._examined(name, part, known, peaks, seen) for name, part in parts.items()}
@@ -109,8 +157,7 @@ class Examined(DatasetModule):
                     parts = {name: part._replace(kept=None) for name, part in parts.items()}
             if not self.findings.totals:
                 self.findings.count(self.unit, sum(len(part.ids) for part in parts.values()))
-            kind = None if self.task is None else kind_of(self.task.kind)
-            self.findings.weigh(self.weighed(parts, seen), kind is not None and kind.one_label)
+            self.findings.weigh(self.weighed(parts, seen), self.one_label())
             self.usable = parts
         return self.findings
 
@@ -147,8 +194,16 @@ class Examined(DatasetModule):
                 self.findings.add(*finding)
             if found[row]["peak"] is not None:
                 peaks.append(found[row]["peak"])
+            there = [index for index in found[row]["seen"] if index >= 0]
+            if self.label_map is not None and self.own_task is not None and there:
+                for index in there:
+                    label = self.own_task.labels[index]
+                    if self.label_map.name(label) is None and not found[row]["out"]:
+                        self.findings.drop(label, self.unit, 1)
+                columns = self.label_map.columns(self.own_task.labels)
+                there = [*{columns[index] for index in there}]
             if name == "train":
-                seen.update(found[row]["seen"])
+                seen.update(there)
         return some_of(part._replace(kept=kept), [row for row in range(count) if not found[row]["out"]])
 
     def _look(self, part: Part, row: int) -> tuple[dict[str, Any], Any]:

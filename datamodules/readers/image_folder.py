@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from typing_extensions import Unpack
 
+from datamodules.label_map import Called
 from datamodules.readers.folders import list_classes
 from datamodules.readers.images import ImageClasses
 from datamodules.readers.parts import Part
@@ -26,6 +27,7 @@ class ImageFolder(ImageClasses):
         domain: The domain, likewise.
         splits: Folder by split, such as `{"train": "train", "test": "val"}`; None for the usual names, where there are
             any.
+        labels: What the class folders' names are called, by name, see `PublishedData.label_map`; None where all stay.
         image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
         train_size: Training samples, each class in proportion; None for all.
@@ -43,14 +45,14 @@ class ImageFolder(ImageClasses):
         task: str = "classes",
         domain: str = "pictures",
         splits: Mapping[Split, str] | None = None,
+        labels: Called | None = None,
         image_size: Size | None = 64,
         channels: Literal[1, 3] | None = 3,
         **shared: Unpack[PictureOptions],
     ) -> None:
         self.listing = list_classes(root, splits)
         self.root = Path(root)
-        labels = self.listing.labels
-        super().__init__(task, labels, domain, image_size, channels, **shared)
+        super().__init__(task, self.listing.labels, domain, image_size, channels, labels, **shared)
 
     def published(self) -> dict[str, Part]:
         """Return ids (paths below the root), class indices and files by split."""

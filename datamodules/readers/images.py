@@ -82,6 +82,7 @@ class ImageClasses(PublishedData):
         domain: The domain.
         image_size: Pixels of a side, or height and width; None to leave the pictures as they are, if all have one size.
         channels: 1 for grey, 3 for colour; None for those of the first picture.
+        label_map: What the class names are called, see `PublishedData`.
         **shared: Options of every reader, see `PublishedData`.
 
     Raises:
@@ -95,12 +96,13 @@ class ImageClasses(PublishedData):
         domain: str,
         image_size: Size | None,
         channels: int | None,
+        label_map: Mapping[str, str | None] | None = None,
         **shared: Unpack[PictureOptions],
     ) -> None:
         sides(image_size)
         if channels not in (None, *MODES):
             raise ValueError(f"channels={channels} must be 1 or 3")
-        super().__init__(None, **shared)
+        super().__init__(None, label_map=label_map, **shared)
         self.task_name, self.domain, self.labels = name, domain, None if labels is None else list(labels)
         self.image_size, self.channels = image_size, channels
         self._name_task()

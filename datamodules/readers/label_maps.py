@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from datamodules.findings import Unusable
+from datamodules.label_map import Labels
 from datamodules.readers.folders import PICTURES, SPLIT_NAMES
 from datamodules.readers.masks import MaskedPictures
 from datamodules.readers.orientation import TRANSPOSED, refers_to_shown, turned_map
@@ -30,8 +31,10 @@ class LabelMaps(MaskedPictures):
 
     Args:
         root: The folder above both.
-        labels: Label names in the order of the values in the maps.
-        boxes: Names whose connected regions are boxes: the task is then detection of these; None for segmentation.
+        labels: Label names in the order of the values in the maps; a mapping from these, in that order, says what they
+            are called (see `PublishedData.label_map`).
+        boxes: Names whose connected regions are boxes: the task is then detection of these; None for segmentation. With
+            a mapping, names as they are before.
         pictures: Folder of pictures; `{split}` in it stands for `train`, `val` and `test`.
         maps: Folder of label maps, likewise.
         ignore: Values in the maps that are no label, besides 255.
@@ -53,7 +56,7 @@ class LabelMaps(MaskedPictures):
     def __init__(
         self,
         root: Annotated[str, NotEmpty()],
-        labels: Annotated[Sequence[str], NotEmpty()],
+        labels: Annotated[Labels, NotEmpty()],
         boxes: Sequence[str] | None = None,
         pictures: Annotated[str, NotEmpty()] = "{split}",
         maps: Annotated[str, NotEmpty()] = "{split}annot",
@@ -65,15 +68,17 @@ class LabelMaps(MaskedPictures):
         domain: str = "pictures",
         **shared: Unpack[PictureOptions],
     ) -> None:
+        label_map = labels if isinstance(labels, Mapping) else None
         unknown = [name for name in boxes or () if name not in labels]
         if unknown:
             raise ValueError(f"boxes={list(boxes or ())}: {unknown[0]} is none of labels={list(labels)}")
-        self.root, self.labels, self.ignore = Path(root), list(labels), {*ignore, IGNORE}
+        self.root, self.labels, self.ignore = Path(root), [str(name) for name in labels], {*ignore, IGNORE}
         self.boxes, self.smallest, self.image_size = None if boxes is None else list(boxes), smallest, image_size
         self.parts = self._pairs(pictures, maps)
         kind = "segmentation" if boxes is None else "detection"
         made = Task(task, kind, tuple(labels if boxes is None else boxes), domain, channels=channels)
-        super().__init__(made, **shared)
+        mapped = label_map if boxes is None else {name: new for name, new in (label_map or {}).items() if name in boxes}
+        super().__init__(made, label_map=mapped or None, **shared)
 
     def _pairs(self, pictures: str, maps: str) -> dict[str, list[tuple[Path, Any]]]:
         """Return picture and map by published split."""

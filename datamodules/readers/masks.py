@@ -81,13 +81,14 @@ class MaskedPictures(PublishedData):
 
     def reading(self, part: Part, row: int) -> Read:
         """Read a picture with its labels."""
-        assert self.task is not None
+        own = self.own_task
+        assert own is not None
         (path, source), name = part.content[row], part.ids[row]
-        picture = fitted(path, self.task.channels, sides(self.image_size), whole=True, bits=self.bits or MOST_BITS)
+        picture = fitted(path, own.channels, sides(self.image_size), whole=True, bits=self.bits or MOST_BITS)
         targets = self.targets(self._fitted(source, picture))
         if "mask" in targets:
-            one = {"id": [name], self.task.key: targets["mask"][None]}
-            head_of(self.task.kind).check(one, self.task.key, self.task.labels)
+            one = {"id": [name], own.key: targets["mask"][None]}
+            head_of(own.kind).check(one, own.key, own.labels)
         there = targets["mask"] if "mask" in targets else targets["box_labels"]
         seen = [index for index in there.unique().tolist() if index != IGNORE]
         return read_of(picture, name, {"id": name, "image": picture.image, **targets}, seen=seen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from datamodules.label_map import Labels, listed_or_mapped
 from datamodules.readers.images import ImageClasses
 from datamodules.readers.parts import Part, some_of
 from datamodules.readers.published import ReaderOptions
@@ -28,7 +28,8 @@ class NpzImages(ImageClasses):
 
     Args:
         root: The file.
-        labels: Class names in the order of the indices; None for the indices themselves.
+        labels: Class names in the order of the indices; None for the indices themselves; a mapping says what these are
+            called (see `PublishedData.label_map`).
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         image_size: Pixels of a side, or height and width; None to leave them.
@@ -46,16 +47,17 @@ class NpzImages(ImageClasses):
     def __init__(
         self,
         root: Annotated[str, NotEmpty()],
-        labels: Sequence[str] | None = None,
+        labels: Labels | None = None,
         task: str = "classes",
         domain: str = "pictures",
         image_size: Size | None = None,
         channels: Literal[1, 3] | None = None,
         **shared: Unpack[ReaderOptions],
     ) -> None:
+        names, label_map = listed_or_mapped(labels)
         if not Path(root).is_file():
             raise ValueError(f"root={root}: must be an .npz file that exists")
-        super().__init__(task, labels, domain, image_size, channels, **shared)
+        super().__init__(task, names, domain, image_size, channels, label_map, **shared)
         self.root = Path(root)
 
     def published(self) -> dict[str, Part]:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from typing_extensions import Unpack
 
 from datamodules.base import InMemory, Rows
+from datamodules.label_map import Called
 from datamodules.readers.documents import check_documents, hidden
 from datamodules.readers.examining import Reading
 from datamodules.readers.images import IN_MEMORY
@@ -45,6 +46,7 @@ class PageTable(PublishedData):
         picture: A page's picture, where `{page}` stands for its name.
         text: A page's text, likewise.
         encoding: Of table and texts.
+        labels: What the labels are called, by label, see `PublishedData.label_map`; None where all stay.
         classes: How many of the most frequent labels are kept; pages with another are left out. None for all.
         inputs: What is read of a page: `image`, `text` or both.
         missing: Share of pages, by split, of which one of several inputs is hidden.
@@ -70,6 +72,7 @@ class PageTable(PublishedData):
         picture: Annotated[str, NotEmpty()] = "pictures/{page}.png",
         text: Annotated[str, NotEmpty()] = "texts/{page}.txt",
         encoding: Annotated[str, NotEmpty()] = "utf-8",
+        labels: Called | None = None,
         classes: Annotated[int, AtLeast(2)] | None = None,
         inputs: Annotated[Sequence[Literal["image", "text"]], NotEmpty()] = ("image", "text"),
         missing: Mapping[Split, Annotated[float, AtLeast(0), AtMost(1)]] | None = None,
@@ -104,7 +107,7 @@ class PageTable(PublishedData):
                 raise ValueError(f"root={root}: row {place} names the page {name}, but there is no {wanted}")
         self.texts = self._texts()
         made = Task(task, "classification", tuple(names), domain, channels=channels)
-        super().__init__(made, **shared)
+        super().__init__(made, label_map=labels, **shared)
 
     def _texts(self) -> list[str]:
         """Return the texts of all pages, empty where there is no file."""

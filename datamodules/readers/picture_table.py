@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from typing_extensions import Unpack
 
+from datamodules.label_map import Called
 from datamodules.readers.images import ImageClasses
 from datamodules.readers.parts import Part
 from datamodules.readers.published import PictureOptions
@@ -28,7 +28,8 @@ class PictureTable(ImageClasses):
         separator: What stands between columns; a backslash and a t stand for a tab.
         header: Whether the first line names the columns.
         encoding: Of the file.
-        labels: Label name by what is in the column; None for the values that occur, in alphabetical order.
+        labels: Label name by what is in the column; several values may have one, and None drops one; values that are
+            not in it keep their own, in alphabetical order after the others.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
         image_size: Pixels of a side, or height and width: the picture is made to fill it and its middle cut out.
@@ -50,7 +51,7 @@ class PictureTable(ImageClasses):
         separator: Annotated[str, Matches(SEPARATOR)] = ",",
         header: bool = True,
         encoding: Annotated[str, NotEmpty()] = "utf-8",
-        labels: Mapping[str, str] | None = None,
+        labels: Called | None = None,
         task: str = "classes",
         domain: str = "pictures",
         image_size: Size | None = 64,
@@ -63,7 +64,7 @@ class PictureTable(ImageClasses):
         self.read = partial(read_columns, path, separator=separator, header=header, quotes=True, encoding=encoding)
         columns = self.read((picture, label))
         names, indices = named_labels(path, [(row[1], place) for row, place in columns], labels)
-        columns, self.indices = labelled_rows(self.findings, columns, indices)
+        columns, self.indices = labelled_rows(self.findings, columns, indices, labels)
         self.paths, self.files = [row[0] for row, _ in columns], [path.parent / row[0] for row, _ in columns]
         seen: dict[str, int] = {}
         for file, (row, place) in zip(self.files, columns, strict=True):

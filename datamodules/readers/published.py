@@ -17,6 +17,7 @@ from datamodules.base import DatasetOptions, InMemory, Rows, taken
 from datamodules.contents import Held, same
 from datamodules.folds import Fold, fold_of
 from datamodules.groups import UNGROUPED, groups_of
+from datamodules.label_map import LabelMap, relabelled
 from datamodules.readers.examining import Examined
 from datamodules.readers.parts import Part, Picked, some_of
 from datamodules.readers.resize import BITS
@@ -62,6 +63,9 @@ class PublishedData(Examined):
             for `refuse`.
         fold: Which of k test sets that have no sample in common and all in all of them, `i/k`; None for a fifth of the
             samples. For sets without a published test set.
+        label_map: What the names of its labels are called, by name; names that are not in it stay. Several may be
+            called the same, and None drops one: samples whose one label it is are left out, its boxes too, and its
+            pixels are ignored. Splits hold the new names in proportion. None where all stay.
         **shared: Options of every dataset, see `DatasetModule`.
 
     Raises:
@@ -91,8 +95,10 @@ class PublishedData(Examined):
         group_by: str | int | None = None,
         ungrouped: str | None = None,
         fold: Fold | None = None,
+        label_map: Mapping[str, str | None] | None = None,
         **shared: Unpack[DatasetOptions],
     ) -> None:
+        self.label_map = None if label_map is None else LabelMap(label_map)
         super().__init__(task, **shared)
         self.group_by, self.ungrouped, self.fold = group_by, ungrouped or "refuse", fold
         if self.ungrouped not in UNGROUPED:
@@ -137,7 +143,10 @@ class PublishedData(Examined):
         places = {name: self._places(part) for name, part in parts.items()}
         chosen = self._cut(parts, places, groups)
         self.sizes = {name: len(part.ids) for name, part in parts.items()}
-        said = json.dumps([[name, *map(str, part.ids), *map(int, part.strata)] for name, part in sorted(parts.items())])
+        strata = {name: self.strata(part) for name, part in parts.items()}
+        said = json.dumps(
+            [[name, *map(str, part.ids), *map(int, strata[name])] for name, part in sorted(parts.items())]
+        )
         if groups is not None:  # which samples belong together, whatever their groups are called
             number: dict[str, int] = {}
             said += json.dumps(
@@ -148,7 +157,10 @@ class PublishedData(Examined):
         self.originals = {}
         for split, taken_from in chosen.items():  # each is taken from one published split
             part, rows = parts[taken_from[0][0]], [row for _, row in taken_from]
-            setattr(self, f"{split}_dataset", self.arranged(split, self.dataset_of(part, rows)))
+            dataset = self.arranged(split, self.dataset_of(part, rows))
+            if self.label_map is not None and self.own_task is not None:
+                dataset = relabelled(dataset, self.own_task, self.label_map)
+            setattr(self, f"{split}_dataset", dataset)
             if self.originals_of(part) is not None:
                 self.originals[split] = Picked(self.originals_of(part), rows)
         if self.duplicates == "refuse":
@@ -214,7 +226,7 @@ class PublishedData(Examined):
     def _cut(
         self, parts: Mapping[str, Part], places: Mapping[str, list[str]], grouped: Mapping[str, list[str]] | None
     ) -> dict[str, list[tuple[str, int]]]:
-        strata = {name: part.strata for name, part in parts.items()}
+        strata = {name: self.strata(part) for name, part in parts.items()}
         groups = None if grouped is None else grouped["train"]
         if self.fold is not None and "test" in strata:
             remedy = "leave fold= out, or read the training set alone"

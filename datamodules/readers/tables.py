@@ -6,6 +6,7 @@ import codecs
 import csv
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -60,41 +61,59 @@ def read_columns(
 
 
 def named_labels(
-    path: Path, values: Sequence[tuple[str, int]], labels: Mapping[str, str] | None
+    path: Path, values: Sequence[tuple[str, int]], labels: Mapping[str, str | None] | None
 ) -> tuple[list[str], list[int | None]]:
-    """Return the label names and each row's index among them, None where a row has no label.
+    """Return the label names and each row's index among them: None where a row has no label, -1 where it is dropped.
 
     Args:
         path: The file, for messages.
         values: What is in the labels' column of each row, and its line.
-        labels: Label name by what is in the column; None for the values that occur, in alphabetical order.
+        labels: Label name by what is in the column, None for one that is dropped; values that are not in it keep their
+            own, in alphabetical order after the others. If it has all that occur, it may have others too.
 
     Raises:
-        ValueError: If a value is none of `labels`.
+        ValueError: If `labels` has what is not in the column, or drops all.
     """
-    given = dict(labels or {value: value for value in sorted({value for value, _ in values}) if value.strip()})
-    names = list(dict.fromkeys(given.values()))
-    for value, place in values:
-        if value not in given and value.strip():
-            raise ValueError(f"root={path}: row {place} has the label {value!r}; labels= names {', '.join(given)}")
+    given = {str(value): name for value, name in (labels or {}).items()}
+    there = sorted({value for value, _ in values if value.strip()})
+    own = [value for value in there if value not in given]
+    unknown = [value for value in given if value not in there]
+    if own and unknown:
+        close = get_close_matches(unknown[0], there, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ValueError(f"labels.{unknown[0]}: is no label in {path}; {hint}it has {', '.join(there)}")
+    called: dict[str, str | None] = {**given, **{value: value for value in own}}
+    names = list(dict.fromkeys(name for name in called.values() if name is not None))
     if not names:
-        raise ValueError(f"root={path}: no row has a label")
-    return names, [names.index(given[value]) if value in given else None for value, _ in values]
+        raise ValueError(f"root={path}: no row has a label{' that labels= does not drop' if there else ''}")
+
+    def index(value: str) -> int | None:
+        name = called.get(value)
+        return names.index(name) if name is not None else -1 if value in called else None
+
+    return names, [index(value) for value, _ in values]
 
 
 def labelled_rows(
-    findings: Findings, rows: Sequence[Row], indices: Sequence[int | None]
+    findings: Findings,
+    rows: Sequence[Row],
+    indices: Sequence[int | None],
+    labels: Mapping[str, str | None] | None = None,
 ) -> tuple[list[Row], list[int]]:
     """Return the rows that have a label, and these; the others are noted.
 
     Args:
         findings: Where they are noted.
-        rows: Columns and line of each row.
+        rows: Columns and line of each row, its label in the last.
         indices: What `named_labels` gives of each.
+        labels: What labels are called, likewise.
     """
     findings.count("rows", len(rows))
-    for (_, place), index in zip(rows, indices, strict=True):
+    findings.label_map = {str(value): name for value, name in (labels or {}).items()}
+    for (columns, place), index in zip(rows, indices, strict=True):
         if index is None:
             findings.add("unlabelled", "rows", f"row {place} has no label")
-    there = [(row, index) for row, index in zip(rows, indices, strict=True) if index is not None]
+        elif index < 0:
+            findings.drop(columns[-1], "rows", 1)
+    there = [(row, index) for row, index in zip(rows, indices, strict=True) if index is not None and index >= 0]
     return [row for row, _ in there], [index for _, index in there]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -11,6 +11,7 @@ import torch
 from typing_extensions import Unpack
 
 from datamodules.base import InMemory
+from datamodules.label_map import Called
 from datamodules.readers.parts import Part
 from datamodules.readers.published import PublishedData, ReaderOptions
 from datamodules.readers.tables import SEPARATOR, labelled_rows, named_labels, read_columns
@@ -29,8 +30,8 @@ class TextTable(PublishedData):
         header: Whether the first line names the columns.
         quotes: Whether quotes hold a field together.
         encoding: Of the file.
-        labels: What is in the labels' column by label name, such as `{"ham": "ham", "spam": "spam"}`; None for the
-            values that occur, in alphabetical order.
+        labels: Label name by what is in the column, such as `{"0": "ham", "1": "spam"}`; several values may have one,
+            and None drops one; values that are not in it keep their own, in alphabetical order after the others.
         positive: Of two labels, the name whose F1 is reported too.
         task: The task's name; what counts as the same task is the user's judgement.
         domain: The domain, likewise.
@@ -53,7 +54,7 @@ class TextTable(PublishedData):
         header: bool = True,
         quotes: bool = True,
         encoding: Annotated[str, NotEmpty()] = "utf-8",
-        labels: Mapping[str, str] | None = None,
+        labels: Called | None = None,
         positive: str | None = None,
         task: str = "texts",
         domain: str = "texts",
@@ -66,7 +67,7 @@ class TextTable(PublishedData):
         columns = self.read((text, label))
         names, indices = named_labels(self.root, [(row[1], place) for row, place in columns], labels)
         self.rows: list[tuple[str, str, int]] = []
-        for ((content, _), place), index in zip(*labelled_rows(self.findings, columns, indices), strict=True):
+        for ((content, _), place), index in zip(*labelled_rows(self.findings, columns, indices, labels), strict=True):
             if content.strip():
                 self.rows.append((f"{self.root.name}:{place}", content, index))
             else:

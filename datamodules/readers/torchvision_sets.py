@@ -13,6 +13,7 @@ import torchvision
 from torch import Tensor
 from typing_extensions import Unpack
 
+from datamodules.label_map import Labels, listed_or_mapped
 from datamodules.readers.images import ImageClasses
 from datamodules.readers.parts import Items, Part
 from datamodules.readers.published import ReaderOptions
@@ -34,7 +35,8 @@ class TorchvisionSet(ImageClasses):
         root: The folder it is in or is downloaded to; also the folder above one of the set's own name.
         task: The task's name.
         domain: The domain.
-        labels: Class names in the order of the indices; None for the set's own.
+        labels: Class names in the order of the indices; None for the set's own; a mapping from the set's own, or from
+            the indices, says what these are called (see `PublishedData.label_map`).
         only: The names of the classes that are read; None for all.
         published: The constructor's options by published split, such as `{"train": {"split": "train"}, "test":
             {"split": "test"}}`; None for its option `train` where it has one, else for one split that is cut.
@@ -57,7 +59,7 @@ class TorchvisionSet(ImageClasses):
         root: str | None = None,
         task: str | None = None,
         domain: str | None = None,
-        labels: Sequence[str] | None = None,
+        labels: Labels | None = None,
         only: Annotated[Sequence[str], Distinct(2)] | None = None,
         published: Mapping[Split, Mapping[str, Any]] | None = None,
         download: bool = True,
@@ -69,7 +71,8 @@ class TorchvisionSet(ImageClasses):
         if not (inspect.isclass(found) and issubclass(found, torchvision.datasets.VisionDataset)):
             raise ValueError(f"dataset={dataset!r}: torchvision.datasets has no such set")
         own = dataset.lower()
-        super().__init__(task or own, labels, domain or own, image_size, channels, **shared)
+        names, label_map = listed_or_mapped(labels)
+        super().__init__(task or own, names, domain or own, image_size, channels, label_map, **shared)
         if only is not None and len(set(only)) < max(2, len(only)):
             raise ValueError(f"only={list(only)}: must name at least two classes, each once")
         self.only = None if only is None else list(only)
@@ -107,13 +110,21 @@ class TorchvisionSet(ImageClasses):
         for split, options in self.published_as.items():
             opened = self._open(options, False)
             if self.labels is None:
-                self.labels = [str(name) for name in opened.classes]
+                self.labels = self._own_names(opened)
             targets = self._targets(opened)
             if max(targets) >= len(self.labels):
                 raise ValueError(f"labels={self.labels}: {self.made.__name__} has a class {max(targets)}")
             ids = [f"{split}/{i}" for i in range(len(opened))]
             parts[split] = Part(ids, targets, self._pictures(opened))
         return parts if self.only is None else self._selected(parts, self.only)
+
+    def _own_names(self, opened: Any) -> list[str]:
+        """Return the set's own class names; the indices where it has none, or where the map of labels is from these."""
+        names = [str(name) for name in getattr(opened, "classes", ())]
+        indices = [str(index) for index in range(len(names) or max(self._targets(opened)) + 1)]
+        given = {} if self.label_map is None else self.label_map.given
+        from_indices = bool(given) and not {*given} <= {*names} and {*given} <= {*indices}
+        return indices if from_indices or not names else names
 
     def files_read(self, part: Part, row: int) -> Sequence[Path]:
         """Return the file of a picture, where the set says which it is."""

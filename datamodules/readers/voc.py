@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from xml.etree import ElementTree
@@ -11,6 +10,7 @@ from xml.etree import ElementTree
 from typing_extensions import Unpack
 
 from datamodules.findings import Unusable, listed
+from datamodules.label_map import Labels
 from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
 from datamodules.readers.published import PictureOptions
 from datamodules.readers.sizes import Size
@@ -30,7 +30,8 @@ class VocBoxes(BoxedPictures):
         root: The folder.
         pictures: The folder of pictures in it.
         annotations: The folder of annotations in it.
-        labels: Label names; None for those that occur, in alphabetical order.
+        labels: Label names; None for those that occur, in alphabetical order; a mapping says what these are called (see
+            `PublishedData.label_map`).
         image_size: Pixels of a side, or height and width.
         channels: 1 for grey, 3 for colour.
         task: The task's name; what counts as the same task is the user's judgement.
@@ -48,7 +49,7 @@ class VocBoxes(BoxedPictures):
         root: Annotated[str, NotEmpty()],
         pictures: Annotated[str, NotEmpty()] = "JPEGImages",
         annotations: Annotated[str, NotEmpty()] = "Annotations",
-        labels: Sequence[str] | None = None,
+        labels: Labels | None = None,
         image_size: Size = 128,
         channels: Literal[1, 3] = 3,
         task: str = "boxes",

@@ -455,8 +455,14 @@ RUNNING = {
     "dataset@target=texts target.root=latin.csv backbone=bag": (
         "target.root=latin.csv: is not in utf-8 (byte 14); set encoding="
     ),
-    "dataset@target=texts target.root=texts.csv backbone=bag target.labels={good:good}": (
-        "target.root=texts.csv: row 3 has the label 'bad'; labels= names good"
+    "dataset@target=image_folder target.root=insects target.labels={ants:Ant}": (
+        "target.labels.ants: is no name of this dataset; did you mean ant? it has ant, bee"
+    ),
+    "dataset@target=image_folder target.root=insects target.labels=[ant]": (
+        "target.labels=[ant]: must be a mapping of names, such as {name: new, other: null}"
+    ),
+    "dataset@target=texts target.root=texts.csv backbone=bag target.labels={goood:Good}": (
+        "target.labels.goood: is no label in texts.csv; did you mean good? it has bad, good"
     ),
     "dataset@target=texts target.root=blank.csv backbone=bag": (
         "target.root=blank.csv: 1 of 3 rows cannot be used: row 3 has no text; more than max_invalid=0.01 of all"

@@ -62,7 +62,7 @@ def test_options_that_are_handed_on_are_held_to_their_types(own):
 
 
 def test_declared_options_are_those_of_the_class_that_reads_them():
-    assert set(PictureOptions.__annotations__) == options_of(PublishedData) - {"task"}
+    assert set(PictureOptions.__annotations__) == options_of(PublishedData) - {"task", "label_map"}
     assert set(PairOptions.__annotations__) == options_of(PairedData) - {"target", "source"}
     assert options_of(CombinedData) == {*options_of(PairedData), "mode", "temperature", "aligned_dataset"}
 
