@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_modules.augment import build_augment
-from tl_modules.batch import Batch, annotated, by_roles, check_range, says_roles, size_of, targets_of
+from tl_modules.batch import Batch, annotated, targets_of
 from tl_modules.checks import (
     Supervision,
     check_absent,
@@ -20,39 +20,38 @@ from tl_modules.checks import (
     check_rule,
     check_tasks,
     not_entered,
-    role_of,
     warn_of_skipped,
 )
 from tl_modules.features import Features
 from tl_modules.finetunings import Curve, build_finetuning
-from tl_modules.forward import by_trunk, each_alone, features_of, inputs_of
+from tl_modules.forward import by_trunk, features_of, inputs_of
 from tl_modules.freezing import hold_frozen, set_frozen
 from tl_modules.gradient_cosine import GradientCosine
-from tl_modules.heads import Head, Judged, build_head
+from tl_modules.heads import Head, build_head
 from tl_modules.heads.rows import take_rows
 from tl_modules.health import Health, Island
+from tl_modules.judging import Judging
 from tl_modules.metrics import Scores
 from tl_modules.normalisation import restart
 from tl_modules.objectives import build_objective, check_objective, check_use
 from tl_modules.objectives.base import summed
 from tl_modules.optim import SCHEDULES, named_groups, steps_of, whole
 from tl_modules.parts import Parts, Wiring
-from tl_modules.portable import Portable
-from tl_modules.precision import as_float32, full_precision
-from tl_modules.processes import anywhere, same_buffers, together
+from tl_modules.precision import full_precision
+from tl_modules.processes import anywhere, together
 from tl_modules.ranges import Above, AtLeast, Below
 from tl_modules.seeding import generator, seed_of, seeded
-from tl_modules.selection import SOURCE, Unlabelled
+from tl_modules.selection import Unlabelled
 from tl_modules.stages import ADAPT, SOURCE_SHARE, Stage, after_source, check_conflict, check_shares, with_replay
 from tl_modules.targets import fit_heads
-from tl_modules.task import UNION, Task
+from tl_modules.task import Task
 from tl_modules.union import UnionScores, union_task
 from tl_modules.weights.checkpoint import plant
 from tl_modules.weights.files import unweighted
 from tl_modules.weights.transfer import Report, transplant
 
 
-class TransferModule(Portable):
+class TransferModule(Judging):
     """Train a target, with or without a source; by itself this class is a baseline, the target alone.
 
     From random weights that is `scratch`, from pretrained ones `finetune`, and with a `linear_probe` of these `probe`.
@@ -133,6 +132,8 @@ class TransferModule(Portable):
         ] = "source",
         seed: int = 0,
     ) -> None:
+        outside = ("self", "target", "source", "backbone", "source_backbone")
+        plain = {name: value for name, value in locals().items() if name not in outside and name[0] != "_"}
         super().__init__()
         for name, number, above in (("lr", lr, True), ("clip", clip, True), ("weight_decay", weight_decay, False)):
             if number is not None and not (number > 0 if above else number >= 0):
@@ -150,17 +151,9 @@ class TransferModule(Portable):
         self.weights, self.source_share = dict(weights or {}), source_share
         self.lr, self.weight_decay, self.schedule = lr, weight_decay, schedule  # `Tuner.lr_find` sets lr
         backbones = {"backbone": backbone, "source_backbone": source_backbone}
-        plain = {name: unweighted(value) for name, value in backbones.items() if not isinstance(value, nn.Module)}
-        self.own_backbone = len(plain) < len(backbones)
-        plain |= {role: task.to_dict() for role, task in self.tasks.items()}
-        plain |= {"finetuning": finetuning, "augment": augment, "clip": clip, "seed": seed}
-        plain |= {"skip_nonfinite": skip_nonfinite}
-        plain |= {"lr": lr, "weight_decay": weight_decay, "schedule": schedule}
-        plain |= {"normalisation": normalisation, "selection_metric": selection_metric}
-        plain |= {"without_labels": without_labels}
-        plain |= {"weights": weights, "objective": objective, "source_share": source_share}
-        plain |= {"replay": replay, "gradient_cosine": gradient_cosine}
-        self.save_hyperparameters(plain)
+        bare = {name: unweighted(value) for name, value in backbones.items() if not isinstance(value, nn.Module)}
+        self.own_backbone = len(bare) < len(backbones)
+        self.save_hyperparameters({**plain, **bare, **{role: task.to_dict() for role, task in self.tasks.items()}})
         self.augment = {role: build_augment((augment or {}).get(role, {})) for role in self.tasks}
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
         if wires.keys() != self.tasks.keys():
@@ -354,30 +347,6 @@ class TransferModule(Portable):
         """Note that the stage was fitted."""
         self.trained.add(self.stage.name)
 
-    def features(self, batch: Batch, role: str = "target") -> Features:
-        """Return a role's features of a batch dict; its images are uint8 or floats in 0..1."""
-        check_range(batch)
-        role = self.through(role)
-        stem, trunk = self.parts.of(role, "stem"), self.parts.of(role, "trunk")
-        with self.parts.passing("stem", role):
-            stemmed = stem(batch)
-        with self.parts.passing("trunk", role):
-            return cast(Features, trunk(stemmed))
-
-    def outputs(self, features: Features, role: str = "target", labels: list[str] | None = None) -> Any:
-        """Return a role's raw outputs in a label space, the role's own by default: names are matched, never indices."""
-        head = self.head(role)
-        have, want = list(head.labels), list(self.task_of(role).labels) if labels is None else labels
-        role = self.through(role)
-        with self.parts.passing("head", role):
-            outputs = as_float32(head(features))
-        return outputs if have == want else head.select(outputs, [have.index(name) for name in want])
-
-    def forward(self, batch: Any, role: str = "target") -> Any:
-        """Return a role's raw outputs for a batch dict, or for images `(B, C, H, W)`."""
-        batch = {"image": batch} if isinstance(batch, Tensor) else batch
-        return self.outputs(self.features(batch, role), role)
-
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the objective of the roles' losses; what is random is a function of seed, step and roles alone."""
         address = (self.seed, self.trainer.fit_loop.epoch_loop.total_batch_idx, self.global_rank)
@@ -467,136 +436,6 @@ class TransferModule(Portable):
             outputs = head.restrict(outputs, targets["annotated"])
         with full_precision(device):
             return head.loss(outputs, targets)
-
-    def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> dict[str, list[tuple[str, Judged]]]:
-        batches = self._by_roles(split, batch, dataloader_idx)
-        judged = self._score(split, self.val_scores if split == "val" else self.test_scores, batches)
-        if split == "test":  # a joint model can lose to the better single input
-            for name, alone in each_alone(self.parts, batches):
-                self._score(split, self.alone_scores[name], alone)
-        return judged
-
-    def _by_roles(self, split: str, batch: Any, index: int) -> dict[str, Batch]:
-        """Return a batch by the roles it serves; one that does not say so is its loader's."""
-        if says_roles(batch):
-            return by_roles(batch, "target", self.tasks["target"])
-        loaders = self.trainer.train_dataloader if split == "train" else getattr(self.trainer, f"{split}_dataloaders")
-        merged = split == "train" and isinstance(batch, Mapping) and "role" in batch
-        stage = None if split == "test" else self.stage
-        key = "target" if merged else role_of(loaders, index, split, type(self).__name__, self.tasks, stage)
-        return by_roles(batch, key, self.tasks[key.split("+")[-1]])
-
-    def _score(self, split: str, scores: Any, batches: dict[str, Batch]) -> dict[str, list[tuple[str, Judged]]]:
-        judged = {}
-        for units in by_trunk(self.parts, batches):
-            for (name, role), features in features_of(self.parts, batches, units).items():
-                found = targets_of(batches[name], self.tasks[role], self.head(role).key)
-                if split == "val" and self.stage.judge:
-                    self._note_unlabelled(role, features, None if role == "target" else found)
-                if split == "test" or role not in self.stage.judge or role in self.stage.learn:
-                    self.supervised[split].note(role, batches[name], found is not None)
-                if found is not None:
-                    targets, rows = found
-                    features = features if rows is None else features.take(rows)
-                    outputs = self.outputs(features, role)
-                    count = size_of(batches[name]) if rows is None else len(rows)
-                    with full_precision(features.pooled.device):
-                        if self.union_scores is not None and scores is self.test_scores:
-                            everything = self.outputs(features, UNION)
-                            self.union_scores.update(role, self.head(role), everything, targets)
-                        found = scores.update(role, self.head(role), outputs, targets, count)
-                    ids = batches[name].get("id", [""] * count)
-                    kept = range(len(ids)) if rows is None else rows.tolist()
-                    judged[role] = list(zip([ids[row] for row in kept], found, strict=False))
-        return judged
-
-    def _note_unlabelled(self, role: str, features: Features, found: tuple[Batch, Tensor | None] | None) -> None:
-        """Keep what the rules without labels of the target need of a validation batch."""
-        if self.tasks["target"].kind != "classification" or (role != "target" and found is None):
-            return
-        targets, rows = found or ({}, None)
-        features = features if rows is None else features.take(rows)
-        outputs = self.outputs(features, role)
-        with full_precision(features.pooled.device):
-            predicted = self.head(role).predict(outputs)
-        self.unlabelled.add(role, features.pooled, predicted, targets.get(self.head(role).key))
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Update the validation scores of the batch's roles."""
-        self._evaluate("val", batch, dataloader_idx)
-
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[tuple[str, Judged]]]:
-        """Update the test scores of the batch's roles, and return each sample's id with what its head says of it."""
-        return self._evaluate("test", batch, dataloader_idx)
-
-    def on_validation_start(self) -> None:
-        """Give all processes the statistics that are saved."""
-        same_buffers(self)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log `val/<role>/<metric>`; of a target without labels the rules' scores, and its metrics as `oracle/`."""
-        self.supervised["val"].begin() if self.trainer.sanity_checking else self.supervised["val"].check("val")
-        oracle = "target/" if self.stage.judge else None
-        values = {
-            f"{'oracle' if oracle and name.startswith(oracle) else 'val'}/{name}": value
-            for name, value in self.val_scores.compute().items()
-        }
-        self.log_dict(values, batch_size=1)
-        scores = self.unlabelled.scores()
-        self.log_dict({f"val/target/{rule}": score for rule, score in scores.items()}, batch_size=1)
-        monitor = self.monitor[0].rpartition("/")[2]
-        if self.stage.judge and self.without_labels == monitor and monitor not in scores:
-            need = "both roles" if monitor == "importance_weighted" else "the target"
-            raise ValueError(f"without_labels={monitor!r}: there are no validation samples of {need}")
-
-    def on_test_epoch_end(self) -> None:
-        """Log `test/<role>/<metric>`, of samples with several inputs `test/<role>/<input>_alone/<metric>` too.
-
-        Of two merged datasets, `test/union/<metric>` is over both test sets with the names of both allowed.
-        """
-        self.supervised["test"].check("test")
-        values = {f"test/{name}": value for name, value in self.test_scores.compute().items()}
-        for name, scores in self.alone_scores.items():
-            for key, value in cast(Scores, scores).compute().items():
-                values[f"test/{key.replace('/', f'/{name}_alone/', 1)}"] = value
-        if self.union_scores is not None:
-            values |= {f"test/{name}": value for name, value in self.union_scores.compute().items()}
-        self.log_dict(values, batch_size=1)
-
-    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[dict[str, Any]]:
-        """Return a role's predictions with label names, one dict per sample.
-
-        A batch is the target's, or the role's whose name it or its loader bears; one that serves both is predicted by
-        the target's head. Where two datasets are merged, the names are those of both, whosever it is.
-
-        Raises:
-            ValueError: If it holds the batches of two roles.
-        """
-        loaders = getattr(self._trainer, "predict_dataloaders", None) if self._trainer else None
-        key = role_of(loaders, dataloader_idx, "predict", type(self).__name__, self.tasks, None)
-        (name, part), *more = by_roles(batch, key, self.tasks[key.split("+")[-1]]).items()
-        if more:
-            raise ValueError(
-                f"a batch to predict must be of one role, not of {', '.join([name, *(k for k, _ in more)])}"
-            )
-        role = self.usual if self.merged else name.split("+")[-1]
-        head, labels = self.head(role), self.task_of(role).labels
-        outputs = self.outputs(self.features(part, role), role)
-        with full_precision(self.device):
-            return head.named(head.predict(outputs), labels)
-
-    @property
-    def monitor(self) -> tuple[str, str]:
-        """The current stage's selection metric, and `max` or `min`: the target's where it learns, else by the rule."""
-        if self.stage.judge and self.without_labels != SOURCE:
-            return f"val/target/{self.without_labels}", "max"
-        return self.monitor_of("target" if "target" in self.stage.learn else "source")
-
-    def monitor_of(self, role: str) -> tuple[str, str]:
-        """Return a role's selection metric, and `max` or `min`."""
-        known = self.head(role).reported(self.tasks[role].labels)
-        metric = self.selection_metric if self.selection_metric in known else self.head(role).monitor
-        return f"val/{role}/{metric}", known[metric]
 
     def beside(self) -> Iterator[tuple[str, str, nn.Module]]:
         """Yield kind, name and module of what may learn beside the parts: the objective, and what a cell adds."""
