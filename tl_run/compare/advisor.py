@@ -39,11 +39,14 @@ from tl_run.store import WEIGHTS, Store, address
 
 MOST, BATCH = 2000, 64  # samples of a role that are looked at; at once
 RANDOM, GIVEN = "random weights", "the weights given"
-# A fixed order, whatever the data: what learns all of a network that knows something first, heads alone later, and the
-# target alone from nothing last. Arms that it does not name come before the baseline, by name.
+# A fixed order, whatever the data: what goes on with all of a network that knows something first, then both at once,
+# then what reads no label of the target, heads alone, and the target alone from nothing last. Arms that it does not
+# name come before the baseline, by name.
 FIXED = (
-    *("finetune", "task_finetuning", "domain_adaptation", "task_adaptation_full", "multitask", "dataset_merging"),
-    *("weight_sharing", "modality_transfer", "coral", "linear_probe", "probe", "task_adaptation"),
+    *("finetune", "task_finetuning", "domain_adaptation", "lp_ft", "l2_sp", "wise_ft", "layerwise_decay"),
+    *("gradual_unfreezing", "lora", "task_adaptation_full", "multitask", "uncertainty", "geometric_mean", "random"),
+    *("upgrad", "mgda", "dataset_merging", "weight_sharing", "modality_transfer", "information_maximisation", "mcc"),
+    *("dann", "coral", "adabn", "source_only", "linear_probe", "probe", "task_adaptation"),
 )
 RIDGE, ALONE, LEAST = "ridge", "ridge without the source", 1e-6
 ONE_TARGET = ("classification", "multilabel", "regression")
@@ -282,7 +285,7 @@ def _probe(found: Found, seen: Seen, task: Task) -> None:
 def _stand_in(found: Found, given: Seen, seen: Seen, tasks: Mapping[str, Task]) -> None:
     """Score the source without a network that learned it, by a ridge regression on its features.
 
-    Either domain's features are scaled by its own mean and deviation, as networks normalise that are adapted (Li 2017).
+    Either domain's features are scaled by its own mean and deviation, as networks normalise that are adapted (Li 2016).
     Where both have the same labels, the target's is learned from the source's samples too; else it gets what one of the
     source says of the target as further features.
     """

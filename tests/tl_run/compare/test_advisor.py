@@ -12,8 +12,9 @@ from tests.tl_run.test_baselines import config
 from tl_run.build import build_data, build_module
 from tl_run.compare import advisor
 from tl_run.compare.advisor import GIVEN, RANDOM, Found, advise, expected, expected_order, fixed_order, foretold
-from tl_run.compare.arms import Arm, Needs
+from tl_run.compare.arms import Arm, Needs, read_arms
 from tl_run.compare.plan import Plan
+from tl_run.paths import folders
 from tl_run.report.advice import read_advice
 from tl_run.store import METRICS, WEIGHTS, Store, address
 
@@ -135,6 +136,7 @@ def test_a_stand_in_tells_what_the_source_adds_to_the_features_without_it():
 
 def test_the_order_is_by_score_and_among_equals_the_fixed_lists():
     arms = ["scratch", "mine", "probe", "task_finetuning", "finetune"]
+    assert {*advisor.FIXED} <= {*read_arms(folders())}
     assert fixed_order(arms) == ["finetune", "task_finetuning", "probe", "mine", "scratch"]
     scores = {"scratch": 0.5, "mine": 0.5, "probe": 0.7, "finetune": 0.7, "task_finetuning": 0.9}
     assert expected_order(scores) == ["task_finetuning", "finetune", "probe", "mine", "scratch"]
