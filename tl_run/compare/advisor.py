@@ -123,14 +123,14 @@ def fixed_order(arms: Sequence[str]) -> list[str]:
 
 
 def expected_order(arms: Mapping[str, float | None]) -> list[str]:
-    """Return arms by the score of what they start from, equal ones as the fixed list has them.
+    """Return arms by the score of what they start from; those that agree to a hundredth as the fixed list has them.
 
     Args:
         arms: That score by arm; where one is not known, the order is the fixed list's.
     """
     fixed = fixed_order(list(arms))
     known = {name: score for name, score in arms.items() if score is not None}
-    return fixed if len(known) < len(arms) else sorted(fixed, key=lambda name: -known[name])
+    return fixed if len(known) < len(arms) else sorted(fixed, key=lambda name: -round(known[name], 2))
 
 
 def advise(plan: Plan, folder: Path, rates: Sequence[float], afterwards: bool) -> list[str]:

@@ -138,6 +138,6 @@ def test_the_order_is_by_score_and_among_equals_the_fixed_lists():
     arms = ["scratch", "mine", "probe", "task_finetuning", "finetune"]
     assert {*advisor.FIXED} <= {*read_arms(folders())}
     assert fixed_order(arms) == ["finetune", "task_finetuning", "probe", "mine", "scratch"]
-    scores = {"scratch": 0.5, "mine": 0.5, "probe": 0.7, "finetune": 0.7, "task_finetuning": 0.9}
+    scores = {"scratch": 0.501, "mine": 0.5, "probe": 0.7, "finetune": 0.7, "task_finetuning": 0.9}
     assert expected_order(scores) == ["task_finetuning", "finetune", "probe", "mine", "scratch"]
     assert expected_order({**scores, "mine": None}) == fixed_order(arms)
