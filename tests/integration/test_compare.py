@@ -86,6 +86,7 @@ def test_a_failing_arm_is_named_and_one_of_ones_own_is_found_by_its_file_and_ran
     code, out, err = compare(tmp_path, *asked)
     assert code == 0, err
     assert out.index("no track record") < out.index("scratch seed 0")  # before anything is trained
+    assert out.splitlines()[-1].startswith("Foretold: ")
     place = next(tmp_path.glob("comparisons/*"))
     assert json.loads((place / "advice.json").read_text())["order"] == ["steep", "wild", "scratch"]
     assert "Foretold" in (place / "report.html").read_text()

@@ -248,11 +248,15 @@ class Comparison:
         for name, why in self.book.failed().items():
             print(f"arm {name} failed in {why}", file=sys.stderr)
         from tl_run.report.comparison import report
+        from tl_run.report.words import foretold
 
         try:
-            report(self.book.folder)
+            answers = report(self.book.folder)
         except ValueError as error:
             raise RunError(str(error)) from error
+        for told in map(foretold, answers):
+            if told is not None:
+                print("Foretold:", *told[1])
 
     def grid(self) -> list[float]:
         """Return the rates to try; none where one is given.

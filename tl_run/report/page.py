@@ -259,8 +259,8 @@ def _shown(one: Section) -> list[str]:
             body.append(_table(("sample", "true", *one.names), [[t.id, *t.lines()] for t in few]))
     told = words.foretold(answer)
     if told is not None:
-        body.append(f"<h3>Foretold</h3><p class='note'>{escape(FORETOLD)}</p>{_table(FORETOLD_HEADER, told[1])}")
-        body.append(f"<pre>{escape(chr(10).join(told[0]))}</pre>")
+        body.append(f"<h3>Foretold</h3><p class='note'>{escape(FORETOLD)}</p>{_table(FORETOLD_HEADER, told[2])}")
+        body.append(f"<p>{escape(' '.join(told[1]))}</p><pre>{escape(chr(10).join(told[0]))}</pre>")
     body += [f"<p class='note'>{escape(note)}</p>" for note in one.notes]
     return body
 
@@ -316,7 +316,8 @@ def markdown(title: str, sections: Sequence[Section], left_out: Sequence[LeftOut
             lines += [f"- {gap.what}", *([f"\n  ```\n{_indented(gap.command)}\n  ```"] if gap.command else [])]
         told = words.foretold(answer)
         if told is not None:
-            lines += ["", FORETOLD, "", *_piped(FORETOLD_HEADER, told[1]), *(f"- {line.strip()}" for line in told[0])]
+            lines += ["", FORETOLD, "", *_piped(FORETOLD_HEADER, told[2])]
+            lines += [" ".join(told[1]), "", *(f"- {line.strip()}" for line in told[0])]
         lines.append("")
         lines += [note + "\n" for note in one.notes]
     lines += [EXPLAINED, ""]

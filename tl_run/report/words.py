@@ -41,8 +41,8 @@ def headline(answer: Answer) -> str:
     return f"Use {best.arm.name}: it {best.verdict}, by {gain}."
 
 
-def foretold(answer: Answer) -> tuple[list[str], list[list[str]]] | None:
-    """Return what was said before a comparison and how right it was, in lines, and both beside each other by arm.
+def foretold(answer: Answer) -> tuple[list[str], list[str], list[list[str]]] | None:
+    """Return what was said before a comparison, how right it was, and both beside each other by arm.
 
     Args:
         answer: What the runs say; None is returned where nothing was said.
@@ -52,7 +52,7 @@ def foretold(answer: Answer) -> tuple[list[str], list[list[str]]] | None:
         return None
     outcome = {row.arm.name: row.test for row in answer.rows}
     right = conclusion(said, outcome, setting.direction)
-    return [*said["lines"], *right], beside_outcome(said, outcome, setting.direction)
+    return list(said["lines"]), right, beside_outcome(said, outcome, setting.direction)
 
 
 def interval(found: Paired) -> str:

@@ -69,5 +69,6 @@ def test_the_report_shows_what_was_foretold_beside_what_came_out(tmp_path):
     report(folder, draw=False)
     page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
     assert "<td>task_finetuning</td><td>0.7000</td><td>1</td><td>2</td><td>3</td>" in page
-    assert "foretold so\nAdvice: rank correlation +0.50, regret at 1 50%, at 3 0%." in page
+    assert "<p>Advice: rank correlation +0.50, regret at 1 50%, at 3 0%. Fixed list: rank correlation " in page
+    assert "<pre>foretold so</pre>" in page
     assert "| task_finetuning | 0.7000 | 1 | 2 | 3 |" in text
