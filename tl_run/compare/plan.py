@@ -12,7 +12,7 @@ from rich.table import Table
 from tl_modules.cube import BY_NAME
 from tl_run.compare.arms import BASELINE, Arm, unmet
 from tl_run.compare.probing import Probe
-from tl_run.rules import judged
+from tl_run.rules import adapts, judged
 from tl_run.schema import ConfigError
 
 LONG = 3600.0  # seconds from which on it is said what would be shorter
@@ -134,6 +134,10 @@ def show(plan: Plan, runs: Mapping[str, int], done: int, metric: str, direction:
         _say(console, line)
     best = "highest" if direction == "max" else "lowest"
     _say(console, f"rates and arms are chosen by the {best} {metric}; nothing is chosen by the test set")
+    blind = {arm.name: cfg["selection"]["without_labels"] for arm, cfg, _ in plan.arms if adapts(cfg)}
+    if blind:
+        rule = next(iter(blind.values()))
+        _say(console, f"no label of the target is read by {', '.join(blind)}: they are chosen by the rule {rule}")
     all_runs = sum(runs.values())
     left = max(0, all_runs - done)
     total = sum(runs[name] * seconds[name] for name in runs) * left / max(1, all_runs)
