@@ -114,9 +114,29 @@ def said(data: PairedData | None) -> Iterable[str]:
         if not isinstance(one, PublishedData):
             yield f"{role}: its samples are not read from files by a reader of ours; nothing is looked at"
             continue
-        found = one.findings
-        counts = ", ".join(f"{count} {unit}" for unit, count in found.totals.items()) or "nothing"
-        yield f"{role}: {counts}"
-        yield from (f"{role}: {line}" for line in found.lines())
-        classes = ", ".join(f"{name} {count}" for name, count in found.classes.items())
-        yield from [f"{role}: samples by class: {classes}"] if classes else []
+        yield from looked_at(role, one)
+
+
+def found_in(data: PairedData) -> list[str]:
+    """Return what is found where samples are read by readers of ours, role by role.
+
+    Args:
+        data: The run's data, set up.
+    """
+    ours = {role: one for role, one in data.data.items() if isinstance(one, PublishedData)}
+    return [line for role, one in ours.items() for line in looked_at(role, one)]
+
+
+def looked_at(role: str, one: PublishedData) -> Iterable[str]:
+    """Yield what is found in a dataset.
+
+    Args:
+        role: Whose it is.
+        one: The dataset.
+    """
+    found = one.findings
+    counts = ", ".join(f"{count} {unit}" for unit, count in found.totals.items()) or "nothing"
+    yield f"{role}: {counts}"
+    yield from (f"{role}: {line}" for line in found.lines())
+    classes = ", ".join(f"{name} {count}" for name, count in found.classes.items())
+    yield from [f"{role}: samples by class: {classes}"] if classes else []

@@ -130,7 +130,7 @@ def show(plan: Plan, runs: Mapping[str, int], done: int, metric: str, direction:
         _say(console, f"not {name}: {why}")
     for names in plan.shared():
         _say(console, f"one source stage per rate and seed serves {', '.join(names)}")
-    for line in pairs(plan):
+    for line in dict.fromkeys([*pairs(plan), *(line for _, _, seen in plan.arms for line in seen.found)]):
         _say(console, line)
     best = "highest" if direction == "max" else "lowest"
     _say(console, f"rates and arms are chosen by the {best} {metric}; nothing is chosen by the test set")

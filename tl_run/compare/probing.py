@@ -20,7 +20,7 @@ from tl_modules.health import Diverged
 from tl_modules.staged import fit
 from tl_modules.stages import Stage
 from tl_run.build import build_data, build_module, check_kinds
-from tl_run.check_data import prepare
+from tl_run.check_data import found_in, prepare
 from tl_run.own import import_own
 from tl_run.precision import resolve
 from tl_run.runner import quiet
@@ -55,12 +55,14 @@ class Probe(NamedTuple):
         test_seconds: What the test takes.
         memory: The peak in MiB, of the GPU where there is one, else of this process with all its data.
         wiring: What tells the arm from one that would do the same under another name.
+        found: What was found in the data, in lines.
     """
 
     stages: list[StageCost]
     test_seconds: float
     memory: float
     wiring: str
+    found: tuple[str, ...] = ()
 
 
 class Clock(Callback):
@@ -148,7 +150,7 @@ def probe(config: Mapping[str, Any]) -> Probe:
         "source": {key: value for key, value in config["source"].items() if key not in ("task", "domain")},
         "merged": module.merged,
     }
-    return Probe(list(found.values()), clock.step * tested * FORWARD, _peak(), repr(said))
+    return Probe(list(found.values()), clock.step * tested * FORWARD, _peak(), repr(said), tuple(found_in(data)))
 
 
 def _peak() -> float:

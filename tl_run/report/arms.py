@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from tl_modules.task import ABSENT
 from tl_run.report.advice import read_advice
 from tl_run.report.reading import LeftOut, Run, read_run
 
+PLANNED = "planned"  # a run's status in `comparison.json` before it is over
 # What makes an arm, each with what its name says of it where arms of one cell differ in it.
 PARTS = (
     "finetuning",
@@ -151,6 +153,7 @@ def compared(folder: Path, content: Mapping[str, Any]) -> tuple[Setting, list[Le
         ValueError: If no arm has a run.
     """
     arms, left_out = [], []
+    waiting: dict[str, int] = {}  # runs by arm that are planned and not begun
     for node in content["arms"]:
         arm = Arm(
             str(node["name"]),
@@ -163,7 +166,11 @@ def compared(folder: Path, content: Mapping[str, Any]) -> tuple[Setting, list[Le
         for run in content.get("runs", ()):
             if run["arm"] != arm.name or not _same_rate(run.get("rate"), node.get("rate")):
                 continue
-            found = read_run(folder / run["folder"])
+            place = Path(os.path.normpath(folder / run["folder"]))
+            if run.get("status") == PLANNED and not place.exists():
+                waiting[arm.name] = waiting.get(arm.name, 0) + 1
+                continue
+            found = read_run(place)
             if isinstance(found, LeftOut):
                 arm.failed.append(found)
             elif found.seed != run["seed"]:
@@ -176,7 +183,11 @@ def compared(folder: Path, content: Mapping[str, Any]) -> tuple[Setting, list[Le
         arms.append(arm)
     own = content.get("baseline")
     filled = sorted((arm for arm in arms if arm.runs), key=lambda arm: arm.name != own)
-    left_out += [LeftOut(folder, f"arm {arm.name} has no run that is over") for arm in arms if not arm.runs]
+    ended = [arm.name for arm in arms if not arm.runs and (arm.failed or arm.name not in waiting)]
+    left_out += [LeftOut(folder, f"arm {name} has no run that is over") for name in ended]
+    if waiting:
+        each = ", ".join(f"{name} {count}" for name, count in waiting.items())
+        left_out.append(LeftOut(folder, f"its runs that are not begun: {each}; the same command goes on"))
     if not filled:
         raise ValueError(f"{folder}: no run of the comparison is over")
     metric = str(content.get("metric") or f"val/{filled[0].one.metric}").removeprefix("val/")

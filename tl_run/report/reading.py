@@ -19,7 +19,8 @@ from tl_run.options import LOWER_IS_BETTER
 
 RESULTS, COMPARISON, SCHEMA = "results.json", "comparison.json", 1
 NEEDED = ("cell", "seed", "target", "baseline_key", "selection", "val", "test", "stages", "parameters", "seconds", "lr")
-NOT_OF_THE_ARM = ("seed", "trainer.progress", "logger", "resume", "hydra")  # options that are no part of an arm
+# Options that are no part of an arm.
+NOT_OF_THE_ARM = ("seed", "trainer.progress", "logger", "resume", "hydra", "store.", "checkpoint.")
 
 
 class LeftOut(NamedTuple):

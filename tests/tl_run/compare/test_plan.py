@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tl_run.compare.arms import Arm, Needs
-from tl_run.compare.plan import OVERHEAD, duration, pairs, planned
+from tl_run.compare.plan import OVERHEAD, duration, pairs, planned, show
 from tl_run.compare.probing import Probe, StageCost
 from tl_run.schema import ConfigError
 
@@ -71,6 +71,19 @@ def test_a_source_stage_that_arms_share_is_paid_once():
     }
     assert plan.shared() == [["scratch", "domain_adaptation", "task_finetuning"]]
     assert plan.steps() == dict.fromkeys(plan.seconds(), 100)
+
+
+def test_what_is_found_in_the_data_is_told_once_and_of_a_long_one_what_would_be_shorter(capsys):
+    def probe(cfg):
+        return Probe([TARGET], 1.0, 10.0, cfg["cell"]["name"], ("target: 1 of 9 pictures unreadable, left out: b.png",))
+
+    plan = planned(ARMS[:3], made, lambda cfg: cfg, probe)
+    show(plan, dict.fromkeys(plan.seconds(), 1), 0, "val/target/accuracy", "max")
+    said = capsys.readouterr().out
+    assert said.count("target: 1 of 9 pictures unreadable, left out: b.png") == 1
+    assert "shorter: " not in said
+    show(plan, dict.fromkeys(plan.seconds(), 1000), 0, "val/target/accuracy", "max")
+    assert "shorter: compare.quick=true" in capsys.readouterr().out
 
 
 def test_a_duration_reads_well():

@@ -99,6 +99,23 @@ def test_of_a_comparison_the_runs_at_the_chosen_rate_count(tmp_path):
     assert {gone.why for gone in left_out} == {"is not over: was never started", "arm never has no run that is over"}
 
 
+def test_runs_of_a_comparison_that_are_not_begun_are_counted(tmp_path):
+    runs = [
+        {"arm": "both", "seed": seed, "rate": 0.01, "folder": f"x/../b{seed}", "status": "planned"} for seed in (1, 2)
+    ]
+    begun = {"arm": "scratch", "seed": 0, "rate": 0.003, "folder": "x/../s0", "status": "complete"}
+    comparison(tmp_path, runs=[begun, *runs])
+    run(tmp_path / "s0")
+
+    one, left_out = compared(tmp_path, read_comparison(tmp_path))
+
+    assert one.arm("scratch").runs[0].folder == tmp_path / "s0"
+    assert [str(gone.why) for gone in left_out] == [
+        "arm never has no run that is over",
+        "its runs that are not begun: both 2; the same command goes on",
+    ]
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"schema": 9, "arms": []}'])
 def test_a_comparison_that_cannot_be_read_is_named(tmp_path, content):
     (tmp_path / "comparison.json").write_text(content)
