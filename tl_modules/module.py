@@ -50,6 +50,8 @@ from tl_modules.weights.checkpoint import plant
 from tl_modules.weights.files import unweighted
 from tl_modules.weights.transfer import Report, transplant
 
+OBJECTS = ("target", "source", "backbone", "source_backbone")  # arguments that need not be plain values
+
 
 class TransferModule(Judging):
     """Train a target, with or without a source; by itself this class is a baseline, the target alone.
@@ -132,8 +134,7 @@ class TransferModule(Judging):
         ] = "source",
         seed: int = 0,
     ) -> None:
-        outside = ("self", "target", "source", "backbone", "source_backbone")
-        plain = {name: value for name, value in locals().items() if name not in outside and name[0] != "_"}
+        plain = {name: value for name, value in locals().items() if name not in (*OBJECTS, "self", "__class__")}
         super().__init__()
         for name, number, above in (("lr", lr, True), ("clip", clip, True), ("weight_decay", weight_decay, False)):
             if number is not None and not (number > 0 if above else number >= 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,3 +297,8 @@ def test_a_checkpoint_of_another_cell_is_refused(at_source: tuple[TransferModule
 def test_roles_cannot_be_swapped_by_their_order() -> None:
     with pytest.raises(TypeError, match="positional"):
         MultiTask(LETTERS, DIGITS)  # type: ignore[misc]
+
+
+def test_hyperparameters_are_the_arguments_and_nothing_else() -> None:
+    taken = set(inspect.signature(TransferModule).parameters)
+    assert set(TransferModule(target=DIGITS).hparams) == taken - {"source"}
