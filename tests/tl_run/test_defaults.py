@@ -117,6 +117,11 @@ def test_the_size_is_what_the_weights_take_and_no_more_than_twice_the_pictures()
     assert fitting_size("small") is fitting_size("small", 28) is None
 
 
+def test_a_detectors_pictures_are_of_sides_that_it_does_not_fill_up():
+    sizes = [fitting_size("fcos_resnet50_fpn", own, True) for own in (None, 100)]
+    assert sizes == [384, 224] and not any(size % 32 for size in sizes)
+
+
 def test_sizes_read_from_sources_are_those_of_the_weights() -> None:
     from torchvision.models import get_model_weights
 
