@@ -34,14 +34,17 @@ ARMS = {"naive": "negative", "masked": "unknown"}
 HALVES = ("target", "source")
 SPLITS = ("train", "val", "test")
 BACKGROUND = "background"
+SIZE = (48, 64)
+SIZES = tuple(f"{role}.image_size=[{SIZE[0]},{SIZE[1]}]" for role in HALVES)
 STREET = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
 COMMON = (
     "cell=dataset_merging",
-    "datamodule.batch_size=16",
-    "trainer.validations=2",
+    "datamodule.batch_size=8",
+    "trainer.validations=1",
     "trainer.progress=false",
     "trainer.accelerator=cpu",
     "precision=32",
+    *(f"{role}.duplicates=allow" for role in HALVES),  # every picture is in one split of one half
 )
 
 
@@ -61,14 +64,14 @@ class Case(NamedTuple):
 
 CASES = {
     "BCCD": Case(
-        ("dataset@source=voc", "dataset@target=voc", "steps=120", "source.image_size=96", "target.image_size=96"),
+        ("dataset@source=voc", "dataset@target=voc", "steps=120", *SIZES),
         {"target": ("RBC", "Platelets"), "source": ("WBC",)},
         "map50",
     ),
     "CamVid": Case(
         (
-            *("dataset@source=label_maps", "dataset@target=label_maps", "steps=120"),
-            *(f"{role}.{option}" for role in HALVES for option in ("image_size=[48,64]", "ignore=[11]")),
+            *("dataset@source=label_maps", "dataset@target=label_maps", "steps=120", *SIZES),
+            *(f"{role}.ignore=[11]" for role in HALVES),
         ),
         {"target": STREET[::2], "source": STREET[1::2]},
         "miou_foreground",
@@ -123,9 +126,9 @@ def whole(case: str, root: Path) -> PublishedData:
     """Return all pictures of a set with all names annotated, set up."""
     data: PublishedData
     if case == "BCCD":
-        data = VocBoxes(str(root), image_size=96)
+        data = VocBoxes(str(root), image_size=SIZE)
     else:
-        data = LabelMaps(str(root), STREET, ignore=[11], image_size=[48, 64])
+        data = LabelMaps(str(root), STREET, ignore=[11], image_size=SIZE)
     data.setup()
     return data
 
