@@ -62,6 +62,7 @@ EXACT = (
     "lightning.pytorch.callbacks.GradientAccumulationScheduler",
     "lightning.pytorch.callbacks.EMAWeightAveraging",
     "tl_run.callbacks.averaging.AveragedWeights",
+    "tl_run.callbacks.averaging.MovingAverage",
 )
 
 
