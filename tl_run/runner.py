@@ -357,7 +357,7 @@ class Run(Outcome):
             self.earlier_seconds += self.current.cost.before
             record = self.record(stage, trainer)
             if stage == self.module.plan[-1] and stage.tuned and self.module.finetuning.settles:
-                record |= self.settle(stage, record)
+                record |= self.settle(stage, trainer, record)
             if first_process():
                 self.keep(stage, record)
             trainer.strategy.barrier()
@@ -366,12 +366,14 @@ class Run(Outcome):
             self.check_metrics()
         return self.journal.place(stage.name) / str(record["checkpoint"])
 
-    def settle(self, stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
+    def settle(self, stage: Stage, trainer: Trainer, record: Mapping[str, Any]) -> dict[str, Any]:
         """Let the finetuning choose what the last stage leaves, and return what that changes of the stage's record."""
         best = self.current.kept.best if record["checkpoint"] == "best.ckpt" else None
         place = self.journal.place(stage.name)
-        newest = self.journal.stage(stage.name)["checkpoints"][-1]["file"]
-        path = place / (newest if best is None else self.current.kept.files[best["step"]])
+        if first_process():  # which alone keeps the journal
+            newest = self.journal.stage(stage.name)["checkpoints"][-1]["file"]
+            file = newest if best is None else self.current.kept.files[best["step"]]
+        path = place / trainer.strategy.broadcast(file if first_process() else "")
         self.module.leave()
         load_weights(self.module, path)
         settle(self.module, self.validated)
