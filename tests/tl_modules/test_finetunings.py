@@ -186,6 +186,8 @@ def test_wise_ft_validates_both_roles_and_needs_a_validation_set() -> None:
     found = module.settled
     assert len(found["target"]) == len(found["source"]) == 3 and found["chosen"] in (0.0, 0.5, 1.0)
     assert all(0 <= value <= 1 for value in [*found["target"], *found["source"]])
+    weights, _ = trained({"name": "wise_ft", "points": 2}, "scratch", 2)  # whose source has no data
+    assert len(weights.settled["target"]) == 2 and weights.settled["source"] is None
     data = pair_for("scratch")
     data.setup()
     alone = module_for("scratch", data, finetuning="wise_ft")

@@ -82,13 +82,14 @@ class WiseFt(FromStart):
         places = range(len(found))
         best = max(places, key=rank) if any(math.isfinite(rank(place)[0]) for place in places) else places[-1]
         parts.load_state_dict(self.between(end, self.coefficients[best]))
-        curves = {role: [finite(one.get(monitor[role])) for one in found] for role in ("target", "source")}
+        metric = {role: monitor.get(role) for role in ("target", "source")}
+        curves = {role: [finite(one.get(name)) for one in found] for role, name in metric.items() if name}
         return {
             "coefficients": self.coefficients,
             "target": curves["target"],
-            "source": curves["source"] if any(one is not None for one in curves["source"]) else None,
+            "source": curves["source"] if any(one is not None for one in curves.get("source", ())) else None,
             "chosen": self.coefficients[best],
-            "metric": {role: monitor[role] for role in ("target", "source")},
+            "metric": metric,
         }
 
     def between(self, end: Mapping[str, Tensor], coefficient: float) -> dict[str, Tensor]:
