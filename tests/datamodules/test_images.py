@@ -245,6 +245,12 @@ def test_torchvisions_sets(monkeypatch, tmp_path):
     opened = Digits(str(tmp_path / "Digits"))
     assert np.array_equal(native.val_dataset[0]["image"][0].numpy(), opened.data[row])
     assert int(native.val_dataset[0]["label"]) == opened.targets[row]
+    for one, other in (("zero", "two"), ("0", "2")):  # the set's own names, or the indices
+        called = TorchvisionSet("Digits", root=str(tmp_path), labels={one: "even", other: "even"}, channels=1)
+        called.setup()
+        assert called.task.labels[0] == "even" and len(called.task.labels) == 2
+        ones = Digits(str(tmp_path / "Digits"), train=False).targets.count(1)
+        assert int(called.test_dataset.fields["label"].sum()) == ones
 
 
 def test_a_set_is_opened_once_per_split_however_many_trainers_ask(monkeypatch, tmp_path):

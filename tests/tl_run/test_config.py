@@ -457,3 +457,13 @@ def test_every_network_has_a_config_and_sweeps():
         from hydra.core.global_hydra import GlobalHydra
 
         assert set(torchvision_networks()) < set(GlobalHydra.instance().config_loader().get_group_options("backbone"))
+
+
+def test_a_mapping_of_labels_stands_in_for_a_list_of_names():
+    given = ("cell=scratch", "dataset@target=mnist")
+    assert composed(*given)["target"]["labels"] == [str(digit) for digit in range(10)]
+    assert composed(*given, "target.labels={0: even, 2: even, 1: null}")["target"]["labels"] == {
+        0: "even",
+        2: "even",
+        1: None,
+    }
