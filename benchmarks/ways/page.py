@@ -54,7 +54,7 @@ def of_uda(record: Record) -> Iterator[str]:
     """Yield the section on adaptation without labels."""
     yield "## Without a label of the target"
     yield ""
-    yield "Their own page is [ways_uda.md](ways_uda.md); here the gain over the source alone, accuracy in percent."
+    yield "Their own page is [ways_uda.md](ways_uda.md); here the accuracy on the test set in percent."
     yield ""
     rows = []
     for name, pair in uda.PAIRS.items():
@@ -94,7 +94,8 @@ def of_objectives(record: Record) -> Iterator[str]:
     yield "## Joint objectives on the two tasks of MultiMNIST"
     yield ""
     yield "`python -m benchmarks.ways.objectives --data-root <folder>`: the mean accuracy of both tasks on the test"
-    yield f"set, against the sum with the weight that validation chose (`{record['tuned']}`). Found: {record['finding']}."
+    yield f"set, against the sum with the weight that validation chose (`{record['tuned']}`)."
+    yield f"Found: {record['finding']}."
     yield ""
     rows = []
     for row in record["rows"]:
@@ -111,8 +112,8 @@ def of_merging(record: Record) -> Iterator[str]:
     yield "## Naive and masked merging of two halves"
     yield ""
     yield "`python -m benchmarks.ways.merging --data-root <folder>`: each half annotates some of the names; told on"
-    yield "test pictures with all names annotated. Naive takes what a half does not annotate for absent, masked does not"
-    yield "judge it."
+    yield "test pictures with all names annotated. Naive takes what a half does not annotate for absent, masked does"
+    yield "not judge it."
     yield ""
     rows = []
     for name, found in record["answers"].items():
