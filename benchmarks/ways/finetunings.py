@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def compare(options: Sequence[str], folder: Path, data_root: Path) -> dict[str, Any]:
-    """Run a comparison and return what it says, with each arm's difference to `finetuning=full` on the test set.
+    """Run a comparison and return what it says.
 
     Args:
         options: Its options.
@@ -68,6 +68,15 @@ def compare(options: Sequence[str], folder: Path, data_root: Path) -> dict[str, 
     call = [sys.executable, str(ROOT / "compare.py"), *options, f"data_root={data_root}"]
     subprocess.run(call, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
     place = max(folder.glob("comparisons/*/comparison.json"), key=lambda path: path.stat().st_mtime).parent
+    return {"overrides": list(options), **said_by(place)}
+
+
+def said_by(place: Path) -> dict[str, Any]:
+    """Return what a comparison says, with each arm's difference to `finetuning=full` on the test set.
+
+    Args:
+        place: The comparison's folder.
+    """
     setting, _ = compared(place, read_comparison(place))
     said = told(answer(setting))
     arms = {arm.name: arm for arm in setting.arms}
@@ -81,7 +90,7 @@ def compare(options: Sequence[str], folder: Path, data_root: Path) -> dict[str, 
             row["against_full"] = [gap.mean, gap.low, gap.high]
         chosen = [run.results["wise_ft"]["chosen"] for run in arms[name].runs.values() if "wise_ft" in run.results]
         row |= {"coefficients": chosen} if chosen else {}
-    return {"overrides": list(options), **said}
+    return said
 
 
 def by_seed(arm: Arm, metric: str) -> dict[int, Any]:

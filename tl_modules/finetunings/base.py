@@ -102,7 +102,8 @@ class Finetuning:
             monitor: The score's name by role, and the `direction` of the target's, `max` or `min`.
 
         Returns:
-            What was found, for the results; empty where there is nothing to choose.
+            What was found, for the results: the `coefficients` that were tried, the scores of `target` (and `source`,
+            if any) at them, and the `chosen` one. Empty where there is nothing to choose.
         """
         return {}
 
