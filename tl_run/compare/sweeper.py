@@ -110,6 +110,7 @@ class Comparison:
         """
         from tl_run.compare.advisor import advise
 
+        print("looking at frozen features", flush=True)
         with quietly(None):
             said = advise(plan, self.book.folder, grid, afterwards)
         print("before anything is trained:")
