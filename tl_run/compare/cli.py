@@ -37,7 +37,8 @@ def usage() -> str:
     """Return what `--help` shows."""
     program = Path(sys.argv[0]).name
     program = f"python {program}" if program.endswith(".py") else program
-    arms = "\n".join(f"  {name:21} {arm.says}" for name, arm in read_arms(folders()).items())
+    said = {True: " (to be named)", False: ""}
+    arms = "\n".join(f"  {name:21} {arm.says}{said[arm.asked]}" for name, arm in read_arms(folders()).items())
     return f"""\
 {program} dataset@source=<dataset> dataset@target=<dataset> [option=value ...]
 
@@ -46,7 +47,7 @@ Tries every way to profit from the source, and says which helps, by how much, an
   compare.seeds=5          from 0 on
   compare.rates=[...]      values of cell.lr to choose from on validation; [] = the one by rule
   compare.quick=true       three seeds, no rates
-  compare.arms=[...]       only these, and {BASELINE}
+  compare.arms=[...]       only these, and {BASELINE}; some run only so
   compare.race=true        an arm that is surely behind on validation after three seeds stops
   advise=true              foretells the arms' order from frozen features, with its hit rate so far
   hydra/launcher=joblib    runs side by side; also submitit and ray
