@@ -47,6 +47,8 @@ class Held:
     ) -> None:
         self.dataset, self.task, self.original, self.places = dataset, task, original, places
         self.groups = groups
+        self.in_memory: set[int] = set()  # rows of originals that are part of a stack, and need no reading
+        self.digests: dict[int, bytes] = {}  # of the originals by row, as far as they were asked for
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -68,6 +70,7 @@ class Held:
         assert self.original is not None
         pictures = {row: picture for row in range(len(self)) if (picture := self.original(row)) is not None}
         stacked = {row: one for row, one in pictures.items() if isinstance(one, Tensor) and one.shape[0] in (1, 3)}
+        self.in_memory = {row for row, one in stacked.items() if one.dtype == torch.uint8 and one.shape[2] > 3}
         files = {row: one for row, one in pictures.items() if row not in stacked}
         found = dict(zip(files, _each(size_of_picture, files.values()), strict=True))
         found |= {row: (one.shape[1], one.shape[2]) for row, one in stacked.items()}
@@ -78,7 +81,12 @@ class Held:
         original = self.original
         assert original is not None
         rows = [row for row, size in self.sides.items() if sides is None or size in sides]
-        return dict(zip(rows, _each(lambda row: of_picture(original_of(original(row))), rows), strict=True))
+        new = [row for row in rows if row not in self.digests]
+        self.digests |= {row: of_picture(original(row)) for row in new if row in self.in_memory}
+        files = [row for row in new if row not in self.in_memory]
+        found = _each(lambda row: of_picture(original_of(original(row))), files)
+        self.digests |= dict(zip(files, found, strict=True))
+        return {row: self.digests[row] for row in rows}
 
     @cached_property
     def texts(self) -> dict[int, bytes]:

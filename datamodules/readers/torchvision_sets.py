@@ -190,7 +190,7 @@ class TorchvisionSet(ImageClasses):
         for name in OF_LABELS:
             given = getattr(opened, name, None)
             if given is not None and len(given) == len(opened):
-                return [int(label) for label in given]
+                return [int(label) for label in (given.tolist() if isinstance(given, Tensor) else given)]
         pairs = getattr(opened, "_samples", None) or (opened[i] for i in range(len(opened)))
         return [int(pair[1]) for pair in pairs]
 

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule
 from PIL import Image
 from torch.utils.data import Dataset
 
+from datamodules.contents import Held, of_picture
 from datamodules.pair import CombinedData, MergedData, PairedData, SequentialData
 from datamodules.readers import images
 from datamodules.readers.coco import CocoBoxes
@@ -19,6 +20,7 @@ from datamodules.readers.coco_masks import CocoMasks
 from datamodules.readers.image_folder import ImageFolder
 from datamodules.readers.npz import NpzImages
 from datamodules.readers.page_table import PageTable
+from datamodules.readers.resize import original as original_of
 from datamodules.readers.texts import TextTable
 from datamodules.readers.voc import VocBoxes
 from datamodules.splits import cut, cut_as
@@ -271,3 +273,11 @@ def test_what_is_generated_does_not_overlap(inputs):
         for ground in ("plain", "textured"):
             scenes = [Scenes(ground, role=role, train_size=300) for role in ("target", "source")]
             assert pair(SequentialData, *scenes).overlaps["found"] == {}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_a_stack_is_the_same_as_one_that_is_read(channels):
+    stack = torch.randint(0, 256, (2, channels, 8, 9), dtype=torch.uint8)
+    held = Held(stack, None, stack.__getitem__)
+    assert held.originals() == {row: of_picture(original_of(picture)) for row, picture in enumerate(stack)}
+    assert held.in_memory == {0, 1}
