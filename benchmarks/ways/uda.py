@@ -204,12 +204,12 @@ def main() -> None:
 HEAD = f"""# Without a label of the target: USPS and MNIST
 
 Made by `python -m benchmarks.ways.uda --data-root <folder>` from `docs/ways/uda.json`; not written by hand.
-`backbone=small` from random weights, 28 pixels; all pictures of the training sets but those of validation, and no label
-of the target. The checkpoint is chosen by `{RULE}` (`source_only`: by the source). That rule, steps
-and rates were settled in a few trials of `information_maximisation` with the first seed, in which the oracle was
-seen: a second seed is the first that is free of it. Accuracy in percent, mean ± standard deviation over the seeds;
-the gain is paired by seed, with its 95 % interval. *Chosen* and *oracle* are the accuracy of the checkpoint that counts,
-and of the best one, on the target's validation set, whose labels chose nothing.
+`backbone=small` from random weights, 28 pixels; all pictures of the training sets but those of validation,
+and no label of the target. The checkpoint is chosen by `{RULE}` (`source_only`: by the source). That rule,
+steps and rates were settled in a few trials of `information_maximisation` with the first seed, in which the
+oracle was seen: a second seed is the first that is free of it. Accuracy in percent, mean ± standard deviation
+over the seeds; the gain is paired by seed, with its 95 % interval. *Chosen* and *oracle* are the accuracy of
+the checkpoint that counts, and of the best one, on the target's validation set, whose labels chose nothing.
 """
 COLUMNS = "| objective | test | seeds | gain over the source alone | chosen | oracle | target seen | CPU s |"
 
