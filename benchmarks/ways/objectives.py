@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -38,7 +37,7 @@ METHODS = {
 FIXED = (
     *("dataset@source=multi_mnist_left", "dataset@target=multi_mnist_right"),
     *(f"{role}.{size}" for role in ("source", "target") for size in ("train_size=2000", "val_size=1000")),
-    *("backbone=plain", "steps=200", "datamodule.batch_size=32"),
+    *("backbone=lenet", "steps=200", "datamodule.batch_size=32"),
     *("selection.rule=last", "trainer.validations=1", "trainer.progress=false", "trainer.accelerator=cpu"),
     *("precision=32", "compare.rates=[]", f"compare.arms=[{','.join([*SUMS, *METHODS])}]"),
 )
@@ -75,8 +74,9 @@ def compare(options: list[str], folder: Path, data_root: Path) -> None:
     for name, overrides in {**SUMS, **METHODS}.items():
         said = ", ".join(["cell=multitask", "datamodule.mode=aligned", *overrides])
         (arms / f"{name}.yaml").write_text(f"says: {overrides[-1]}\nneeds: {{source: data}}\noverrides: [{said}]\n")
-    backbone = ROOT / "benchmarks" / "cluster" / "conf" / "backbone"  # small, and without batch normalisation
-    shutil.copytree(backbone, arms.parent / "backbone", dirs_exist_ok=True)
+    network = arms.parent / "backbone" / "lenet.yaml"
+    network.parent.mkdir(exist_ok=True)
+    network.write_text("name: benchmarks.ways.lenet.lenet\nweights: null\n")
     call = [sys.executable, str(ROOT / "compare.py"), "--config-dir", str(arms.parent), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run([*call, f"data_root={data_root}"], cwd=folder, env=environment, check=True)
