@@ -30,6 +30,7 @@ BOTH_SIGNS = LinearSegmentedColormap.from_list("signs", [LOSS, "#ffffff", GAIN])
 ONE_SIGN = LinearSegmentedColormap.from_list("share", ["#ffffff", GAIN])
 MOST_CLASSES = 30  # of a confusion matrix that is drawn
 NUMBERED = 12  # classes up to which its cells bear numbers
+LONG = 72  # characters of an arm's name, where there is room
 ALIKE = ("cell", "finetuning", "objective", "mode", "weights", "loss_weights")  # of arms that replay joins
 WIDE = 400  # points, of a chart that fills the page
 
@@ -238,11 +239,13 @@ def old_and_new(answer: Answer) -> str | None:
         olds, news = zip(*points.values(), strict=True)
         old, new = statistics.fmean(olds), statistics.fmean(news)
         axis.scatter(olds, news, s=14, color=colour, alpha=0.4, linewidth=0)
-        axis.plot([old], [new], "D", color=colour, markersize=7, label=_short(row.arm.name), zorder=4)
+        axis.plot([old], [new], "D", color=colour, markersize=7, label=_short(row.arm.name, LONG), zorder=4)
         for run in row.arm.runs.values():
             axis.plot(*between(run, answer.setting.metric), ".-", color=colour, alpha=0.5, linewidth=0.8, markersize=3)
         one = row.arm.one.results
         share = (one.get("source_share") or {}).get("replay", 0.0)
+        if share:
+            axis.annotate(f"replay {share:g}", (old, new), (6, 6), textcoords="offset points", fontsize=8, color=INK)
         paths.setdefault(repr([one.get(key) for key in ALIKE]), []).append((share, old, new))
     for path in paths.values():
         if len({share for share, *_ in path}) > 1:

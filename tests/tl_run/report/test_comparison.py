@@ -73,7 +73,7 @@ def test_old_and_new_skill_are_drawn_by_arm_and_joined_by_replay(tmp_path):
     assert replayed[0] == "source/accuracy" and replayed[1][1] == pytest.approx((0.66, 0.6))
     assert "Old and new skill" in (tmp_path / "report.html").read_text()
     drawn = charts.old_and_new(made)
-    assert "old skill: test source/accuracy" in drawn
+    assert "old skill: test source/accuracy" in drawn and "replay 0.2" in drawn
     wise = next(row.arm for row in made.rows if "wise_ft" in row.arm.name)
     assert charts.between(wise.one, "target/accuracy") == ([0.9, 0.4], [0.3, 0.8])
     assert charts.between(wise.one, "target/macro_f1") == ([], [])
