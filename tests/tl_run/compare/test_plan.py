@@ -16,7 +16,8 @@ def arm(name, cell=None, **needs):
 
 def made(one):
     node = {"name": "small", "weights": None}
-    return {"cell": {"name": one.overrides[0][5:]}, "source": DATA, "target": DATA, "backbone": node}
+    pair = {"source": DATA, "target": DATA}
+    return {"cell": {"name": one.overrides[0][5:]}, **pair, "backbone": node, "objective": {"name": "sum"}}
 
 
 def probed(cfg):
