@@ -1,0 +1,108 @@
+"""Compare the eight ways on the embedded data by one command, and keep its report, a picture of it, and what it took.
+
+`python -m benchmarks.cube` takes some hours on two busy cores; stopped, it goes on. `--more compare.quick=false` is the
+long form, with five seeds and the grid of rates. The picture needs Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from tl_modules.cube import BY_NAME
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, RECORD = ROOT / "docs" / "comparison.md", ROOT / "docs" / "comparison.json"
+PICTURE = ROOT / "docs" / "pictures" / "comparison.png"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+WIDTH, HEIGHT = 1080, 1180  # pixels of the page that the picture shows: the answer, the table and the cube
+COLOURS = 64  # of the picture, which is small that way
+
+
+def compared(folder: Path, options: list[str]) -> tuple[Path, dict[str, float]]:
+    """Run the comparison, or go on with it, and return its folder with the seconds that this call took.
+
+    Args:
+        folder: Where runs, comparison and store lie.
+        options: Those of `compare.py`.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    call = [sys.executable, str(ROOT / "compare.py"), *options]
+    code = subprocess.run(call, cwd=folder, env=environment, check=False).returncode
+    if code:
+        raise RuntimeError(f"compare.py {' '.join(options)}: ended with status {code}")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    newest = max(folder.glob("comparisons/*/report.md"), key=lambda path: path.stat().st_mtime).parent
+    return newest, {"seconds": round(time.perf_counter() - began), "cpu_seconds": round(cpu)}
+
+
+def page(report: str, options: list[str], taken: dict[str, float]) -> str:
+    """Return the report in Markdown as a page of the documentation.
+
+    Args:
+        report: The comparison's `report.md`.
+        options: Those of `compare.py`.
+        taken: Seconds and CPU seconds.
+    """
+    title, _, rest = report.partition("\n")
+    own = re.sub(r"(?m)^(python |tl-)?\S*compare\.py ", "python compare.py ", rest)
+    minutes = {key: f"{value / 60:.0f}" for key, value in taken.items()}
+    took = f"It took {minutes['seconds']} minutes on a shared machine, {minutes['cpu_seconds']} CPU minutes of all processes."
+    return f"""{title}
+
+What `python compare.py {" ".join(options)}` says of the embedded data; made by `python -m benchmarks.cube`, not written
+by hand. {took}
+{own}"""
+
+
+def picture(report: Path, into: Path) -> None:
+    """Take a picture of the top of a report's page.
+
+    Args:
+        report: `report.html`.
+        into: The PNG file.
+
+    Raises:
+        RuntimeError: If there is no browser.
+    """
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        raise RuntimeError(f"no browser is installed; one of {', '.join(BROWSERS)} takes the picture")
+    size = [f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={into}"]
+    call = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *size, report.as_uri()]
+    subprocess.run(call, check=True, capture_output=True)
+    Image.open(into).convert("RGB").quantize(COLOURS).save(into, optimize=True)
+
+
+def main() -> None:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("outputs/cube"), help="of the runs")
+    parser.add_argument("--more", nargs="+", default=[], metavar="OPTION", help="further options of the comparison")
+    given = parser.parse_args()
+    options = ["compare.quick=true", f"compare.arms=[{','.join(BY_NAME)}]", *given.more]
+    found, taken = compared(given.folder.resolve(), options)
+    PAGE.write_text(page((found / "report.md").read_text(), options, taken))
+    RECORD.write_text(json.dumps({"options": options, **taken}, indent=1) + "\n")
+    picture(found / "report.html", PICTURE)
+    print(f"written: {PAGE}, {RECORD} and {PICTURE}")
+
+
+if __name__ == "__main__":
+    main()
