@@ -22,7 +22,8 @@ from PIL import Image
 from tl_modules.cube import BY_NAME
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE, RECORD = ROOT / "docs" / "comparison.md", ROOT / "docs" / "comparison.json"
+PAGE = ROOT / "docs" / "comparison.md"
+TAKEN = "taken.json"  # seconds so far, in the runs' folder
 PICTURE = ROOT / "docs" / "pictures" / "comparison.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT = 1080, 1180  # pixels of the page that the picture shows: the answer, the table and the cube
@@ -30,7 +31,7 @@ COLOURS = 64  # of the picture, which is small that way
 
 
 def compared(folder: Path, options: list[str]) -> tuple[Path, dict[str, float]]:
-    """Run the comparison, or go on with it, and return its folder with the seconds that this call took.
+    """Run the comparison, or go on with it, and return its folder with the seconds that it took, all calls together.
 
     Args:
         folder: Where runs, comparison and store lie.
@@ -44,12 +45,17 @@ def compared(folder: Path, options: list[str]) -> tuple[Path, dict[str, float]]:
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     call = [sys.executable, str(ROOT / "compare.py"), *options]
     code = subprocess.run(call, cwd=folder, env=environment, check=False).returncode
-    if code:
-        raise RuntimeError(f"compare.py {' '.join(options)}: ended with status {code}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    clock = folder / TAKEN
+    earlier = json.loads(clock.read_text()) if clock.exists() else {"seconds": 0, "cpu_seconds": 0}
+    now = {"seconds": time.perf_counter() - began, "cpu_seconds": cpu}
+    taken = {key: round(earlier[key] + value) for key, value in now.items()}
+    clock.write_text(json.dumps(taken) + "\n")
+    if code:
+        raise RuntimeError(f"compare.py {' '.join(options)}: ended with status {code}")
     newest = max(folder.glob("comparisons/*/report.md"), key=lambda path: path.stat().st_mtime).parent
-    return newest, {"seconds": round(time.perf_counter() - began), "cpu_seconds": round(cpu)}
+    return newest, taken
 
 
 def page(report: str, options: list[str], taken: dict[str, float]) -> str:
@@ -63,7 +69,9 @@ def page(report: str, options: list[str], taken: dict[str, float]) -> str:
     title, _, rest = report.partition("\n")
     own = re.sub(r"(?m)^(python |tl-)?\S*compare\.py ", "python compare.py ", rest)
     minutes = {key: f"{value / 60:.0f}" for key, value in taken.items()}
-    took = f"It took {minutes['seconds']} minutes on a shared machine, {minutes['cpu_seconds']} CPU minutes of all processes."
+    took = (
+        f"It took {minutes['seconds']} minutes on a machine with other work, and {minutes['cpu_seconds']} CPU minutes."
+    )
     return f"""{title}
 
 What `python compare.py {" ".join(options)}` says of the embedded data; made by `python -m benchmarks.cube`, not written
@@ -99,9 +107,8 @@ def main() -> None:
     options = ["compare.quick=true", f"compare.arms=[{','.join(BY_NAME)}]", *given.more]
     found, taken = compared(given.folder.resolve(), options)
     PAGE.write_text(page((found / "report.md").read_text(), options, taken))
-    RECORD.write_text(json.dumps({"options": options, **taken}, indent=1) + "\n")
     picture(found / "report.html", PICTURE)
-    print(f"written: {PAGE}, {RECORD} and {PICTURE}")
+    print(f"written: {PAGE} and {PICTURE}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     *("steps=8", "trainer.validations=2", "datamodule.batch_size=8", "compare.seeds=2", "compare.rates=[0.003,0.01]"),
@@ -103,3 +105,25 @@ def test_a_wrong_option_is_answered_before_anything_is_run(tmp_path):
     assert code == 2
     assert err.splitlines()[-1].startswith("target.labelled=8,16: a comparison has one value of it")
     assert not list(tmp_path.glob("outputs/*"))
+
+
+def test_side_by_side_by_joblib_the_runs_are_those_of_one_after_the_other(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra joblib is not installed")
+    arms = tmp_path / "own" / "arm"
+    arms.mkdir(parents=True)
+    (arms / "wild.yaml").write_text(
+        "says: wild\nneeds: {}\noverrides: [cell=scratch, cell.weight_decay=1e30, cell.clip=null]\n"
+    )
+    found = {}
+    for launcher in ([], ["hydra/launcher=joblib_cores"]):
+        place = tmp_path / f"runs{len(launcher)}"
+        place.mkdir()
+        asked = [*TINY, "compare.rates=[]", "compare.arms=[task_finetuning,wild]", *launcher]
+        code, out, err = compare(place, "--config-dir", str(arms.parent), *asked)
+        assert code == 0, err
+        assert "arm wild failed in wild seed 0: " in err
+        assert len([line for line in out.splitlines() if " seed " in line and ": val/target/accuracy" in line]) == 4
+        assert "epoch" not in out, "what runs print is in the log"
+        results = {path.parent.name: json.loads(path.read_text()) for path in place.glob("outputs/*/*/results.json")}
+        found[len(launcher)] = {name: (one["val"], one["test"]) for name, one in results.items()}
+    assert len(found[0]) == 4 and found[0] == found[1]
