@@ -3,7 +3,8 @@
 A source stage is known by all that shapes it: the source's samples, options, weights and seed, the parts it goes
 through and how they are trained, the machine's arithmetic and the versions. What the target is, and what becomes of the
 stage afterwards, is not among it. A run that finds it takes weights, record and metrics over, to the bit as if it had
-trained it; one that is about to make what another process makes waits for that.
+trained it; one that is about to make what another process makes waits for that. Decoded pictures and generated data are
+not kept: to make them takes no longer than some steps do.
 """
 
 from __future__ import annotations
