@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -87,10 +88,16 @@ def said_by(place: Path) -> dict[str, Any]:
         row["against_full"] = None
         if name != FULL:
             gap = paired(tests[name], tests[FULL], setting.direction)
-            row["against_full"] = [gap.mean, gap.low, gap.high]
+            row["against_full"] = known([gap.mean, gap.low, gap.high])
+        row["gain"] = known(row["gain"])
         chosen = [run.results["wise_ft"]["chosen"] for run in arms[name].runs.values() if "wise_ft" in run.results]
         row |= {"coefficients": chosen} if chosen else {}
     return said
+
+
+def known(values: Sequence[float] | None) -> list[float | None] | None:
+    """Return numbers as JSON has them, None for one that is unbounded."""
+    return None if values is None else [one if math.isfinite(one) else None for one in values]
 
 
 def by_seed(arm: Arm, metric: str) -> dict[int, Any]:
