@@ -72,7 +72,8 @@ def of_finetunings(record: Record) -> Iterator[str]:
     yield "## Finetunings from ImageNet's weights at few labels"
     yield ""
     yield "`python -m benchmarks.ways.finetunings --data-root <folder>`: MobileNetV2, twelve species of flowers at 65"
-    yield "pixels, 60 steps. `domain_adaptation` is `finetuning=full`; *against full* is on the test set."
+    yield "pixels, 60 steps. `domain_adaptation` is `finetuning=full`; *against full* is on the test set. FLOP are too"
+    yield "high: they were recorded when gradients of depthwise convolutions' weights were still counted like full ones'."
     yield ""
     for count, found in record.items():
         rows = []

@@ -18,7 +18,7 @@ from tests.integration.test_runs import config, killed
 from tl_modules import TaskAdaptation
 from tl_run import runner
 from tl_run.callbacks.cache import CachedFeatures
-from tl_run.cost import Cost
+from tl_run.cost import Cost, counting
 from tl_run.errors import RunError
 from tl_run.journal import Journal
 from tl_run.report.table import cost_table
@@ -188,3 +188,16 @@ def test_the_target_says_what_it_starts_from_and_merging_its_share(tmp_path: Pat
     own = f"target.backbone={{name: small, weights: {weights}}}"
     execute(config("cell=finetune", own, "datamodule.overlap=allow"), tmp_path / "own")
     assert json.loads((tmp_path / "own" / "results.json").read_text())["weights"] == weights
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_each_gradient_of_a_convolution_takes_what_its_forward_pass_did(groups: int, transposed: bool) -> None:
+    made = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
+    layer, images = made(8, 8, 3, groups=groups, bias=False), torch.rand(2, 8, 6, 6, requires_grad=True)
+    with counting() as forward:
+        loss = layer(images).sum()
+    with counting() as backward:
+        loss.backward()
+    assert forward.get_total_flops() > 0
+    assert backward.get_total_flops() == 2 * forward.get_total_flops()
