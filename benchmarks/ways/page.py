@@ -73,7 +73,7 @@ def of_finetunings(record: Record) -> Iterator[str]:
     yield ""
     yield "`python -m benchmarks.ways.finetunings --data-root <folder>`: MobileNetV2, twelve species of flowers at 65"
     yield "pixels, 60 steps. `domain_adaptation` is `finetuning=full`; *against full* is on the test set. FLOP are too"
-    yield "high: they were recorded when gradients of depthwise convolutions' weights were still counted like full ones'."
+    yield "high: they were recorded when gradients of depthwise convolutions' weights still counted like those of full."
     yield ""
     for count, found in record.items():
         rows = []
