@@ -41,18 +41,18 @@ SEEDS, LABELS = "seed=0,1,2,3,4", "50,100,200,400"
 PLAIN = tuple(f"dataset@{role}=scenes/plain_classify" for role in ("source", "target"))
 CASES = {
     "finetunings": Case(
-        "2 finetunings x 4 numbers of labels x 5 seeds from one source: 40 runs that need 5 source stages",
+        "two finetunings, each with some numbers of labels and seeds, from one source: they need a source stage per seed",
         "train.py",
         (*SWEEP, "cell=task_finetuning", *PLAIN, "finetuning=full,linear_probe", f"target.labelled={LABELS}", SEEDS),
     ),
     "probes": Case(
-        "3 rates x 5 seeds of a head on one frozen ResNet-18: 15 runs that need the features of 5 training sets",
+        "a head on one frozen ResNet-18, with some rates and seeds: they need the features of a training set per seed",
         "train.py",
         (*SWEEP, "cell=probe", f"backbone.weights={NETWORK}", "backbone=resnet18", "cell.lr=0.001,0.003,0.01", SEEDS),
         ("cell=scratch", "backbone=resnet18", "dataset@target=scenes/plain_classify"),
     ),
     "cube": Case(
-        "the embedded cube: the eight cells, three seeds, no grid of rates",
+        "the embedded cube: the eight cells and `scratch`, some seeds, no grid of rates",
         "compare.py",
         ("compare.quick=true", f"compare.arms=[{','.join(BY_NAME)}]"),
     ),
@@ -92,7 +92,8 @@ def run(case: Case, folder: Path, stored: bool, more: list[str]) -> Outcome:
     folder.mkdir(parents=True)
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
     if case.before is not None:
-        _call("train.py", [*case.before, f"hydra.run.dir={NETWORK}", "store.gigabytes=0", *more], folder, environment)
+        single = [one for one in more if "," not in one]  # this is one run
+        _call("train.py", [*case.before, f"hydra.run.dir={NETWORK}", "store.gigabytes=0", *single], folder, environment)
     began = _cpu()
     _call(case.program, [*case.options, f"store.gigabytes={5 if stored else 0}", *more], folder, environment)
     seconds = _cpu() - began
