@@ -41,7 +41,7 @@ SEEDS, LABELS = "seed=0,1,2,3,4", "50,100,200,400"
 PLAIN = tuple(f"dataset@{role}=scenes/plain_classify" for role in ("source", "target"))
 CASES = {
     "finetunings": Case(
-        "two finetunings, each with some numbers of labels and seeds, from one source: they need a source stage per seed",
+        "two finetunings, with some numbers of labels and seeds, from one source: they need a source stage per seed",
         "train.py",
         (*SWEEP, "cell=task_finetuning", *PLAIN, "finetuning=full,linear_probe", f"target.labelled={LABELS}", SEEDS),
     ),
