@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def naming(role: str) -> Iterator[None]:
-    """Put the role before the option that an error of one dataset begins with: `train_size=9: ...`.
+    """Put the role before the option that an error of one dataset begins with: `train_size=9: ...`, `labels.cat: ...`.
 
     Args:
         role: The role.
@@ -17,6 +17,6 @@ def naming(role: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if re.match(r"\w+=", str(error)) is None:
+        if re.match(r"\w+=|labels\.", str(error)) is None:
             raise
         raise ValueError(f"{role}.{error}") from error

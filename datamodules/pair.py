@@ -173,7 +173,9 @@ class PairedData(LightningDataModule):
         self.given = {"source": source_task, "target": target_task}
         self.tasks: dict[str, Task] = {}
         for role, data in self.data.items():
-            if self.given[role] is None and not hasattr(data, "task"):
+            with naming(role):
+                known = self.given[role] is not None or hasattr(data, "task")
+            if not known:
                 raise ValueError(f"{role}_task=None: {type(data).__name__} has no task of its own, so it must be given")
         self._find_tasks()
         if overlap not in RULES:

@@ -280,6 +280,9 @@ FILES = {
     "dataset@target=image_folder target.root=insects target.image_size=[48]": (
         "target.image_size=[48]: must be a whole number of at least 8 pixels, or two: [height, width]"
     ),
+    "dataset@target=image_folder target.root=insects target.labels=[ant]": (
+        "target.labels=[ant]: must be a mapping of names, such as {name: new, other: null}"
+    ),
     "dataset@target=image_folder target.root=insects target.splits={train:training}": (
         "target.root=insects: must hold the folder training; it holds ant, bee"
     ),
@@ -457,9 +460,6 @@ RUNNING = {
     ),
     "dataset@target=image_folder target.root=insects target.labels={ants:Ant}": (
         "target.labels.ants: is no name of this dataset; did you mean ant? it has ant, bee"
-    ),
-    "dataset@target=image_folder target.root=insects target.labels=[ant]": (
-        "target.labels=[ant]: must be a mapping of names, such as {name: new, other: null}"
     ),
     "dataset@target=texts target.root=texts.csv backbone=bag target.labels={goood:Good}": (
         "target.labels.goood: is no label in texts.csv; did you mean good? it has bad, good"

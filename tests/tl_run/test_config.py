@@ -78,8 +78,9 @@ def test_several_mistakes_are_answered_at_once():
 )
 def test_every_option_of_a_group_composes(group):
     for option in [option for option in group_options(group) if option not in ARTICLE]:
-        cell = {"finetuning": "task_finetuning", "objective": "multitask"}.get(group, "scratch")
-        found = says(f"cell={cell}", f"{group}={option}")
+        cells = {"finetuning": ["task_finetuning"], "objective": ["multitask", "domain_adaptation"]}
+        answers = [says(f"cell={cell}", f"{group}={option}") for cell in cells.get(group, ["scratch"])]
+        found = min(answers, key=len)  # an objective that adapts has no place where the target's labels are read
         # A text backbone is in order by itself; scenes have no text.
         assert found == [] or (option in options.READ_TEXTS and "reads text" in found[0])
 
