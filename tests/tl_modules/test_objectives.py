@@ -1,8 +1,6 @@
 """Objectives: the sum, learned weights, and adaptation that reads no label of the target."""
 
 import json
-import subprocess
-import sys
 from functools import cache
 from typing import get_args, get_type_hints
 
@@ -15,12 +13,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from datamodules.pair import CombinedData, SequentialData
 from datamodules.synthetic.scenes import Scenes
+from tests.integration.test_runs import config
 from tl_modules import DomainAdaptation, MultiTask, ParallelTraining, Task, TaskFineTuning, TransferModule, fit
 from tl_modules.features import Features
 from tl_modules.objectives import OBJECTIVES, Objective, build_objective
 from tl_modules.objectives.coral import covariance
 from tl_modules.objectives.torchjd import Torchjd
 from tl_modules.stages import Stage
+from tl_run import runner
+from tl_run.runner import execute
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
 QUIET |= {"enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False}
@@ -407,12 +408,12 @@ def test_what_a_cell_adds_is_learned_too_and_a_bare_parameter_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective_runs_from_the_command_line(objective, tmp_path):
+def test_every_objective_runs_as_it_is_configured(objective, tmp_path, monkeypatch):
+    for name in ("samples", "predictions", "curves"):
+        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
     cell = "domain_adaptation" if objective in ADAPTING else "multitask"
-    run = [sys.executable, "-m", "tl_run.train", f"cell={cell}", f"objective={objective}", "experiment=quick"]
-    done = subprocess.run([*run, "hydra.run.dir=run", "steps=6"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    execute(config(f"cell={cell}", f"objective={objective}", "steps=6"), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
     assert results["objective"] == objective
     if objective in ADAPTING:
         assert results["target"]["labelled"] == {"train": 0, "val": 0}
