@@ -77,6 +77,7 @@ def test_a_run_keeps_the_curve_of_old_and_new_skill_and_goes_on_exactly(
     execute(given, tmp_path / "killed")  # complete
 
 
+@pytest.mark.slow
 @pytest.mark.proof
 @pytest.mark.parametrize("name", FINETUNINGS)
 @pytest.mark.parametrize("cell", ["modality_transfer", "finetune"])
