@@ -80,6 +80,7 @@ def test_two_processes_train_the_same_model(tmp_path: Path):
     assert len(list(tmp_path.rglob("results.json"))) == 1
 
 
+@pytest.mark.proof
 def test_two_processes_train_boxes_on_a_network_with_layers_behind_its_maps(tmp_path: Path):
     boxes = ["dataset@target=scenes/textured_detect", "backbone=mobilenet_v3_small"]
     done = train("cell=scratch", *boxes, "trainer.devices=2", "hydra.run.dir=two", *TINY, "steps=4", folder=tmp_path)

@@ -1,6 +1,7 @@
 """Objectives: the sum, learned weights, and adaptation that reads no label of the target."""
 
 import json
+import re
 from functools import cache
 from typing import get_args, get_type_hints
 
@@ -138,6 +139,18 @@ def test_every_aggregator_that_is_offered_is_there_and_keeps_nothing(aggregator)
     made = build_objective({"name": "torchjd", "aggregator": aggregator}, tasks(), {})
     assert not made.state_dict() and not hasattr(made.aggregator, "reset")
     assert made.aggregator(torch.ones(2, 3)).shape == (3,)
+
+
+def test_what_an_aggregator_needs_is_missed_in_a_line(monkeypatch):
+    pytest.importorskip("torchjd")
+
+    def missing():
+        raise ImportError("no solver")
+
+    monkeypatch.setattr("torchjd.aggregation.UPGrad", missing)
+    said = 'objective.aggregator=UPGrad: what it needs is not installed; pip install "tl-modules[torchjd]"'
+    with pytest.raises(ValueError, match=re.escape(said)):
+        build_objective("torchjd", tasks(), {})
 
 
 def test_torchjd_is_missed_in_a_line(monkeypatch):

@@ -17,6 +17,8 @@ from tl_modules.processes import total
 from tl_modules.stages import Stage
 from tl_modules.task import Task
 
+REMEDY = 'pip install "tl-modules[torchjd]"'
+
 
 class Torchjd(Objective):
     """Move shared parameters along what an aggregator makes of the Jacobian of the roles' losses.
@@ -52,11 +54,11 @@ class Torchjd(Objective):
         if aggregator not in allowed:
             raise ValueError(f"objective.aggregator={aggregator!r} is unknown; allowed: {', '.join(allowed)}")
         if find_spec("torchjd") is None:
-            raise ValueError('objective=torchjd: torchjd is not installed; pip install "torchjd[quadprog_projector]"')
+            raise ValueError(f"objective=torchjd: torchjd is not installed; {REMEDY}")
         try:
             self.aggregator = getattr(import_module("torchjd.aggregation"), aggregator)()
         except ImportError as error:  # of what a single aggregator needs
-            raise ValueError(f"objective.aggregator={aggregator}: {' '.join(str(error).split())}") from error
+            raise ValueError(f"objective.aggregator={aggregator}: what it needs is not installed; {REMEDY}") from error
 
     def meet(self, module: Any) -> None:
         """Keep the module, whose parameters the losses are differentiated by."""
