@@ -1,7 +1,7 @@
 """Compare the eight ways on the embedded data by one command, and keep its report, a picture of it, and what it took.
 
-`python -m benchmarks.cube` takes some hours on two busy cores; stopped, it goes on. `--more compare.quick=false` is the
-long form, with five seeds and the grid of rates. The picture needs Chromium.
+`python -m benchmarks.cube` compares twice, on two cores: quickly, with three seeds and the rate by rule, and with five
+seeds and the grid of rates; the page is the second one's report. Stopped, it goes on. The picture needs Chromium.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tl_modules.cube import BY_NAME
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "comparison.md"
 TAKEN = "taken.json"  # seconds so far, in the runs' folder
+OPTIONS = ["experiment=cube", "hydra/launcher=joblib_cores", f"compare.arms=[{','.join(BY_NAME)}]"]
+QUICK = "compare.quick=true"
 PICTURE = ROOT / "docs" / "pictures" / "comparison.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT = 1080, 1440  # pixels of the page that the picture shows: the answer, the table and the cube
@@ -41,7 +43,12 @@ def compared(folder: Path, options: list[str]) -> tuple[Path, dict[str, float]]:
         RuntimeError: If it fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     call = [sys.executable, str(ROOT / "compare.py"), *options]
     code = subprocess.run(call, cwd=folder, env=environment, check=False).returncode
@@ -58,24 +65,26 @@ def compared(folder: Path, options: list[str]) -> tuple[Path, dict[str, float]]:
     return newest, taken
 
 
-def page(report: str, options: list[str], taken: dict[str, float]) -> str:
+def page(report: str, quick: str, taken: dict[str, dict[str, float]]) -> str:
     """Return the report in Markdown as a page of the documentation.
 
     Args:
-        report: The comparison's `report.md`.
-        options: Those of `compare.py`.
-        taken: Seconds and CPU seconds.
+        report: The long comparison's `report.md`.
+        quick: The quick one's.
+        taken: Seconds and CPU seconds of the two, by name.
     """
     title, _, rest = report.partition("\n")
-    own = re.sub(r"(?m)^(python |tl-)?\S*compare\.py ", "python compare.py ", rest)
-    minutes = {key: f"{value / 60:.0f}" for key, value in taken.items()}
-    took = (
-        f"It took {minutes['seconds']} minutes on a machine with other work, and {minutes['cpu_seconds']} CPU minutes."
-    )
+    own = re.sub(r"(?m)^( *)(python |tl-)?\S*compare\.py ", r"\1python compare.py ", rest)
+    took = {
+        name: f"{of['seconds'] / 60:.0f} minutes ({of['cpu_seconds'] / 60:.0f} CPU minutes)"
+        for name, of in taken.items()
+    }
+    answer = next(line for line in quick.splitlines() if line.startswith("**")).strip("*")
     return f"""{title}
 
-What `python compare.py {" ".join(options)}` says of the embedded data; made by `python -m benchmarks.cube`, not written
-by hand. {took}
+What `python compare.py {" ".join(OPTIONS)}` says of the embedded data; made by `python -m benchmarks.cube`, not
+written by hand. It took {took["long"]} on two cores. With `{QUICK}`, three seeds and the rate by rule,
+it took {took["quick"]} and said: "{answer}"
 {own}"""
 
 
@@ -102,12 +111,13 @@ def main() -> None:
     """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("outputs/cube"), help="of the runs")
-    parser.add_argument("--more", nargs="+", default=[], metavar="OPTION", help="further options of the comparison")
     given = parser.parse_args()
-    options = ["compare.quick=true", f"compare.arms=[{','.join(BY_NAME)}]", *given.more]
-    found, taken = compared(given.folder.resolve(), options)
-    PAGE.write_text(page((found / "report.md").read_text(), options, taken))
-    picture(found / "report.html", PICTURE)
+    found, taken = {}, {}
+    for name, more in {"quick": [QUICK], "long": []}.items():  # each with a store of its own
+        found[name], taken[name] = compared(given.folder.resolve() / name, [*OPTIONS, *more])
+    reports = {name: (folder / "report.md").read_text() for name, folder in found.items()}
+    PAGE.write_text(page(reports["long"], reports["quick"], taken))
+    picture(found["long"] / "report.html", PICTURE)
     print(f"written: {PAGE} and {PICTURE}")
 
 

@@ -34,6 +34,7 @@ MULTIRUN = ("-m", "--multirun")
 HELP = ("-h", "--help")
 CLEAR = "--clear-store"
 SLURM = "hydra/launcher=submitit"
+EXTRAS = {"joblib": "joblib", "optuna": "optuna", "ray": "ray", "submitit_slurm": "slurm", "submitit_local": "slurm"}
 BAD_CONFIG, FAILED = 2, 1
 
 
@@ -246,6 +247,13 @@ def _missing_option(file: str) -> str:
     return f"{asked}: {near(given, known)}allowed: {', '.join(allowed)}"
 
 
+def _no_plugin(group: str, name: str) -> str:
+    if name in EXTRAS:
+        return f'hydra/{group}={name}: is not installed; pip install "tl-modules[{EXTRAS[name]}]"'
+    known = sorted({"basic", *EXTRAS, *group_options(f"hydra/{group}")})
+    return f"hydra/{group}={name}: {near(name, known)}no such {group}; one has to be installed, or be in --config-dir"
+
+
 def _no_choice(group: str) -> str:
     more = networks.UNLISTED_CELLS if group == "cell" else ()
     return f"{group}= is missing; choose one of {', '.join([*group_options(group), *more])}"
@@ -309,6 +317,7 @@ def _refers_to_itself(key: str) -> str:
 PATTERNS: tuple[tuple[str, Callable[..., str]], ...] = (
     (r"Missing mandatory value: (\S+)\s+full_key: (\S+)", _no_value),
     (r"Recursive interpolation detected\s+full_key: (\S+)", _refers_to_itself),
+    (r"Could not (?:find|load) 'hydra/(launcher|sweeper)/([^']+)'", _no_plugin),
     (r"Could not find '([^']+)'", _missing_option),
     (r"You must specify '([^']+)'", _no_choice),
     (r"Could not override '([^'@]+)'\.\s*(?:No match in the defaults list|Did you mean)", _no_group),

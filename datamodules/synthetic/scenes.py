@@ -69,9 +69,9 @@ def _glyphs() -> tuple[Tensor, Tensor, dict[str, Tensor]]:
 
 
 @lru_cache(maxsize=1)
-def _photographs() -> list[Tensor]:
-    """Return scikit-learn's two photographs as floats in 0..1, `(3, H, W)`."""
-    return [torch.tensor(np.array(image)).permute(2, 0, 1).float() / 255 for image in load_sample_images().images]
+def _photographs() -> Tensor:
+    """Return scikit-learn's two photographs as floats in 0..1, `(2, H, W, 3)`."""
+    return torch.from_numpy(np.stack(load_sample_images().images)).float() / 255
 
 
 def _grounds(ground: str, split: str, count: int, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -80,25 +80,21 @@ def _grounds(ground: str, split: str, count: int, size: int, rng: torch.Generato
         shade = torch.rand(count, 1, 1, 1, generator=rng) * 0.15
         return shade.expand(count, 3, size, size).clone(), torch.full((count, 5), -1)
     photographs = _photographs()
-    low, high = SPLIT_ROWS[split]
+    low, high = (int(edge * photographs.shape[2]) for edge in SPLIT_ROWS[split])
     pick = torch.randint(len(photographs), (count,), generator=rng)
     cut = torch.randint(size, 2 * size + 1, (count,), generator=rng)
     place = torch.rand(count, 2, generator=rng)
-    regions, grounds = torch.zeros(count, 5, dtype=torch.long), torch.zeros(count, 3, size, size)
-    for i in range(count):
-        photograph = photographs[int(pick[i])]
-        height, width = photograph.shape[1:]
-        left_edge, right_edge = int(low * width), int(high * width)
-        side = min(int(cut[i]), right_edge - left_edge)
-        top = int(place[i, 0] * (height - side + 1))
-        left = left_edge + int(place[i, 1] * (right_edge - left_edge - side + 1))
-        regions[i] = torch.tensor([int(pick[i]), top, left, side, side])
-        steps = torch.arange(size) * side // size
-        grounds[i] = photograph[:, top + steps][:, :, left + steps]
+    side = cut.clamp(max=high - low)
+    top = (place[:, 0] * (photographs.shape[1] - side + 1)).long()
+    left = low + (place[:, 1] * (high - low - side + 1)).long()
+    steps = torch.arange(size) * side[:, None] // size
+    rows, columns = (top[:, None] + steps)[:, :, None], (left[:, None] + steps)[:, None]
+    grounds = photographs[pick[:, None, None], rows, columns].permute(0, 3, 1, 2).contiguous()
+    regions = torch.stack([pick, top, left, side, side], 1)
     return grounds, regions
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=12)  # three splits of two grounds and two roles
 def compose(ground: str, split: str, count: int, size: int, role: str, seed: int) -> Composed:
     """Compose scenes.
 

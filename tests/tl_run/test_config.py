@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
@@ -42,7 +43,7 @@ from tl_modules.optim import SCHEDULES
 from tl_modules.stages import FINETUNINGS, PART_KINDS
 from tl_modules.task import KINDS, Task
 from tl_run import options
-from tl_run.cli import announced, checked, group_options, lines
+from tl_run.cli import EXTRAS, announced, checked, group_options, lines
 from tl_run.paths import CONF
 from tl_run.schema import check, model_of
 
@@ -468,3 +469,21 @@ def test_a_mapping_of_labels_stands_in_for_a_list_of_names():
         2: "even",
         1: None,
     }
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("Could not find 'hydra/launcher/joblib'", 'joblib: is not installed; pip install "tl-modules[joblib]"'),
+        ("In 'x': Could not load 'hydra/launcher/submitit_slurm'", 'pip install "tl-modules[slurm]"'),
+        ("Could not find 'hydra/launcher/jobli'", "hydra/launcher=jobli: did you mean joblib?"),
+    ],
+)
+def test_a_launcher_that_is_not_installed_says_how_to(found, said):
+    (line,) = lines(HydraException(found))
+    assert said in line and line.startswith("hydra/launcher=")
+
+
+def test_every_extra_of_a_plugin_is_one_of_the_project():
+    project = (ROOT / "pyproject.toml").read_text()
+    assert all(f"\n{extra} = [" in project for extra in EXTRAS.values())
