@@ -22,7 +22,7 @@ from tl_run.report.words import headline, lasting
 ROOT = Path(__file__).resolve().parents[1]
 JSON, PAGE = ROOT / "docs" / "pairs.json", ROOT / "docs" / "pairs.md"
 WEIGHTS = "${data_root}/weights/mobilenet_v2_tf2ptq-bd4cb33c.pth"
-FIXED = ["trainer.progress=false", "trainer.accelerator=cpu"]
+FIXED = ["trainer.progress=false", "trainer.accelerator=cpu", "hydra/launcher=joblib_cores"]
 BY_RULE = ["compare.seeds=5", "compare.rates=[]"]  # where a grid of rates would take hours
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(PAIRS), choices=list(PAIRS), help="some pairs")
     given = parser.parse_args()
     for name in given.only:
-        found = compare(PAIRS[name], given.runs.resolve() / name, given.data_root.resolve())
+        found = compare(PAIRS[name], given.runs.resolve(), given.data_root.resolve())
         record = json.loads(JSON.read_text()) if JSON.exists() else {}
         record[name] = found
         JSON.write_text(json.dumps({one: record[one] for one in PAIRS if one in record}, indent=1) + "\n")
@@ -109,7 +109,7 @@ def compare(pair: Pair, folder: Path, data_root: Path) -> dict[str, Any]:
 
     Args:
         pair: The pair.
-        folder: The folder that it is run in.
+        folder: The folder that all pairs are run in, so that advice on one is judged by those before it.
         data_root: Folder of the public data.
     """
     folder.mkdir(parents=True, exist_ok=True)
