@@ -11,14 +11,13 @@ from rich.table import Table
 
 from tl_modules.cube import BY_NAME
 from tl_run.compare.arms import BASELINE, Arm, unmet
+from tl_run.compare.options import QUICK_SEEDS
 from tl_run.compare.probing import Probe
 from tl_run.rules import adapts, judged
 from tl_run.schema import ConfigError
 
 LONG = 3600.0  # seconds from which on it is said what would be shorter
-SHORTER = (
-    "shorter: compare.quick=true, compare.arms=, compare.race=true, steps=; hydra/launcher=joblib runs side by side"
-)
+OTHERWISE = "compare.arms=, compare.race=true and steps=; hydra/launcher=joblib_cores runs two at once"
 OVERHEAD = 3.0  # seconds of a run beside its steps: its data, its pictures, its files
 
 
@@ -147,7 +146,9 @@ def show(plan: Plan, runs: Mapping[str, int], done: int, metric: str, direction:
     _say(console, f"{all_runs} runs{there}, {all_steps} steps: about {duration(total)} one after the other, ", end="")
     _say(console, f"in {memory:.0f} MiB of memory")
     if total > LONG:
-        _say(console, SHORTER)
+        short = QUICK_SEEDS * sum(seconds.values())
+        quick = f"compare.quick=true (about {duration(short)}), " if all_runs > QUICK_SEEDS * len(runs) else ""
+        _say(console, f"shorter: {quick}{OTHERWISE}")
     return total
 
 

@@ -43,7 +43,7 @@ class Comparison:
     def __init__(self, given: Mapping[str, Any]) -> None:
         plain = {key: OmegaConf.to_container(one) if OmegaConf.is_config(one) else one for key, one in given.items()}
         self.options = options(plain)
-        self.count = self.over = 0
+        self.count, self.over = 0, 0.0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives a sweeper."""
@@ -89,8 +89,8 @@ class Comparison:
         seconds = show(plan, dict.fromkeys(self.arms, each), done, metric, direction)
         if self.options.advise:
             self.foretell(plan, grid, done == len(jobs))
-        self.left, self.pace, self.begun = each * len(entries) - done, seconds, time.perf_counter()
-        self.expected = seconds / max(1, self.left)
+        self.left, self.due, self.begun = each * len(entries) - done, seconds, time.perf_counter()
+        self.expected = plan.seconds()
         try:
             with Stopping() as self.stopping:  # between runs too
                 self.compare(grid, seeds)
@@ -126,6 +126,7 @@ class Comparison:
             wider = {name: widened(entry.rates, self.book.direction) for name, entry in entries.items()}
             more = [Job(name, seeds[0], rate) for name, rate in wider.items() if rate is not None]
             self.left += len(more)
+            self.due += sum(self.expected[job.arm] for job in more)
             self.run(more)
             self.note_rates()
             for entry in entries.values():
@@ -169,6 +170,7 @@ class Comparison:
             entry.stopped = {"after_seeds": seeds, "interval": [low, high]}
             entry.planned = [job for job in entry.planned if job in self.book.outcomes]
             self.left -= len(rest)
+            self.due -= self.expected[name] * len(rest)
             behind = f"{low:+.4f} to {high:+.4f} of {self.book.metric} from the leader"
             print(f"{name} stops after {seeds} seeds: {behind} (95 % interval)")
         self.book.write()
@@ -226,7 +228,8 @@ class Comparison:
             found = Outcome(FAILED if found is None else found.status, None, why)
         self.book.outcomes[job] = found
         self.left -= 1
-        self.over += 1
+        self.due -= self.expected[job.arm]
+        self.over += self.expected[job.arm]
         print(self.says(job, found), file=shown, flush=True)
         self.book.write()
 
@@ -234,8 +237,8 @@ class Comparison:
         """Return a line on a run that is over."""
         from tl_run.compare.plan import duration
 
-        each = (time.perf_counter() - self.begun) / self.over
-        remains = f"{self.left} left, about {duration(self.left * each)}" if self.left > 0 else "the last"
+        slower = (time.perf_counter() - self.begun) / self.over  # than was expected; less where runs are side by side
+        remains = f"{self.left} left, about {duration(max(0.0, self.due) * slower)}" if self.left > 0 else "the last"
         value = "undefined" if outcome.value is None else f"{outcome.value:.4f}"
         result = f"{outcome.metric} {value}" if outcome.status == COMPLETE else f"{outcome.status}: {outcome.why}"
         return f"{job.says()}: {result} ({remains})"
