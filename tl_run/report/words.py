@@ -143,9 +143,9 @@ def _for_verdict(row: Row, base: Row, again: str | None) -> Missing:
         return Missing(f"{row.arm.name}: more seeds than can be run; the difference is too small for its spread", None)
     more = row.needed - row.on_test.count
     new = list(range(_next(have), _next(have) + more))
-    what = f"{row.arm.name}: some {more} more seed{'s' if more > 1 else ''} of it and of {base.arm.name}"
+    what = f"{row.arm.name}: about {more} more seed{'s' if more > 1 else ''} of it and of {base.arm.name}"
     fill = _more(row.arm, new, again, base.arm) if more <= MOST_MORE else None
-    return Missing(f"{what}, about {duration(row.more_seconds)}", fill)
+    return Missing(f"{what}, {duration(row.more_seconds)}", fill)
 
 
 def _more(arm: Arm, new: Sequence[int], again: str | None, also: Arm | None = None) -> str:

@@ -88,7 +88,7 @@ def test_what_is_missing_comes_with_the_command_that_fills_it(tmp_path):
     assert gaps["multitask with seed 2"] == "python train.py cell=multitask steps=20 seed=2"
     more = row.needed - 3
     assert row.more_seconds == more * 20
-    said = next(what for what in gaps if what.startswith(f"weight_sharing: some {more} more seeds"))
+    said = next(what for what in gaps if what.startswith(f"weight_sharing: about {more} more seeds"))
     assert gaps[said].splitlines()[0].startswith("python train.py -m cell=weight_sharing steps=20 ")
     assert any("trainer.patience=5" in (command or "") for command in gaps.values())
 
