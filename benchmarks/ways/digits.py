@@ -1,4 +1,4 @@
-"""A network for digits of 28 pixels that keeps where in the picture a stroke is, about as SHOT's (Liang et al. 2020)."""
+"""A network for digits of 28 pixels that keeps where a stroke is, about as SHOT's (Liang et al. 2020)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DigitsTrunk(Trunk):
 
 
 def digits(channels: int = COLOURS) -> Backbone:
-    """Build the network of about 0.2 million parameters.
+    """Build the network of 0.2 million parameters.
 
     Args:
         channels: Channels of the images.
