@@ -207,7 +207,8 @@ The network of `benchmarks/ways/digits.py` (0.2 million parameters) from random 
 the training sets but those of validation, and no label of the target; 600 steps on the source, 600 more to adapt,
 at 0.3 of the rate but for `mcc`, which has the whole rate and ten times its confusion's weight. The checkpoint is
 chosen by `{RULE}` (`source_only`: by the source). That rule, network, steps and rates were settled in
-some trials of `information_maximisation` and `mcc` with USPS to MNIST's first seed, in which the oracle was seen: a second seed is the first that is free of it. Accuracy in percent, mean ± standard deviation
+some trials of `information_maximisation` and `mcc` with the first seed, in which the oracle was seen: a second
+seed is the first that is free of it. Accuracy in percent, mean ± standard deviation
 over the seeds; the gain is paired by seed, with its 95 % interval. *Chosen* and *oracle* are the accuracy of
 the checkpoint that counts, and of the best one, on the target's validation set, whose labels chose nothing.
 """

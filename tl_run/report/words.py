@@ -14,6 +14,7 @@ from tl_run.report.statistics import CANNOT_TELL, Paired
 PATIENCE = ("cell.schedule=constant", "trainer.patience=5")
 MOST_MORE = 100  # seeds that a command is given for
 SEEDS = "compare.seeds="  # of a comparison's command: how many
+LEAST_P = 0.001  # p-values below are not told exactly
 LONGER = 10  # times the budget, for training until nothing gets better
 
 
@@ -205,6 +206,10 @@ NARROW = 9  # columns of the first table; the others are costs
 COSTS = (HEADER[0], *HEADER[NARROW:])
 
 
+def _probability(value: float) -> str:
+    return f"{value:.3f}" if value >= LEAST_P else f"< {LEAST_P}"
+
+
 def cells(row: Row) -> list[str]:
     """Return an arm's line of the table, as `HEADER` names it."""
     arm, found = row.arm, row.on_test
@@ -213,7 +218,7 @@ def cells(row: Row) -> list[str]:
     if found is not None:
         difference = NONE if math.isnan(found.mean) else f"{found.mean:+.4f}"
         span = f"{found.low:+.4f} to {found.high:+.4f}" if several else NONE
-        p = f"{row.corrected:.3f}" if several else NONE
+        p = _probability(row.corrected) if several else NONE
     said = row.verdict or row.role
     if row.role == CONTROL:
         span, p, said = "", "", f"{CONTROL}: {'0' if row.gap == 0 else 'NOT ZERO'}"

@@ -144,3 +144,9 @@ def test_what_became_of_the_source_is_told(tmp_path):
 
     assert (lost.metric, lost.before) == ("source/accuracy", 0.8)
     assert math.isnan(lost.after)
+
+
+def test_a_small_p_value_is_not_told_as_nought(tmp_path):
+    sweep(tmp_path, scratch=[0.5, 0.51, 0.52, 0.53], multitask=[0.7, 0.71, 0.72, 0.7301])
+    row = answered(tmp_path).row("multitask")
+    assert 0 < row.corrected < 0.001 and "< 0.001" in words.cells(row)
