@@ -16,21 +16,48 @@ from tl_modules.task import INPUTS, ROLES, Task
 Batch = dict[str, Any]
 
 
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter not in "_-" and not letter.isspace())
+
+
+def twins(tasks: Mapping[str, Task]) -> dict[str, str]:
+    """Return the source's names that differ from one of the target's only in case, spaces or dashes, with that one.
+
+    Args:
+        tasks: Task by role.
+    """
+    names = {role: tasks[role].labels if role in tasks else () for role in ROLES}
+    known = {_plain(name): name for name in names["target"]}
+    alike = {name: known[_plain(name)] for name in names["source"] if _plain(name) in known}
+    return {name: twin for name, twin in alike.items() if name != twin and name not in names["target"]}
+
+
+def joining(alike: Mapping[str, str]) -> str:
+    """Return the option that makes names which differ in spelling alone the same.
+
+    Args:
+        alike: The target's name by the source's.
+    """
+    return f'"source.labels={{{", ".join(f"{name}: {twin}" for name, twin in alike.items())}}}" makes them one'
+
+
 def union_labels(tasks: Mapping[str, Task]) -> list[str]:
     """Return the names of all tasks, each once, the source's first.
 
     Raises:
-        ValueError: If the kinds differ, or two names differ only in case or spaces (map them to one or the other).
+        ValueError: If the kinds differ, or two names differ only in case, spaces or dashes (map one to the other).
     """
     kinds = {task.kind for task in tasks.values()}
     if len(kinds) > 1:
         raise ValueError(f"datasets of different kinds cannot be merged: {', '.join(sorted(kinds))}")
     union = list(dict.fromkeys(name for role in ROLES if role in tasks for name in tasks[role].labels))
+    alike = twins(tasks)
     plain: dict[str, str] = {}
     for name in union:
-        twin = plain.setdefault("".join(name.lower().split()), name)
+        twin = plain.setdefault(_plain(name), name)
         if twin != name:
-            raise ValueError(f"labels {twin!r} and {name!r} clash: they differ only in case or spaces; rename one")
+            how = joining(alike) if twin in alike else "rename one"
+            raise ValueError(f"labels {twin!r} and {name!r} clash: they differ only in case, spaces or dashes; {how}")
     return union
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypedDict
@@ -14,7 +15,7 @@ from typing_extensions import Unpack
 from datamodules.align import same_samples
 from datamodules.base import count_labelled
 from datamodules.collate import as_sample, collate, gives_batches
-from datamodules.merge import MergedDataset, union_labels
+from datamodules.merge import MergedDataset, joining, twins, union_labels
 from datamodules.naming import naming
 from datamodules.overlap import RULES, without_overlap
 from datamodules.readers.published import PublishedData
@@ -24,6 +25,7 @@ from tl_modules.seeding import seed_all, seed_of, undisturbed
 from tl_modules.stages import Stage
 from tl_modules.task import ROLES, Task
 
+log = logging.getLogger(__name__)
 Batch = dict[str, Any]
 MIXING = ("cycle", "proportional", "temperature", "aligned")
 
@@ -207,6 +209,10 @@ class PairedData(LightningDataModule):
                     raise ValueError(f"{role}: {type(data).__name__} has no {name} after setup()")
         self._find_tasks()
         if self.overlaps is None:
+            alike = twins(self.tasks)
+            if alike:
+                said = ", ".join(f"{name} and {twin}" for name, twin in alike.items())
+                log.warning("labels of source and target that are not the same: %s; %s", said, joining(alike))
             self.overlaps = without_overlap(self.data, self.tasks, self._tested(), self.overlap)
 
     def _tested(self) -> list[str]:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from datamodules.merge import MergedDataset, union_labels
 from datamodules.pair import ByKey, CombinedData, PairedData, SequentialData
+from datamodules.readers.image_folder import ImageFolder
 from datamodules.sampler import StepSampler
 from datamodules.synthetic.scenes import Scenes
 from tests.conftest import pair_for
@@ -147,9 +151,35 @@ def test_two_kinds_cannot_be_merged_and_clashing_names_are_named() -> None:
         union_labels({"source": Task("t", "regression"), "target": Task("t", "classification", ("a",))})
     with pytest.raises(ValueError, match="labels 'Cat' and 'cat' clash"):
         union_labels({"source": Task("t", "classification", ("Cat",)), "target": Task("t", "classification", ("cat",))})
+    with pytest.raises(ValueError, match="labels 'Cat' and 'cat' clash: .*; rename one"):
+        union_labels({"target": Task("t", "classification", ("Cat", "cat"))})
     task = Task("t", "classification", ("cat", "dog"))
     with pytest.raises(ValueError, match="labels dog of the source are not mapped"):
         MergedDataset({}, {"source": task, "target": task}, ["cat"], lambda *_: {})
+
+
+def test_names_that_differ_in_spelling_alone_are_told_with_the_option_that_joins_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = {"one": ("Traffic_Light", "car", "van"), "other": ("traffic light", "car", "Bus")}
+    for i, (where, label) in enumerate((where, label) for where in names for label in names[where] for _ in range(10)):
+        path = tmp_path / where / label / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.RandomState(i).randint(0, 256, (8, 8, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(path)
+    data = PairedData(ImageFolder(str(tmp_path / "one")), ImageFolder(str(tmp_path / "other")))
+    with caplog.at_level(logging.WARNING):
+        data.setup()
+        data.setup()
+    assert [record.getMessage() for record in caplog.records if record.name == "datamodules.pair"] == [
+        "labels of source and target that are not the same: traffic light and Traffic_Light; "
+        '"source.labels={traffic light: Traffic_Light}" makes them one'
+    ]
+    caplog.clear()
+    renamed = ImageFolder(str(tmp_path / "other"), labels={"traffic light": "Traffic_Light"})
+    with caplog.at_level(logging.WARNING):
+        PairedData(ImageFolder(str(tmp_path / "one")), renamed).setup()
+    assert "not the same" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "segmentation", "detection"])
