@@ -19,7 +19,7 @@ from tl_modules.discovery import TIMM, torchvision_networks
 from tl_modules.module import TransferModule
 from tl_modules.task import ABSENT
 from tl_run.options import CUT
-from tl_run.rules import is_pretrained, with_data
+from tl_run.rules.facts import is_pretrained, with_data
 
 Config = dict[str, Any]
 FOR_THE_RUN = ("name", "kind", "augment", "backbone", "weight", "absent")

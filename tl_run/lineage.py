@@ -14,7 +14,7 @@ from tl_run.baselines import weights_in
 from tl_run.build import build_data
 from tl_run.options import DATASETS
 from tl_run.resuming import recorded
-from tl_run.rules import is_pretrained, with_data
+from tl_run.rules.facts import is_pretrained, with_data
 
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]

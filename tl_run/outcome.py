@@ -23,7 +23,7 @@ from tl_run.defaults import as_scratch
 from tl_run.folder import finite
 from tl_run.journal import COMPLETE, METRICS
 from tl_run.machine import described
-from tl_run.rules import is_pretrained
+from tl_run.rules.facts import is_pretrained
 from tl_run.unlabelled import chosen_without_labels
 
 MOST_LOOKED_AT = 100

@@ -60,7 +60,8 @@ from tl_run.precision import resolve
 from tl_run.report import pictures
 from tl_run.report.table import show_results
 from tl_run.resuming import recorded
-from tl_run.rules import is_pretrained, judged
+from tl_run.rules.cells import judged
+from tl_run.rules.facts import is_pretrained
 from tl_run.stopping import Interrupted, Stopping
 from tl_run.store import WEIGHTS, Store, address
 from tl_run.strategy import Watched

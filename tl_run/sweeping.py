@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from tl_run.cli import MULTIRUN, checked, settled
 from tl_run.options import LOWER_IS_BETTER, METRICS
 from tl_run.paths import CONFIG_NAME, composing, config_dir
-from tl_run.rules import selection_metric
+from tl_run.rules.facts import selection_metric
 from tl_run.schema import ConfigError
 
 OPTUNA = "hydra/sweeper=optuna"

@@ -18,7 +18,7 @@ from tl_run.baselines import baseline_key
 from tl_run.cli import announced, checked, group_options
 from tl_run.defaults import ONE_SIZE, RULES, as_scratch, fitting_size, full_size, told
 from tl_run.paths import CONF
-from tl_run.rules import judged
+from tl_run.rules.cells import judged
 from tl_run.runner import execute
 from tl_run.schema import ConfigError
 

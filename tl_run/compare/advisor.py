@@ -33,7 +33,7 @@ from tl_run.defaults import pretrained
 from tl_run.folder import write_json
 from tl_run.own import import_own
 from tl_run.report.advice import NAME, SCHEMA, read_advice, said_of_record, track_record
-from tl_run.rules import is_pretrained, is_second_input
+from tl_run.rules.facts import is_pretrained, is_second_input
 from tl_run.runner import quiet
 from tl_run.store import WEIGHTS, Store, address
 

@@ -13,7 +13,8 @@ from tl_modules.cube import BY_NAME
 from tl_run.compare.arms import BASELINE, Arm, unmet
 from tl_run.compare.options import QUICK_SEEDS
 from tl_run.compare.probing import Probe
-from tl_run.rules import adapts, judged
+from tl_run.rules.cells import judged
+from tl_run.rules.facts import adapts
 from tl_run.schema import ConfigError
 
 LONG = 3600.0  # seconds from which on it is said what would be shorter
