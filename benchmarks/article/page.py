@@ -18,8 +18,7 @@ MobileNetV2 with ImageNet weights where photographs are the source. What the col
 
 - *labels*: labelled samples of the target, training + validation; a published validation set counts when it is read.
 - *samples seen*: the target's and, after a plus, the source's, over all stages; *FLOP*: of a run's training steps,
-  counted on one step of each stage. What the pretrained weights cost is not in them. Those of MobileNetV2 are too high:
-  they were recorded when gradients of depthwise convolutions' weights were still counted like those of full ones.
+  counted on one step of each stage. What the pretrained weights cost is not in them.
 - *lr*: the best on validation with the first seed, of 0.0003, 0.001 and 0.003, widened until the best is inside; the
   same grid for every arm. With few labels it is the recipe's, for which none was looked at.
 - *chosen by*: the metric on validation whose best checkpoint was tested. Nothing is chosen by the test set.
