@@ -99,10 +99,11 @@ class Judging(Portable):
                     targets, rows = found
                     features = features if rows is None else features.take(rows)
                     outputs = self.outputs(features, role)
+                    union = self.union_scores is not None and scores is self.test_scores
+                    everything = self.outputs(features, UNION) if union else None
                     count = size_of(batches[name]) if rows is None else len(rows)
                     with full_precision(features.pooled.device):
-                        if self.union_scores is not None and scores is self.test_scores:
-                            everything = self.outputs(features, UNION)
+                        if self.union_scores is not None and union:
                             self.union_scores.update(role, self.head(role), everything, targets)
                         found = scores.update(role, self.head(role), outputs, targets, count)
                     ids = batches[name].get("id", [""] * count)

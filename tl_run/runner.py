@@ -386,7 +386,13 @@ class Run(Outcome):
             write_whole(place / SETTLED, content.getvalue())
             print(f"{stage.name}: {self.module.finetuning.name} chose {found['chosen']:g} of {self.module.monitor[0]}")
         score = dict(zip(found["coefficients"], found["target"], strict=True))[found["chosen"]]
-        return {"checkpoint": SETTLED, "digest": digest_of(content.getvalue()), "score": score, "settled": found}
+        return {
+            "checkpoint": SETTLED,
+            "digest": digest_of(content.getvalue()),
+            "score": score,
+            "loss": None,
+            "settled": found,
+        }
 
     def validated(self) -> dict[str, float]:
         """Return the scores of the module as it is on the validation sets of both roles."""
@@ -421,6 +427,7 @@ class Run(Outcome):
         won = now.kept.best if self.config["selection"]["rule"] == "best" else None
         known = last_validation(self.folder / METRICS, stage.name)
         score = known.get(monitor[0]) if won is None else float(won["score"])
+        loss = known.get(now.kept.loss) if won is None else float(won["loss"])
         if score is not None and not math.isfinite(score):
             raise Diverged(f"diverged in stage {stage.name}: {monitor[0]} is {score}", stage.name, trainer.global_step)
         trainable = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
@@ -435,6 +442,7 @@ class Run(Outcome):
             "monitor": monitor[0],
             "selection": "last" if won is None else " ".join(monitor),
             "score": finite(score),
+            "loss": finite(loss),
             "stopped": self.module.health.told(),
             "from_store": False,
             "checkpoint": "last.ckpt" if won is None else "best.ckpt",

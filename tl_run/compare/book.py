@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from tl_modules.weights.runs import read_journal
 from tl_run.compare.arms import BASELINE, Arm
+from tl_run.compare.choosing import Tried
 from tl_run.folder import write_json
 
 FOLDER, RECORD = "comparisons", "comparison.json"
@@ -45,12 +46,14 @@ class Outcome(NamedTuple):
         value: The validation score; None where there is none.
         why: Why it failed.
         metric: What the score is of: an arm that reads no label of the target is chosen by its source.
+        loss: The validation loss of the checkpoint that has the score; None where it is not known.
     """
 
     status: str
     value: float | None = None
     why: str | None = None
     metric: str | None = None
+    loss: float | None = None
 
 
 @dataclass
@@ -61,7 +64,7 @@ class Entry:
         arm: The arm.
         cell: The name of its cell.
         rate: The chosen rate; None before it is chosen, and where it is by rule.
-        rates: The scores of the rates that were tried.
+        rates: What the rates that were tried gave.
         stopped: Why it stopped before its last seed.
         planned: Its runs at the chosen rate, in the order of their seeds.
     """
@@ -69,7 +72,7 @@ class Entry:
     arm: Arm
     cell: str
     rate: float | None = None
-    rates: dict[float, float | None] = field(default_factory=dict)
+    rates: dict[float, Tried] = field(default_factory=dict)
     stopped: dict[str, Any] | None = None
     planned: list[Job] = field(default_factory=list)
 
@@ -91,7 +94,7 @@ def outcome_of(folder: Path) -> Outcome | None:
         return Outcome(FAILED, None, str(error))
     if journal is None:
         return None
-    value, why, metric = journal.get("value"), None, None
+    value, why, metric, loss = journal.get("value"), None, None, None
     whole = journal["status"] == COMPLETE and (folder / "results.json").exists()
     if not whole:
         try:
@@ -100,11 +103,12 @@ def outcome_of(folder: Path) -> Outcome | None:
             why = None
     else:
         try:
-            metric = str(json.loads((folder / "results.json").read_text())["stages"][-1]["monitor"])
+            last = json.loads((folder / "results.json").read_text())["stages"][-1]
+            metric, loss = str(last["monitor"]), last.get("loss")
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             return Outcome(FAILED, None, f"{folder / 'results.json'}: cannot be read ({type(error).__name__})")
     status = COMPLETE if whole else "interrupted" if journal["status"] == COMPLETE else str(journal["status"])
-    return Outcome(status, float(value) if whole and value is not None else None, why, metric)
+    return Outcome(status, float(value) if whole and value is not None else None, why, metric, loss)
 
 
 class Book:
@@ -129,6 +133,11 @@ class Book:
         found = self.outcomes.get(job)
         return None if found is None else found.value
 
+    def tried(self, job: Job) -> Tried:
+        """Return what a run gave, for the choice of a rate."""
+        found = self.outcomes.get(job)
+        return Tried(None) if found is None else Tried(found.value, found.loss)
+
     def scores(self) -> dict[str, dict[int, float | None]]:
         """Return the scores of the comparison's metric by arm and seed, of the arms that go on."""
         known = {job for job, outcome in self.outcomes.items() if outcome.metric == self.metric}
@@ -146,7 +155,7 @@ class Book:
                 "overrides": entry.arm.overrides,
                 "cell": entry.cell,
                 "rate": entry.rate,
-                "rates_tried": {f"{rate:g}": _finite(value) for rate, value in sorted(entry.rates.items())},
+                "rates_tried": {f"{rate:g}": _finite(found.score) for rate, found in sorted(entry.rates.items())},
                 "stopped": entry.stopped,
             }
             for name, entry in self.entries.items()

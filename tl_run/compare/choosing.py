@@ -5,31 +5,56 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
+from typing import NamedTuple
 
 from tl_run.report.statistics import paired
 
 RACE_AFTER = 3  # seeds
 
 
-def better(values: Mapping[float, float | None], direction: str) -> float | None:
-    """Return the rate with the best score; of equal ones the lowest, None where no rate has a score.
+class Tried(NamedTuple):
+    """What a rate gave on validation.
 
     Args:
-        values: Scores by rate; None where a run failed or its score is undefined.
+        score: The score; None where the run failed or the score is undefined.
+        loss: The loss of the same checkpoint; None where it is not known.
+    """
+
+    score: float | None
+    loss: float | None = None
+
+
+def better(values: Mapping[float, Tried], direction: str) -> float | None:
+    """Return the rate with the best score, None where no rate has one.
+
+    A score of few validation samples is often the same for several rates. Of these it is the rate with the lower loss,
+    as for checkpoints; where that is not known, the one in the middle.
+
+    Args:
+        values: What was found, by rate.
         direction: `max` or `min`.
     """
     sign = 1 if direction == "max" else -1
-    known = {rate: value for rate, value in values.items() if value is not None and math.isfinite(value)}
-    return max(sorted(known), key=lambda rate: sign * known[rate], default=None)
+    known = {rate: found for rate, found in values.items() if found.score is not None and math.isfinite(found.score)}
+    if not known:
+        return None
+    middle = mean(math.log(rate) for rate in known)
+
+    def merit(rate: float) -> tuple[float, float, float]:
+        score, loss = known[rate]
+        lower = -loss if loss is not None and math.isfinite(loss) else -math.inf
+        return sign * (score or 0.0), lower, -abs(math.log(rate) - middle)
+
+    return max(sorted(known), key=merit)
 
 
-def widened(values: Mapping[float, float | None], direction: str) -> float | None:
+def widened(values: Mapping[float, Tried], direction: str) -> float | None:
     """Return the rate to try beyond the grid where the best one is at its edge, else None.
 
     It is as far from the edge as the edge is from its neighbour, as a factor.
 
     Args:
-        values: Scores by rate.
+        values: What was found, by rate.
         direction: `max` or `min`.
     """
     rates, best = sorted(values), better(values, direction)

@@ -153,7 +153,7 @@ class Comparison:
         """Keep what the rates that were tried gave."""
         for job in self.book.outcomes:
             if job.rate is not None:
-                self.book.entries[job.arm].rates[job.rate] = self.book.value(job)
+                self.book.entries[job.arm].rates[job.rate] = self.book.tried(job)
         self.book.write()
 
     def race(self, seeds: int) -> None:

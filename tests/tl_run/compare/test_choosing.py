@@ -2,14 +2,26 @@ from __future__ import annotations
 
 import pytest
 
-from tl_run.compare.choosing import better, outrun, widened
+from tl_run.compare.choosing import Tried, better, outrun, widened
 
 
-def test_the_best_rate_is_chosen_in_the_metrics_direction_and_the_lowest_of_equals():
-    scores = {0.01: 0.8, 0.001: 0.8, 0.003: 0.7, 0.03: None, 0.1: float("nan")}
+def scored(scores):
+    return {rate: Tried(score) for rate, score in scores.items()}
+
+
+def test_the_best_rate_is_chosen_in_the_metrics_direction_and_the_middle_one_of_equals():
+    scores = scored({0.01: 0.8, 0.001: 0.8, 0.0001: 0.8, 0.003: 0.7, 0.03: None, 0.1: float("nan")})
     assert better(scores, "max") == 0.001
     assert better(scores, "min") == 0.003
-    assert better({0.1: None}, "max") is None
+    assert better({0.1: Tried(None)}, "max") is None
+
+
+def test_of_rates_with_equal_scores_the_one_with_the_lower_loss_is_chosen():
+    """A validation set of twenty samples is all right at several rates, at the lowest of them by a hair."""
+    tried = {0.0001: Tried(1.0, 0.4), 0.001: Tried(1.0, 0.2), 0.003: Tried(1.0, 0.1), 0.01: Tried(0.95, 0.01)}
+    assert better(tried, "max") == 0.003
+    assert widened(tried, "max") is None
+    assert better({**tried, 0.001: Tried(1.0, None), 0.003: Tried(1.0, float("nan"))}, "max") == 0.0001
 
 
 @pytest.mark.parametrize(
@@ -23,7 +35,7 @@ def test_the_best_rate_is_chosen_in_the_metrics_direction_and_the_lowest_of_equa
     ],
 )
 def test_the_grid_is_widened_where_the_best_is_at_its_edge(scores, direction, more):
-    assert widened(scores, direction) == more
+    assert widened(scored(scores), direction) == more
 
 
 SCORES = {
