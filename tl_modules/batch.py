@@ -15,19 +15,19 @@ Batch = dict[str, Any]
 TOLERANCE = 1e-3  # of images in 0..1: what rounding leaves
 
 
-def by_roles(batch: Any, key: str, task: Task) -> dict[str, Batch]:
+def by_roles(batch: Any, key: str, tasks: Mapping[str, Task]) -> dict[str, Batch]:
     """Return a batch as `{roles: batch dict}`, where `roles` is one role or `source+target`.
 
     Args:
         batch: Such a dict, a plain batch dict, images alone, or a pair `(images, targets)`; torchvision's detection
             pairs `(images, [{"boxes", "labels"}, ...])` with labels from 0 too.
         key: Whose batch it is if it does not say so itself.
-        task: That role's task, to name the second of a pair.
+        tasks: Task by role, to name the second of a pair.
 
     Raises:
         ValueError: If it is none of these, or its images are floats out of range.
     """
-    made = _by_roles(batch, key, task)
+    made = _by_roles(batch, key, tasks)
     for part in made.values():
         check_range(part)
     return made
@@ -48,23 +48,46 @@ def check_range(batch: Batch) -> None:
         ValueError: If the images are out of range.
     """
     image = batch.get("image")
-    if not isinstance(image, Tensor) or not image.is_floating_point() or not image.numel():
+    if not isinstance(image, Tensor) or image.dtype == torch.uint8 or not image.numel():
         return
+    if not image.is_floating_point():
+        found = str(image.dtype).removeprefix("torch.")
+        raise ValueError(f"images must be uint8, or floats in 0..1; these are {found}")
     low, high = (float(value) for value in image.detach().aminmax())
     if low < -TOLERANCE or high > 1 + TOLERANCE:
         cure = "remove the normalisation: it belongs to the backbone's weights" if low < 0 else "divide them by 255"
         raise ValueError(f"images must be uint8, or floats in 0..1; these are in [{low:.3g}, {high:.3g}]; {cure}")
 
 
-def _by_roles(batch: Any, key: str, task: Task) -> dict[str, Batch]:
+def check_numbers(batch: Batch) -> None:
+    """Refuse images that are not numbers: what is said of them would count. In training they end in a divergence.
+
+    Args:
+        batch: A batch dict.
+
+    Raises:
+        ValueError: If a value is NaN; the text names the first such sample.
+    """
+    image = batch.get("image")
+    if not isinstance(image, Tensor) or not image.is_floating_point() or not bool(image.isnan().any()):
+        return
+    row = int(image.isnan().flatten(1).any(1).nonzero()[0])
+    raise ValueError(f"image of sample {batch['id'][row] if 'id' in batch else row}: has values that are NaN")
+
+
+def _by_roles(batch: Any, key: str, tasks: Mapping[str, Task]) -> dict[str, Batch]:
     if isinstance(batch, Mapping):
         if says_roles(batch):
-            return {name: _by_roles(part, name, task)[name] for name, part in batch.items()}
+            return {name: _by_roles(part, str(name), tasks)[name] for name, part in batch.items()}
         return {key: dict(batch)}
     if isinstance(batch, Tensor):
         return {key: {"image": batch}}
     if isinstance(batch, Sequence) and len(batch) == 2 and _are_images(batch[0]):
         images, targets = batch
+        role = key.split("+")[-1]
+        if role not in tasks:
+            raise ValueError(f"{role}: the module has no such role; allowed: {', '.join(tasks)}")
+        task = tasks[role]
         if not isinstance(images, Tensor):
             shapes = sorted({tuple(image.shape) for image in images})
             if len(shapes) > 1:

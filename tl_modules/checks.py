@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -73,6 +73,7 @@ def check_data(tasks: Mapping[str, Task], data: Any, whose: str = "target") -> N
     theirs = several if isinstance(several, Mapping) else {whose: getattr(data, "task", None)}
     for role, task in tasks.items():
         their = theirs.get(role)
+        their = Task.of(their) if isinstance(their, dict) and {"name", "kind"} <= set(their) else their
         if not isinstance(their, Task):
             continue
         for what in ("kind", "key", "labels"):
@@ -197,7 +198,10 @@ def role_of(loaders: Any, index: int, split: str, cell: str, tasks: Mapping[str,
         ValueError: If loaders in a list could be either role's, or a plain one is not of the role that is needed.
     """
     if isinstance(loaders, Mapping):
-        return str(list(loaders)[index])
+        name = list(named_loaders(loaders))[index][0]
+        if not set(name.split("+")) <= set(tasks):
+            raise ValueError(f"{split}_dataloaders: {name!r} is no role of {cell}; allowed: {', '.join(tasks)}")
+        return name
     several = isinstance(loaders, Sequence) and len(loaders) > 1
     need = stage.learn or stage.see if stage is not None else ("target",)
     if len(tasks) > 1 and (several or "target" not in need or (split == "train" and len(need) > 1)):
@@ -206,6 +210,71 @@ def role_of(loaders: Any, index: int, split: str, cell: str, tasks: Mapping[str,
         named = ", ".join(f'"{role}": ...' for role in (need if stage is not None else tasks))
         raise ValueError(f"{split}_dataloaders: {at}{what}; name them: {{{named}}}")
     return "target"
+
+
+def named_loaders(loaders: Any, name: str | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield each loader of a collection with the name that stands for it, as the Trainer counts them.
+
+    Args:
+        loaders: A mapping by name, whose loaders may be several; a list; or one.
+        name: The name so far.
+    """
+    if isinstance(loaders, Mapping):
+        for key, one in loaders.items():
+            yield from named_loaders(one, name or str(key))
+    elif isinstance(loaders, list | tuple):
+        for one in loaders:
+            yield from named_loaders(one, name)
+    else:
+        yield name or "target", loaders
+
+
+def check_loaders(loaders: Any, split: str, cell: str, tasks: Mapping[str, Task], stage: Stage | None) -> None:
+    """Check that loaders are those of the roles that are trained or scored, before a batch is read.
+
+    Args:
+        loaders: As the Trainer has them.
+        split: `train`, `val` or `test`.
+        cell: The module's class.
+        tasks: Task by role.
+        stage: The stage whose roles must each have a loader; None where any may.
+
+    Raises:
+        ValueError: If a role of the stage has none, one is of another role or is empty, or its dataset's `classes` are
+            the task's labels in another order.
+    """
+    named = list(named_loaders(loaders))
+    if isinstance(loaders, Mapping) and stage is not None:
+        roles = {role for name, _ in named for role in name.split("+")}
+        wanted = ", ".join(f'"{role}": ...' for role in stage.roles)
+        for role in [*sorted(roles - set(stage.roles)), *(role for role in stage.roles if role not in roles)]:
+            what = "has no loader" if role in stage.roles else f"is not in stage {stage.name}"
+            raise ValueError(f"{split}_dataloaders: {role} {what}; {cell} needs {{{wanted}}} in stage {stage.name}")
+    for name, loader in named:
+        if isinstance(loader, Sized) and _length(loader) == 0:
+            raise ValueError(f"{split}_dataloaders: the loader of {name} has no batch (it is empty, or drops the last)")
+        task, classes = tasks.get(name), _classes(loader)
+        if task is not None and classes != list(task.labels) and sorted(classes) == sorted(task.labels):
+            raise ValueError(
+                f"{name}: the module's labels {_said(task.labels)} and the data's {_said(classes)} differ in "
+                f"their order; build the module with labels={classes}"
+            )
+
+
+def _length(loader: Sized) -> int | None:
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):  # an iterable dataset has none
+        return None
+
+
+def _classes(loader: Any) -> list[str]:
+    """Return the names that a loader's dataset says its labels are indices of, as torchvision's do; none by default."""
+    dataset: Any = getattr(loader, "dataset", None)
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset  # of a Subset
+    classes = getattr(dataset, "classes", None)
+    return list(classes) if isinstance(classes, list | tuple) and all(isinstance(one, str) for one in classes) else []
 
 
 class Supervision:

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from tl_modules.batch import Batch, by_roles, check_range, says_roles, size_of, targets_of
-from tl_modules.checks import Supervision, role_of
+from tl_modules.batch import Batch, by_roles, check_numbers, check_range, says_roles, size_of, targets_of
+from tl_modules.checks import Supervision, check_loaders, role_of
 from tl_modules.features import Features
 from tl_modules.forward import by_trunk, each_alone, features_of
 from tl_modules.heads import Judged
@@ -70,6 +70,8 @@ class Judging(Portable):
 
     def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> dict[str, list[tuple[str, Judged]]]:
         batches = self._by_roles(split, batch, dataloader_idx)
+        for part in batches.values():
+            check_numbers(part)
         judged = self._score(split, self.val_scores if split == "val" else self.test_scores, batches)
         if split == "test":  # a joint model can lose to the better single input
             for name, alone in each_alone(self.parts, batches):
@@ -79,12 +81,12 @@ class Judging(Portable):
     def _by_roles(self, split: str, batch: Any, index: int) -> dict[str, Batch]:
         """Return a batch by the roles it serves; one that does not say so is its loader's."""
         if says_roles(batch):
-            return by_roles(batch, "target", self.tasks["target"])
+            return by_roles(batch, "target", self.tasks)
         loaders = self.trainer.train_dataloader if split == "train" else getattr(self.trainer, f"{split}_dataloaders")
         merged = split == "train" and isinstance(batch, Mapping) and "role" in batch
         stage = None if split == "test" else self.stage
         key = "target" if merged else role_of(loaders, index, split, type(self).__name__, self.tasks, stage)
-        return by_roles(batch, key, self.tasks[key.split("+")[-1]])
+        return by_roles(batch, key, self.tasks)
 
     def _score(self, split: str, scores: Any, batches: dict[str, Batch]) -> dict[str, list[tuple[str, Judged]]]:
         judged = {}
@@ -130,8 +132,30 @@ class Judging(Portable):
         """Update the test scores of the batch's roles, and return each sample's id with what its head says of it."""
         return self._evaluate("test", batch, dataloader_idx)
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Refuse targets that mean nothing, while they are where they were read; paired DataModules have done so."""
+        trainer = self._trainer
+        split = None if trainer is None or trainer.predicting else "train" if trainer.training else "val"
+        if trainer is None or split is None or hasattr(getattr(trainer, "datamodule", None), "enter"):
+            return batch
+        split = "test" if trainer.testing else split
+        for name, part in self._by_roles(split, batch, dataloader_idx).items():
+            for role in (role for role in name.split("+") if "role" not in part):
+                task = self.tasks[role]
+                try:
+                    if task.key in part:
+                        self.head(role).check(part, task.key, task.labels)
+                except ValueError as error:
+                    raise ValueError(f"{split}, {role}: {error}") from error
+        return batch
+
+    def on_test_start(self) -> None:
+        """Refuse loaders that are of no role, are empty, or have the labels in another order."""
+        check_loaders(self.trainer.test_dataloaders, "test", type(self).__name__, self.tasks, None)
+
     def on_validation_start(self) -> None:
         """Give all processes the statistics that are saved."""
+        check_loaders(self.trainer.val_dataloaders, "val", type(self).__name__, self.tasks, None)
         same_buffers(self)
 
     def on_validation_epoch_end(self) -> None:
@@ -175,11 +199,12 @@ class Judging(Portable):
         """
         loaders = getattr(self._trainer, "predict_dataloaders", None) if self._trainer else None
         key = role_of(loaders, dataloader_idx, "predict", type(self).__name__, self.tasks, None)
-        (name, part), *more = by_roles(batch, key, self.tasks[key.split("+")[-1]]).items()
+        (name, part), *more = by_roles(batch, key, self.tasks).items()
         if more:
             raise ValueError(
                 f"a batch to predict must be of one role, not of {', '.join([name, *(k for k, _ in more)])}"
             )
+        check_numbers(part)
         role = self.usual if self.merged else name.split("+")[-1]
         head, labels = self.head(role), self.task_of(role).labels
         outputs = self.outputs(self.features(part, role), role)

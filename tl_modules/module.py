@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from tl_modules.augment import build_augment
-from tl_modules.batch import Batch, annotated, targets_of
+from tl_modules.batch import Batch, annotated, size_of, targets_of
 from tl_modules.checks import (
     Supervision,
     check_absent,
     check_cell,
     check_clipping,
     check_data,
+    check_loaders,
     check_rule,
     check_tasks,
     not_entered,
@@ -44,7 +46,7 @@ from tl_modules.seeding import generator, seed_of, seeded
 from tl_modules.selection import Unlabelled
 from tl_modules.stages import ADAPT, SOURCE_SHARE, Stage, after_source, check_conflict, check_shares, with_replay
 from tl_modules.targets import fit_heads
-from tl_modules.task import Task
+from tl_modules.task import ROLES, Task
 from tl_modules.union import UnionScores, union_task
 from tl_modules.weights.checkpoint import plant
 from tl_modules.weights.files import unweighted
@@ -136,7 +138,12 @@ class TransferModule(Judging):
     ) -> None:
         plain = {name: value for name, value in locals().items() if name not in (*OBJECTS, "self", "__class__")}
         super().__init__()
-        for name, number, above in (("lr", lr, True), ("clip", clip, True), ("weight_decay", weight_decay, False)):
+        for name, number, above in (
+            ("lr", lr, True),
+            ("clip", clip, True),
+            ("weight_decay", weight_decay, False),
+            ("skip_nonfinite", skip_nonfinite, False),
+        ):
             if number is not None and not (number > 0 if above else number >= 0):
                 raise ValueError(f"{name}={number} must be {'above' if above else 'at least'} 0")
         if schedule not in SCHEDULES:
@@ -155,6 +162,8 @@ class TransferModule(Judging):
         bare = {name: unweighted(value) for name, value in backbones.items() if not isinstance(value, nn.Module)}
         self.own_backbone = len(bare) < len(backbones)
         self.save_hyperparameters({**plain, **bare, **{role: task.to_dict() for role, task in self.tasks.items()}})
+        for role in (role for role in augment or {} if role not in self.tasks):
+            raise ValueError(f"augment.{role}: is no role of this module; allowed: {', '.join(self.tasks)}")
         self.augment = {role: build_augment((augment or {}).get(role, {})) for role in self.tasks}
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
         if wires.keys() != self.tasks.keys():
@@ -334,6 +343,9 @@ class TransferModule(Judging):
 
     def on_train_start(self) -> None:
         """Show heads their training targets where they learn for the first time; see `targets.fit_heads`."""
+        check_loaders(self.trainer.train_dataloader, "train", type(self).__name__, self.tasks, self.stage)
+        steps = self.trainer.estimated_stepping_batches
+        self.planned = int(steps) if math.isfinite(steps) else 1  # also where the optimiser is a subclass's own
         fit_heads(self.trainer, self.parts, self.tasks, self.stage)
         self.supervised["train"].begin()
 
@@ -376,6 +388,9 @@ class TransferModule(Judging):
                 if role in self.stage.see and self.objective.reads_outputs:
                     outputs[role] = self.outputs(found, role)
         self._log_losses(losses)
+        if self.merged and len(losses) > 1:  # of loaders by role: one mean over all samples
+            sizes = {role: size_of(batches[role]) for role in losses}
+            losses = {role: loss * sizes[role] / sum(sizes.values()) for role, loss in losses.items()}
         torch.manual_seed(seed_of(*address[:2], "objective"))  # the same in all processes
         if losses or not self.stage.learn:
             with together():
@@ -417,7 +432,10 @@ class TransferModule(Judging):
 
     def loss(self, role: str, features: Features, batch: Batch) -> Tensor | None:
         """Return a role's loss on a batch with its features; None where nothing is to be learned from it."""
-        head, merged = self.head(role), "role" in batch
+        head, both = self.head(role), "role" in batch
+        merged = both or self.merged
+        if merged and not both:
+            batch = self._as_merged(role, batch)
         found = targets_of(batch, self.tasks[role], head.key)
         if merged or role in self.stage.learn:
             self.supervised["train"].note(role, batch, found is not None)
@@ -430,13 +448,22 @@ class TransferModule(Judging):
             rows = torch.zeros(0, dtype=torch.long, device=device)
         features = features if rows is None else features.take(rows)
         union = list(union_task(self.tasks).labels) if merged else None
-        with self.parts.passing("head", role, *self.tasks) if merged else nullcontext():
+        with self.parts.passing("head", role, *self.tasks) if both else nullcontext():
             outputs = self.outputs(features, role, labels=union)
         if union:
             targets |= {"annotated": annotated(batch, rows, self.tasks, union, device), "names": union}
             outputs = head.restrict(outputs, targets["annotated"])
         with full_precision(device):
             return head.loss(outputs, targets)
+
+    def _as_merged(self, role: str, batch: Batch) -> Batch:
+        """Return a role's batch, as loaders of one's own give it, like one that holds both roles' samples."""
+        task, names = self.tasks[role], union_task(self.tasks).labels
+        whose = torch.full((size_of(batch),), ROLES.index(role))
+        if task.key not in batch:
+            return {**batch, "role": whose}
+        columns = torch.tensor([names.index(name) for name in task.labels], device=self.device)
+        return {**batch, **self.head(role).to_union(batch, task.key, columns, len(names)), "role": whose}
 
     def beside(self) -> Iterator[tuple[str, str, nn.Module]]:
         """Yield kind, name and module of what may learn beside the parts: the objective, and what a cell adds."""
@@ -462,8 +489,7 @@ class TransferModule(Judging):
         split = self.finetuning.groups if self.stage.tuned else whole
         groups = named_groups(self.learning(), self.lr, self.weight_decay, self.stage.lr, split)
         optimizer = torch.optim.AdamW(groups)
-        self.planned = steps_of(self.trainer, self.schedule)
-        schedule = SCHEDULES[self.schedule](optimizer, self.planned)
+        schedule = SCHEDULES[self.schedule](optimizer, steps_of(self.trainer, self.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:

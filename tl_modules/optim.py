@@ -78,7 +78,7 @@ def steps_of(trainer: Any, schedule: str) -> int:
     Raises:
         ValueError: If the fit has no planned end and the schedule needs one.
     """
-    steps = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
+    steps = trainer.estimated_stepping_batches  # whichever of max_steps and max_epochs comes first
     if math.isfinite(steps):
         return int(steps)
     if schedule != "constant":

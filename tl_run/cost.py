@@ -88,7 +88,7 @@ class Cost(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Count the step's samples, and begin to count its operations if it is the first of its make."""
         assert isinstance(pl_module, TransferModule)
-        batches = by_roles(batch, "target", pl_module.tasks["target"])
+        batches = by_roles(batch, "target", pl_module.tasks)
         for role, count in samples_of(batches).items():
             self.samples[role] = self.samples.get(role, 0) + count
         self.make = ", ".join(f"{key} {size_of(one)}" for key, one in batches.items())

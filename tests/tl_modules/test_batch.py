@@ -45,10 +45,11 @@ def test_forward_and_features_refuse_them_too():
 
 
 def test_the_range_is_that_of_each_role():
+    tasks = {"source": Task.of(TASK), "target": Task.of(TASK)}
     good, bad = {"image": images(0, 1), "label": torch.zeros(4)}, {"image": images(0, 255), "label": torch.zeros(4)}
-    by_roles({"source": good, "target": good}, "target", TASK)
+    by_roles({"source": good, "target": good}, "target", tasks)
     with pytest.raises(ValueError, match=r"these are in \[0, 255\]; divide them by 255"):
-        by_roles({"source": good, "target": bad}, "target", TASK)
+        by_roles({"source": good, "target": bad}, "target", tasks)
     check_range({"image": torch.full((1, 1, 2, 2), 1.0005)})
     check_range({"image": torch.full((1, 1, 2, 2), float("nan"))})  # divergence is answered elsewhere
     check_range({"text": ["no picture"]})

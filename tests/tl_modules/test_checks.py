@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.tuner import Tuner
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torchvision.models import resnet18, vit_b_16
 
 from datamodules.collate import as_sample
+from datamodules.merge import union_labels
 from datamodules.pair import fetch
 from tests.conftest import digest, pair_for
 from tests.conftest import trainer_for as quiet_trainer
@@ -302,3 +304,202 @@ def test_roles_cannot_be_swapped_by_their_order() -> None:
 def test_hyperparameters_are_the_arguments_and_nothing_else() -> None:
     taken = set(inspect.signature(TransferModule).parameters)
     assert set(TransferModule(target=DIGITS).hparams) == taken - {"source"}
+
+
+def of_pairs(targets: torch.Tensor, count: int = 8, **options: Any) -> Any:
+    images = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    return DataLoader(TensorDataset(images, targets), **{"batch_size": 4, **options})
+
+
+ROAD = {"name": "road", "kind": "segmentation", "labels": ["background", "road"], "domain": "mail"}
+
+
+def test_pairs_of_each_role_are_named_by_its_own_task() -> None:
+    masks = torch.randint(0, 2, (8, 32, 32), generator=torch.Generator().manual_seed(1))
+    masks[0, 0] = 255
+    module = MultiTask(DIGITS, source=ROAD)
+    given = {"source": of_pairs(masks.to(torch.uint8)), "target": of_pairs(torch.arange(8) % 2)}
+    trainer = trainer_for(2)
+    trainer.fit(module, given, given)
+    assert {"val/source/miou", "val/target/accuracy"} <= set(trainer.callback_metrics)
+
+
+@pytest.mark.parametrize(
+    ("stage", "roles", "said"),
+    [
+        ("joint", ("target",), 'source has no loader; MultiTask needs {"source": ..., "target": ...} in stage joint'),
+        ("source", ("target",), 'target is not in stage source; TaskFineTuning needs {"source": ...} in stage source'),
+        ("target", ("source",), "source is not in stage target"),
+        ("target", ("source", "target"), "source is not in stage target"),
+        ("target", ("train",), "train is not in stage target"),
+    ],
+)
+def test_each_role_of_a_stage_and_no_other_has_a_loader(stage: str, roles: tuple[str, ...], said: str) -> None:
+    module = (MultiTask if stage == "joint" else TaskFineTuning)(
+        DIGITS, source={**LETTERS, "labels": ["even", "odd"], "name": "digits"}
+    )
+    before = digest(module.enter(stage) and module)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        trainer_for(2).fit(module, {role: loader() for role in roles})
+    assert digest(module) == before
+
+
+def test_empty_loaders_and_validation_loaders_of_no_role_are_named() -> None:
+    module = MultiTask(DIGITS, source=LETTERS)
+    with pytest.raises(ValueError, match="train_dataloaders: the loader of source has no batch"):
+        trainer_for(2).fit(module, {"source": of_pairs(torch.zeros(2).long(), 2, drop_last=True), "target": loader()})
+    both = {"source": loader(), "target": loader()}
+    with pytest.raises(ValueError, match="val_dataloaders: 'easy' is no role of MultiTask; allowed: source, target"):
+        trainer_for(2).fit(module, both, {"easy": loader(), "hard": loader()})
+    trainer = trainer_for(2)
+    trainer.fit(module, both, {"target": [loader(), loader()], "source": {"easy": loader()}})
+    assert {"val/source/loss", "val/target/loss"} <= set(trainer.callback_metrics)
+
+
+def test_a_datasets_classes_in_another_order_are_refused() -> None:
+    given: Any = DataLoader(Subset(Named(), range(4)), batch_size=2)
+    with pytest.raises(ValueError, match=r"target: the module's labels even, odd and the data's odd, even differ"):
+        trainer_for(1).fit(TransferModule(DIGITS), given)
+    with pytest.raises(ValueError, match="differ in their order"):
+        trainer_for(1).test(TransferModule(DIGITS), DataLoader(Named(), batch_size=2), verbose=False)
+    other = LightningDataModule()
+    other.task = {**DIGITS, "labels": ["odd", "even"]}
+    other.train_dataloader = loader
+    with pytest.raises(ValueError, match="differ in another order"):
+        trainer_for(1).fit(TransferModule(DIGITS), datamodule=other)
+
+
+class Named(Dataset[Any]):
+    classes = ("odd", "even")
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.zeros(3, 32, 32), index % 2
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "said"),
+    [
+        (DIGITS, torch.full((8,), -100), "label=-100 in sample 0: must be 0 to 1"),
+        (DIGITS, torch.full((8,), 2), "label=2 in sample 0: must be 0 to 1"),
+        (DIGITS, torch.zeros(8), "label must be a label's index per sample, integers (B,), not float32 (4,)"),
+        (DIGITS, torch.zeros(8, 1).long(), "label must be a label's index per sample, integers (B,), not int64 (4, 1)"),
+        ({**DIGITS, "kind": "multilabel"}, torch.full((8, 2), -1), "labels=-1 in sample 0: must be 0 or 1"),
+        ({**DIGITS, "kind": "multilabel"}, torch.zeros(8, 3), "labels must be (B, 2), a zero or one per name"),
+        ({"name": "age", "kind": "regression"}, torch.zeros(8, 2), "value must be one number per sample"),
+        (ROAD, torch.full((8, 32, 32), 7), "mask=7 in sample 0: must be 0 to 1"),
+        (ROAD, torch.full((8, 32, 32), -1), "mask=-1 in sample 0: must be 0 to 1"),
+    ],
+)
+@pytest.mark.parametrize("way", ["fit", "validate", "test"])
+def test_targets_that_mean_nothing_are_refused(way: str, task: Any, targets: torch.Tensor, said: str) -> None:
+    module = TransferModule(task)
+    module.enter("target")
+    split = {"fit": "train", "validate": "val"}.get(way, way)
+    with pytest.raises(ValueError, match=re.escape(f"{split}, target: {said}")):
+        getattr(trainer_for(1), way)(module, of_pairs(targets))
+
+
+def test_boxes_that_mean_nothing_are_refused() -> None:
+    task = {"name": "boxes", "kind": "detection", "labels": ["cat", "dog"]}
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    good = {"boxes": [torch.tensor([[2.0, 2.0, 20.0, 20.0]])], "box_labels": [torch.tensor([1])], "image": image}
+    trainer_for(1).fit(TransferModule(task), DataLoader([good], batch_size=None))
+    for wrong, said in (
+        ({"box_labels": [torch.tensor([-1])]}, "box_labels in sample 0: -1 to -1 must be 0 to 1"),
+        ({"boxes": [torch.full((1, 4), torch.nan)]}, "boxes in sample 0: must be (N, 4) finite numbers"),
+        ({"box_labels": [torch.tensor([1, 1])]}, "box_labels in sample 0: has 2 labels of 1 boxes"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            trainer_for(1).fit(TransferModule(task), DataLoader([{**good, **wrong}], batch_size=None))
+
+
+@pytest.mark.parametrize("way", ["validate", "test", "predict"])
+def test_pictures_that_are_no_numbers_are_not_judged(way: str) -> None:
+    given = rows()
+    given[5]["image"] = given[5]["image"] * torch.nan
+    with pytest.raises(ValueError, match="image of sample 5: has values that are NaN"):
+        getattr(trainer_for(1), way)(TransferModule(DIGITS), DataLoader(given, batch_size=4))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int32, torch.bool])
+def test_pictures_of_other_integers_are_refused(dtype: torch.dtype) -> None:
+    said = f"images must be uint8, or floats in 0..1; these are {str(dtype).removeprefix('torch.')}"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        TransferModule(DIGITS)(torch.zeros(1, 3, 32, 32).to(dtype))
+
+
+def test_arguments_of_no_role_or_below_zero_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"augment\.source: is no role of this module; allowed: target"):
+        TransferModule(DIGITS, augment={"source": {"flip": True}})
+    with pytest.raises(ValueError, match="skip_nonfinite=-1 must be at least 0"):
+        TransferModule(DIGITS, skip_nonfinite=-1)
+
+
+def test_a_schedule_ends_with_whichever_of_steps_and_epochs_is_first() -> None:
+    module = TransferModule(DIGITS)
+    seen: list[float] = []
+    trainer = quiet_trainer(1000, max_epochs=2, callbacks=[Watching(seen)])
+    trainer.fit(module, loader())
+    assert trainer.global_step == len(seen) == 4
+    assert max(seen) == pytest.approx(3e-3, rel=0.3) and seen[-1] < 0.3 * max(seen)
+
+
+def test_an_objective_sees_its_progress_under_an_optimiser_of_ones_own() -> None:
+    class Plain(MultiTask):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    module, seen = Plain(DIGITS, source=LETTERS), []
+
+    class Progress(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            seen.append(module.objective.progress)
+
+    trainer = quiet_trainer(4, callbacks=[Progress()])
+    trainer.fit(module, {"source": loader(), "target": loader()})
+    assert seen == [0, 0.25, 0.5, 0.75]
+
+
+class Watching(Callback):
+    """Note the learning rate of each step."""
+
+    def __init__(self, seen: list[float]) -> None:
+        self.seen = seen
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self.seen.append(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("absent", ["unknown", "negative"])
+def test_loaders_by_role_are_merged_like_one_batch_of_both(absent: str) -> None:
+    """A name that the other dataset does not have is ruled out or not as `absent` says, whichever way batches come."""
+    tasks = {
+        "source": {**DIGITS, "labels": ["odd", "seven"], "absent": absent},
+        "target": {**DIGITS, "absent": absent},
+    }
+    image = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    own = {"source": torch.tensor([0, 1, 1]), "target": torch.tensor([0, 1, 0, 1, 1])}
+    union = ["odd", "seven", "even"]
+    assert union_labels({role: Task.of(task) for role, task in tasks.items()}) == union
+    both = {
+        "image": image,
+        "label": torch.tensor([0, 1, 1, 2, 0, 2, 0, 0]),
+        "role": torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]),
+    }
+    apart = {
+        "source": {"image": image[:3], "label": own["source"]},
+        "target": {"image": image[3:], "label": own["target"]},
+    }
+    weights = []
+    for batch in (both, apart):
+        module = DatasetMerging(tasks["target"], source=tasks["source"], clip=None)
+        parts = {"": batch} if "role" in batch else batch
+        loaders: Any = {role: DataLoader([part], batch_size=None) for role, part in parts.items()}  # type: ignore[arg-type]
+        given = loaders[""] if "" in loaders else loaders
+        trainer = quiet_trainer(1, max_epochs=1)
+        trainer.fit(module, given)
+        weights.append(torch.cat([p.detach().flatten() for p in module.head("target").parameters()]))
+    assert torch.allclose(*weights, atol=1e-6)

@@ -149,6 +149,18 @@ class Head(nn.Module):
             labels: The task's names.
         """
 
+    @staticmethod
+    def sample_of(batch: Batch, key: str, row: int) -> str:
+        """Return which sample a row of a batch's targets is of, for errors: its id, or its place.
+
+        Args:
+            batch: The batch.
+            key: The targets' field.
+            row: The row.
+        """
+        row = int(batch[f"{key}_rows"][row]) if f"{key}_rows" in batch else row
+        return str(batch["id"][row] if "id" in batch else row)
+
     @classmethod
     def merges(cls) -> bool:
         """Tell whether this kind says how targets are merged."""

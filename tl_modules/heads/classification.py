@@ -78,6 +78,23 @@ class Classification(VectorHead):
         self.positive = positive
 
     @classmethod
+    def check(cls, batch: Batch, key: str, labels: Sequence[str]) -> None:
+        """Refuse labels that are no index of a name.
+
+        Raises:
+            ValueError: If there is such a label, with the sample it is of.
+        """
+        target = torch.as_tensor(batch[key])
+        if target.ndim != 1 or target.is_floating_point() or target.dtype == torch.bool:
+            said = f"{str(target.dtype).removeprefix('torch.')} {tuple(target.shape)}"
+            raise ValueError(f"{key} must be a label's index per sample, integers (B,), not {said}")
+        wrong = (target < 0) | (target >= len(labels))
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            sample = cls.sample_of(batch, key, row)
+            raise ValueError(f"{key}={int(target[row])} in sample {sample}: must be 0 to {len(labels) - 1}")
+
+    @classmethod
     def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
         """Return the labels' indices in the union."""
         return {key: columns[batch[key].long()]}
@@ -89,8 +106,13 @@ class Classification(VectorHead):
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean cross-entropy."""
-        target = batch[self.key]
+        target = self.targets(batch)
         return mean(F.cross_entropy(outputs, target, reduction="sum"), len(target))
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the labels `(B,)`, of whatever integers they came as."""
+        target: Tensor = batch[self.key].long()
+        return target
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Return probabilities `(B, K)`."""

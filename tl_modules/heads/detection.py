@@ -225,6 +225,24 @@ class Detection(Head):
         return {key: boxes, box_fields(key)[0]: names}
 
     @classmethod
+    def check(cls, batch: Batch, key: str, labels: Sequence[str]) -> None:
+        """Refuse boxes that are not four numbers, and labels of boxes that are no index of a name.
+
+        Raises:
+            ValueError: If there is one, with the sample it is in.
+        """
+        field = box_fields(key)[0]
+        for row, (boxes, names) in enumerate(zip(batch[key], batch.get(field, ()), strict=True)):
+            sample = cls.sample_of(batch, key, row)
+            if boxes.ndim != 2 or boxes.shape[1] != 4 or not bool(torch.isfinite(boxes).all()):
+                raise ValueError(f"{key} in sample {sample}: must be (N, 4) finite numbers, not {tuple(boxes.shape)}")
+            if len(names) != len(boxes):
+                raise ValueError(f"{field} in sample {sample}: has {len(names)} labels of {len(boxes)} boxes")
+            if len(names) and not 0 <= int(names.min()) <= int(names.max()) < len(labels):
+                given = f"{int(names.min())} to {int(names.max())}"
+                raise ValueError(f"{field} in sample {sample}: {given} must be 0 to {len(labels) - 1}")
+
+    @classmethod
     def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
         """Return the boxes with their labels' indices in the union; boxes without flags all count."""
         labels, flags = box_fields(key)

@@ -54,6 +54,22 @@ class Multilabel(VectorHead):
         super().__init__(dim, len(labels), labels, key)
 
     @classmethod
+    def check(cls, batch: Batch, key: str, labels: Sequence[str]) -> None:
+        """Refuse values that are neither zero nor one.
+
+        Raises:
+            ValueError: If there is such a value, with the sample it is of, or not one per name.
+        """
+        target = torch.as_tensor(batch[key])
+        if target.ndim != 2 or target.shape[1] != len(labels):
+            raise ValueError(f"{key} must be (B, {len(labels)}), a zero or one per name, not {tuple(target.shape)}")
+        wrong = (target != 0) & (target != 1)
+        if bool(wrong.any()):
+            row = int(wrong.any(1).nonzero()[0])
+            value = float(target[row][wrong[row]][0])
+            raise ValueError(f"{key}={value:g} in sample {cls.sample_of(batch, key, row)}: must be 0 or 1")
+
+    @classmethod
     def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
         """Return zeros and ones `(B, count)`: zeros of names not the batch's own, of joined ones the largest."""
         given = batch[key].float()

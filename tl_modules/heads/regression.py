@@ -8,22 +8,42 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, R2Score
+from torchmetrics import MeanAbsoluteError, Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Defined, Judged, VectorHead
 from tl_modules.processes import mean
 
 
-class DefinedR2(R2Score):
-    """R² where it is defined: two values or more, not all equal."""
+class DefinedR2(Metric):
+    """R² where it is defined: two values or more, not all equal.
+
+    Predictions and values are kept, and the sums are of their distances to the mean, in float64: a difference of two
+    sums of squares would cancel where the values are far from zero.
+    """
+
+    full_state_update = False
+    predicted: list[Tensor]
+    values: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("predicted", [], dist_reduce_fx="cat")
+        self.add_state("values", [], dist_reduce_fx="cat")
+
+    def update(self, predicted: Tensor, values: Tensor) -> None:
+        """Add predictions and true values, `(B,)` each."""
+        self.predicted.append(predicted.detach())
+        self.values.append(values.detach())
 
     def compute(self) -> Tensor:
         """Return R², or NaN."""
-        spread = self.sum_squared_error - self.sum_error**2 / self.total.clamp(min=1)
-        if int(self.total) < 2 or float(spread.sum()) <= 1e-12:
-            return torch.tensor(float("nan"), device=self.total.device)
-        return super().compute()
+        predicted, values = (dim_zero_cat(one).double().cpu() for one in (self.predicted, self.values))
+        spread = (values - values.mean()).square().sum() if len(values) > 1 else torch.zeros(())
+        if float(spread) == 0:
+            return torch.tensor(float("nan"), device=self.device)
+        return (1 - (predicted - values).square().sum() / spread).float().to(self.device)
 
 
 class Regression(VectorHead):
@@ -88,6 +108,17 @@ class Regression(VectorHead):
         self.get_buffer("std").copy_(torch.ones_like(std) if constant else std)
         self.get_buffer("count").fill_(len(values))
 
+    @classmethod
+    def check(cls, batch: Batch, key: str, labels: Sequence[str]) -> None:
+        """Refuse values that are not one number per sample.
+
+        Raises:
+            ValueError: If they have another shape.
+        """
+        target = torch.as_tensor(batch[key])
+        if target.ndim != 1 and target.shape[1:] != (1,):
+            raise ValueError(f"{key} must be one number per sample, (B,), not {tuple(target.shape)}")
+
     def restrict(self, outputs: Tensor, annotated: Tensor) -> Tensor:
         """Return the outputs: there are no names to rule out."""
         return outputs
@@ -99,7 +130,7 @@ class Regression(VectorHead):
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean smooth absolute error (Huber 1964 with threshold 1) in standard deviations."""
-        target = (batch[self.key].float() - self.get_buffer("mean")) / self.get_buffer("std")
+        target = (self.targets(batch) - self.get_buffer("mean")) / self.get_buffer("std")
         return mean(F.smooth_l1_loss(outputs[:, 0], target, reduction="sum"), len(target))
 
     def predict(self, outputs: Tensor) -> Tensor:
@@ -107,9 +138,9 @@ class Regression(VectorHead):
         return outputs[:, 0] * self.get_buffer("std") + self.get_buffer("mean")
 
     def targets(self, batch: Batch) -> Tensor:
-        """Return the true values `(B,)`."""
+        """Return the true values `(B,)`; a column `(B, 1)` of them is taken for such."""
         target: Tensor = batch[self.key].float()
-        return target
+        return target.flatten()
 
     def metrics(self, labels: Sequence[str]) -> Defined:
         """Return mean absolute error and R²."""

@@ -114,7 +114,7 @@ class Segmentation(Head):
         if bool(wrong.any()):
             row = int(wrong.flatten(1).any(1).nonzero()[0])
             value = int(masks[row][wrong[row]][0])
-            sample = batch["id"][int(batch[f"{key}_rows"][row]) if f"{key}_rows" in batch else row]
+            sample = cls.sample_of(batch, key, row)
             allowed = f"0 to {count - 1}, a label's index, or {IGNORE} for what is ignored"
             raise ValueError(f"{key}={value} in sample {sample}: must be {allowed}")
 
@@ -140,7 +140,7 @@ class Segmentation(Head):
         Of merged datasets a pixel with a name has no other one, so that its softmax is over all names; a pixel of
         background may be of any name that its dataset does not annotate, and is judged on the others alone.
         """
-        target = batch[self.key]
+        target = self.targets(batch)
         if "annotated" in batch:
             known = batch["annotated"][:, :, None, None] | ~self._open(target, batch["names"])[:, None]
             outputs = outputs.masked_fill(~known, NEVER)
@@ -159,6 +159,11 @@ class Segmentation(Head):
         dice = 1 - (2 * overlap + 1) / (found + counts + 1)
         occurs = (counts > 0).float()
         return cross / (weight * counts).sum().clamp(min=1) + (dice * occurs).sum() / occurs.sum().clamp(min=1)
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the label maps `(B, H, W)`, of whatever integers they came as."""
+        target: Tensor = batch[self.key].long()
+        return target
 
     @staticmethod
     def _open(target: Tensor, names: Sequence[str]) -> Tensor:

@@ -384,7 +384,7 @@ def look(
         for few in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
             seeds = [seed_of("advice", role, split, row) for row in few]
             raw = fetch(data.split(role, split), few, task, seeds)
-            batch = by_roles({key: _on(value, module.device) for key, value in raw.items()}, role, task)[role]
+            batch = by_roles({key: _on(value, module.device) for key, value in raw.items()}, role, data.tasks)[role]
             found = targets_of(batch, task, task.key)
             one = module.features(batch, through)
             if found is not None and found[1] is not None:
