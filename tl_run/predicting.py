@@ -169,7 +169,7 @@ def load(run: Path, cell: str | None, trust: bool = False) -> TransferModule:
 def read_texts(path: Path) -> Iterator[Sample]:
     """Yield the lines of a text file that are not empty."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"input={path}: is neither a picture nor a text file in UTF-8") from error
     found = [Sample(f"{path.name}:{i}", {"text": line}) for i, line in enumerate(lines, 1) if line.strip()]

@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 from datamodules.label_map import Labels
 from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
 from datamodules.readers.coco_json import Item, is_number, read_splits
+from datamodules.readers.folders import id_of
 from datamodules.readers.orientation import Box
 from datamodules.readers.published import PictureOptions
 from datamodules.readers.sizes import Size
@@ -76,4 +77,4 @@ def _annotated(root: Path, item: Item) -> tuple[str, AnnotatedPicture]:
     names, flags = [name for name, _ in item.notes], [flag for _, (_, flag) in item.notes]
     boxes = [box for _, (box, _) in item.notes]
     one = AnnotatedPicture(item.path, boxes, names, flags, item.size, item.source)
-    return item.path.relative_to(root).as_posix(), one
+    return id_of(item.path, root), one

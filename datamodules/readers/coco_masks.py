@@ -121,7 +121,7 @@ class CocoMasks(MaskedPictures):
         """Return the index of each pixel's name.
 
         Raises:
-            Unusable: If run lengths are those of a picture of another size.
+            Unusable: If run lengths are those of a picture of another size, or cannot be read.
         """
         from faster_coco_eval.core import mask
 
@@ -139,7 +139,11 @@ class CocoMasks(MaskedPictures):
                 raise Unusable(f"{source.path}: {said}", "ambiguous")
             elif isinstance(outline["counts"], list):
                 runs = mask.frPyObjects(outline, *size)
-            made.append((self.names.index(name), mask.decode(runs).astype(bool)))
+            try:
+                inside = mask.decode(runs).astype(bool)
+            except (RuntimeError, ValueError, TypeError) as error:
+                raise Unusable(f"{source.path}: run lengths of {name} cannot be read ({error})") from error
+            made.append((self.names.index(name), inside))
         values = np.zeros(size, dtype=np.uint8)
         for index, inside in sorted(made, key=lambda one: -int(one[1].sum())):
             values[inside] = index

@@ -126,8 +126,8 @@ class LabelMaps(MaskedPictures):
         if unknown:
             ignored = sorted(self.ignore - {IGNORE})
             raise ValueError(f"ignore={ignored}: {source} has the value {unknown[0]}, which is none of labels= either")
-        values[np.isin(values, list(self.ignore))] = IGNORE
-        return values
+        out = np.isin(values, list(self.ignore))
+        return np.where(out, IGNORE, values).astype(np.uint8)  # a file of one bit has no room for 255
 
     def targets(self, mask: Tensor) -> dict[str, Any]:
         """Return the label map, or the boxes of its regions."""

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from datamodules.base import InMemory
 from datamodules.readers.boxes import LazySamples
 from datamodules.readers.examining import Reading
+from datamodules.readers.folders import id_of
 from datamodules.readers.images import IN_MEMORY
 from datamodules.readers.parts import Part, Read, read_of
 from datamodules.readers.published import PublishedData
@@ -56,7 +57,7 @@ class MaskedPictures(PublishedData):
         made = {}
         for split, pairs in self.parts.items():
             files = [path for path, _ in pairs]
-            ids = [path.relative_to(self.root).as_posix() for path in files]
+            ids = [id_of(path, self.root) for path in files]
             made[split] = Part(ids, [0] * len(pairs), pairs, files)
         return made
 

@@ -69,7 +69,13 @@ class NpzImages(ImageClasses):
         try:
             with np.load(self.root, allow_pickle=False) as file:  # without pickles: those could run code
                 arrays = {name: file[name] for name in file.files}
+        except TypeError as error:  # numpy reads .npy too
+            raise ValueError(f"root={self.root}: holds one array; it must be .npz, with train_images, ...") from error
         except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            if "pickle" in str(error):
+                raise ValueError(
+                    f"root={self.root}: holds pickled objects, which are not read: they could run code"
+                ) from error
             raise ValueError(f"root={self.root}: cannot be read as .npz; is the file whole?") from error
         parts = {}
         for split in SPLITS:
@@ -79,10 +85,15 @@ class NpzImages(ImageClasses):
             if images is None or labels is None:
                 missing = f"{split}_images" if images is None else f"{split}_labels"
                 raise ValueError(f"root={self.root}: lacks the array {missing}; it holds {', '.join(arrays)}")
-            labels = labels.reshape(len(labels), -1)
+            if not len(images.shape) or not len(images):
+                raise ValueError(f"root={self.root}: {split}_images has no picture")
+            labels = labels.reshape(len(labels), -1) if labels.ndim else labels
             if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.shape != (len(images), 1):
                 shapes = f"{images.dtype} {images.shape} and {labels.shape}"
                 raise ValueError(f"root={self.root}: {split} must be uint8 (N, H, W[, C]) and (N,), not {shapes}")
+            if images.ndim == 4 and images.shape[3] not in (1, 3):
+                last = "channels come last: move the axis" if images.shape[1] in (1, 3) else "volumes are not read"
+                raise ValueError(f"root={self.root}: {split} must have 1 or 3 channels, not {images.shape}; {last}")
             stack = torch.from_numpy(images if images.ndim == 4 else images[..., None]).permute(0, 3, 1, 2)
             if labels.dtype.kind not in "biuf":
                 raise ValueError(f"root={self.root}: {split}_labels must be class indices, not {labels.dtype}")

@@ -57,6 +57,12 @@ def read_columns(
     short = [place for line, place in rows if len(line) <= max(places)]
     if short:
         raise ValueError(f"root={path}: line {short[0]} has too few columns for {', '.join(map(str, columns))}")
+    long = [place for line, place in rows if any(cell.strip() for cell in line[len(names) :])]
+    if long:
+        raise ValueError(
+            f"root={path}: line {long[0]} has more than the {len(names)} columns of the first line; "
+            f"quote a text that has the separator {separator!r} in it"
+        )
     return [([line[place] for place in places], number) for line, number in rows]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ from typing_extensions import Unpack
 from datamodules.findings import Unusable, listed
 from datamodules.label_map import Labels
 from datamodules.readers.boxes import AnnotatedPicture, BoxedPictures
+from datamodules.readers.folders import PICTURES
 from datamodules.readers.published import PictureOptions
 from datamodules.readers.sizes import Size
 from tl_modules.ranges import NotEmpty
@@ -60,8 +62,13 @@ class VocBoxes(BoxedPictures):
         for name in (pictures, annotations):
             if not (base / name).is_dir():
                 raise ValueError(f"root={root}: must hold the folders {pictures} and {annotations}; {name} is missing")
-        files = {path.stem: path for path in sorted((base / pictures).iterdir()) if path.is_file()}
-        stems_of = names_of(base, base / annotations)
+        files: dict[str, Path] = {}
+        for path in sorted((base / pictures).iterdir()):
+            if path.suffix.lower() in PICTURES and files.setdefault(path.stem, path) != path:
+                raise ValueError(
+                    f"root={root}: {files[path.stem].name} and {path.name} have the same name, and one annotation"
+                )
+        stems_of = names_of(base, base / annotations, files)
         bare = sorted(set(files) - {stem for stems in stems_of.values() for stem in stems})
         if bare:
             self.findings.notes.append(f"{len(bare)} pictures are in no split or have no annotation: {listed(bare)}")
@@ -80,12 +87,25 @@ class VocBoxes(BoxedPictures):
         super().__init__(root, parts, labels, image_size, channels, task, domain, **shared)
 
 
-def names_of(root: Path, annotations: Path) -> dict[str, list[str]]:
-    """Return the pictures' names by published split."""
+def names_of(root: Path, annotations: Path, known: Collection[str]) -> dict[str, list[str]]:
+    """Return the pictures' names by published split.
+
+    Args:
+        root: The folder of all.
+        annotations: That of the annotations.
+        known: The names of pictures: one may have blanks in it, or 1 or -1 after it as in the lists of a class.
+    """
     lists = {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
     if lists["train"].is_file():
-        return {split: path.read_text().split() for split, path in lists.items() if path.is_file()}
+        return {split: list(_listed(path, known)) for split, path in lists.items() if path.is_file()}
     return {"train": sorted(path.stem for path in annotations.glob("*.xml"))}
+
+
+def _listed(path: Path, known: Collection[str]) -> Iterator[str]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, _, flag = line.strip().rpartition(" ")
+        if line.strip():
+            yield name.strip() if line.strip() not in known and flag in ("1", "0", "-1") else line.strip()
 
 
 def read_xml(path: Path, picture: Path) -> AnnotatedPicture:

@@ -56,6 +56,14 @@ def test_arrays_keep_their_published_splits(tmp_path):
         ({"train_labels": np.zeros((20, 3))}, r"train must be uint8 \(N, H, W\[, C\]\) and \(N,\)"),
         ({"train_images": np.zeros((20, 6, 6))}, "train must be uint8"),
         ({"train_labels": np.full((20, 1), 5)}, "the file has a class 5"),
+        ({"train_labels": np.array(1)}, "train must be uint8"),
+        ({"train_labels": np.array(["a"] * 20, dtype=object)}, "holds pickled objects, which are not read"),
+        (
+            {"train_images": np.zeros((0, 6, 6), np.uint8), "train_labels": np.zeros((0, 1))},
+            "train_images has no picture",
+        ),
+        ({"train_images": np.zeros((20, 6, 6, 6), np.uint8)}, "must have 1 or 3 channels.*; volumes are not read"),
+        ({"train_images": np.zeros((20, 3, 6, 6), np.uint8)}, "must have 1 or 3 channels.*; channels come last"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, change, message):
@@ -63,6 +71,18 @@ def test_other_arrays_are_refused(tmp_path, change, message):
     np.savez(tmp_path / "x.npz", **{name: value for name, value in given.items() if value is not None})
     with pytest.raises(ValueError, match=message):
         NpzImages(str(tmp_path / "x.npz"), labels=["ill", "well"]).setup()
+
+
+def test_one_array_alone_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((20, 6, 6), np.uint8))
+    with pytest.raises(ValueError, match=r"holds one array; it must be \.npz"):
+        NpzImages(str(tmp_path / "x.npy")).setup()
+
+
+def test_a_row_with_more_columns_than_the_first_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("text,label\nhello,a,\nwell, a, b\n")
+    with pytest.raises(ValueError, match="line 3 has more than the 2 columns of the first line; quote a text"):
+        TextTable(str(tmp_path / "x.csv")).setup()
 
 
 def test_a_table_of_texts(tmp_path):
@@ -141,6 +161,26 @@ def test_published_lists_are_kept_and_must_not_overlap(folder):
     (lists / "test.txt").write_text("p13\np99\n")
     with pytest.raises(ValueError, match="there is no picture p99"):
         VocBoxes(str(folder))
+
+
+def test_annotations_beside_the_pictures_and_names_with_blanks_are_read(tmp_path):
+    for i in range(12):
+        annotation(tmp_path, f"p{i:02}", [("cat", 1, 1, 9, 9)])
+    for path in [*(tmp_path / "JPEGImages").iterdir(), *(tmp_path / "Annotations").iterdir()]:
+        path.rename(tmp_path / f"a {path.name}")
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("".join(f"a p{i:02}\n" for i in range(8)))
+    (lists / "test.txt").write_text("".join(f"a p{i:02}  {(-1) ** i}\n" for i in range(8, 12)))
+    data = VocBoxes(str(tmp_path), pictures=".", annotations=".", image_size=20)
+    data.setup()
+    assert {split: part["count"] for split, part in data.splits().items()} == {"test": 4, "val": 2, "train": 6}
+    assert all(len(data.train_dataset[i]["boxes"]) == 1 for i in range(6))
+    (tmp_path / "a p00.txt").write_text("0 0.5 0.5 1 1")
+    VocBoxes(str(tmp_path), pictures=".", annotations=".").setup()
+    shutil.copy(tmp_path / "a p00.png", tmp_path / "a p00.jpg")
+    with pytest.raises(ValueError, match=r"a p00\.jpg and a p00\.png have the same name"):
+        VocBoxes(str(tmp_path), pictures=".", annotations=".")
 
 
 def test_boxes_without_area_are_counted_and_too_many_refused(folder, caplog):
@@ -233,6 +273,22 @@ def test_label_maps_and_the_boxes_of_their_regions(street):
     assert LabelMaps(str(street), **STREET, boxes=["car"], smallest=25).dataset_of(
         boxes.published()["train"], [0]
     ).fields["boxes"][0].shape == (0, 4)
+
+
+def test_what_is_ignored_in_maps_of_one_bit_is_no_label(tmp_path):
+    for i in range(8):
+        for part in ("train", "trainannot"):
+            (tmp_path / part).mkdir(exist_ok=True)
+        Image.fromarray(np.full((16, 24, 3), 20 * i, np.uint8)).save(tmp_path / "train" / f"{i}.png")
+        values = np.zeros((16, 24), bool)
+        values[: 2 + i] = True
+        Image.fromarray(values).save(tmp_path / "trainannot" / f"{i}.png")
+    data = LabelMaps(str(tmp_path), labels=["ground", "thing"], ignore=[0], domain="street")
+    data.setup()
+    for i in range(len(data.train_dataset)):
+        sample = data.train_dataset[i]
+        wanted = 2 + int(sample["id"].split("/")[-1].removesuffix(".png"))
+        assert bool((sample["mask"][:wanted] == 1).all()) and bool((sample["mask"][wanted:] == 255).all())
 
 
 def test_maps_are_brought_to_a_square_with_their_pictures(street):
@@ -379,6 +435,8 @@ def outlines(folder, change=None):
         notes[0]["segmentation"] = [[2, 2, float("nan"), 2, 22, 18]]
     if change == "runs":
         notes[1]["segmentation"] = {"size": [20, 30], "counts": [5, 5]}
+    if change == "text":
+        notes[1]["segmentation"] = {"size": [20, 30], "counts": "abc"}
     if change == "category":
         notes[0]["category_id"] = 5
     names = [{"id": 9, "name": "road"}, {"id": 4, "name": "pole"}]
@@ -408,6 +466,7 @@ def test_outlines_become_masks_with_the_smallest_in_front(tmp_path):
         ("empty", {}, "1 of 20 outlines cannot be used: annotation 0 of picture 0 has no outline"),
         ("number", {}, "1 of 10 pictures cannot be used: annotation 0 of picture 0 has a polygon that is no list"),
         ("runs", {}, "1 of 10 pictures cannot be used: annotation 1 of picture 0 has run lengths that do not add up"),
+        ("text", {}, "1 of 10 pictures cannot be used: .*run lengths of pole cannot be read"),
         ("category", {}, "is not of the form of COCO's JSON .KeyError: 5"),
         (None, {"labels": ["road"]}, "its outlines are of pole too"),
         (None, {"annotations": {"val": "a.json"}}, "must name a file for train"),
@@ -417,6 +476,15 @@ def test_outlines_that_do_not_fit_are_named(tmp_path, change, options, message):
     given = {**outlines(tmp_path, change), **options}
     with pytest.raises(ValueError, match=message):
         CocoMasks(**given).setup()
+
+
+def test_pictures_may_lie_outside_of_the_root(tmp_path):
+    given = outlines(tmp_path / "x")
+    (tmp_path / "y").mkdir()
+    shutil.copy(tmp_path / "x" / "a.json", tmp_path / "y" / "a.json")
+    data = CocoMasks(**{**given, "root": str(tmp_path / "y"), "pictures": str(tmp_path / "x" / "train")})
+    data.setup()
+    assert data.train_dataset[0]["id"].startswith("../x/train/")
 
 
 def test_boxes_and_masks_of_the_same_files_are_aligned(tmp_path):

@@ -498,7 +498,7 @@ def test_loaders_by_role_are_merged_like_one_batch_of_both(absent: str) -> None:
         module = DatasetMerging(tasks["target"], source=tasks["source"], clip=None)
         parts = {"": batch} if "role" in batch else batch
         loaders: Any = {role: DataLoader([part], batch_size=None) for role, part in parts.items()}  # type: ignore[arg-type]
-        given = loaders[""] if "" in loaders else loaders
+        given = loaders.get("", loaders)
         trainer = quiet_trainer(1, max_epochs=1)
         trainer.fit(module, given)
         weights.append(torch.cat([p.detach().flatten() for p in module.head("target").parameters()]))

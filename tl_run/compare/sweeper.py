@@ -248,6 +248,7 @@ class Comparison:
 
         Raises:
             RunError: If there is nothing to report.
+            SystemExit: If an arm failed.
         """
         for name, why in self.book.failed().items():
             print(f"arm {name} failed in {why}", file=sys.stderr)
@@ -261,6 +262,8 @@ class Comparison:
         for told in map(foretold, answers):
             if told is not None:
                 print("Foretold:", *told[1])
+        if self.book.failed():
+            raise SystemExit(1)
 
     def grid(self) -> list[float]:
         """Return the rates to try; none where one is given.

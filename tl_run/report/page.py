@@ -180,7 +180,7 @@ CALIBRATION = (
 )
 COSTS = (
     "Means over the seeds. Labelled are samples of the target that an arm may know; seen are samples that passed "
-    "through training."
+    "through training. Of the source's score, before is on validation when its stage ended, after on the test set."
 )
 FORETOLD = "What frozen features had foretold before anything was trained, beside what came out: places by test mean."
 EXPLAINED = (

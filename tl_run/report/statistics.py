@@ -43,6 +43,9 @@ class Paired:
 def paired(arm: Mapping[int, float], baseline: Mapping[int, float], direction: str = "max") -> Paired:
     """Compare an arm with its baseline on the seeds that both have, by Student's paired t-test (Student 1908).
 
+    Differences that are all the same have no spread to test by: there p is that of their sign alone (Fisher 1935), and
+    no interval is known.
+
     Args:
         arm: Value by seed; seeds whose value is not finite are left out.
         baseline: The same of the baseline.
@@ -60,7 +63,9 @@ def paired(arm: Mapping[int, float], baseline: Mapping[int, float], direction: s
     spread = statistics.stdev(differences)
     error = spread / math.sqrt(count)
     half = float(stdtrit(count - 1, 1 - LEVEL / 2)) * error
-    p = 2 * float(stdtr(count - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
+    if error == 0 and mean != 0:  # of a score in few steps; the test would be sure after two seeds
+        return Paired(count, mean, 0.0, -math.inf, math.inf, 2.0 ** (1 - count))
+    p = 2 * float(stdtr(count - 1, -abs(mean) / error)) if error > 0 else 1.0
     return Paired(count, mean, spread, mean - half, mean + half, p)
 
 
@@ -107,7 +112,7 @@ def seeds_needed(difference: Paired, arms: int = 1) -> int | None:
     if difference.count < 2 or difference.mean == 0:
         return None
     if difference.spread == 0:
-        return 2
+        return 2 + math.floor(math.log2(arms / LEVEL))  # least n with 2 ** (1 - n) below the level
     effect = abs(difference.mean) / difference.spread
     low, high = 1, MOST_SEEDS  # enough with `high`, not with `low`
     if power(effect, high, arms) < POWER:

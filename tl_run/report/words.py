@@ -15,6 +15,11 @@ PATIENCE = ("cell.schedule=constant", "trainer.patience=5")
 MOST_MORE = 100  # seeds that a command is given for
 SEEDS = "compare.seeds="  # of a comparison's command: how many
 LEAST_P = 0.001  # p-values below are not told exactly
+OF_A_SOURCE = (  # what a run of the target alone does not take
+    *("cell=", "dataset@source", "source.", "finetuning", "objective", "source_checkpoint", "selection.without_labels"),
+    *("datamodule.mode=", "datamodule.source_share=", "datamodule.temperature=", "datamodule.overlap="),
+    *("cell.replay=", "cell.source_share=", "cell.gradient_cosine=", "cell.normalisation="),
+)
 LONGER = 10  # times the budget, for training until nothing gets better
 
 
@@ -102,9 +107,7 @@ def missing(answer: Answer) -> list[Missing]:
     base, again = answer.baseline, answer.setting.again
     if base is None:
         arm = answer.rows[0].arm
-        given = [
-            one for one in arm.overrides if not one.startswith(("cell=", "dataset@source", "source.", "finetuning"))
-        ]
+        given = [one for one in arm.overrides if not one.lstrip("+").startswith(OF_A_SOURCE)]
         lines.append(Missing("a baseline", command(["cell=scratch", *given], seeds(arm))))
         return lines
     for row in answer.rows:
@@ -139,7 +142,11 @@ def _for_verdict(row: Row, base: Row, again: str | None) -> Missing:
     assert row.on_test is not None
     have = sorted(row.arm.runs.keys() & base.arm.runs.keys())
     if row.on_test.count < 2:
-        return Missing(f"{row.arm.name}: two seeds at least", _more(row.arm, [_next(have), _next(have) + 1], again))
+        return Missing(
+            f"{row.arm.name}: two seeds at least", _more(row.arm, [_next(have), _next(have) + 1], again, base.arm)
+        )
+    if row.on_test.mean == 0 and row.on_test.spread == 0:
+        return Missing(f"{row.arm.name}: a difference; it scores as {base.arm.name} does with every seed", None)
     if row.needed is None:
         return Missing(f"{row.arm.name}: more seeds than can be run; the difference is too small for its spread", None)
     more = row.needed - row.on_test.count

@@ -57,12 +57,15 @@ def test_one_pair_tells_nothing():
     assert seeds_needed(found) is None
 
 
-def test_equal_runs_are_no_difference_and_equal_gains_are_one():
+def test_equal_runs_are_no_difference_and_equal_gains_are_sure_by_their_number_alone():
     same = paired({0: 0.5, 1: 0.6}, {0: 0.5, 1: 0.6})
     more = paired({0: 0.75, 1: 1.0}, {0: 0.5, 1: 0.75})
 
     assert (same.mean, same.p, verdict(same, same.p)) == (0.0, 1.0, CANNOT_TELL)
-    assert (more.mean, more.p, verdict(more, more.p)) == (0.25, 0.0, HELPS)
+    assert (more.mean, more.p, verdict(more, more.p)) == (0.25, 0.5, CANNOT_TELL)
+    assert not more.clear and seeds_needed(more) == 6 and seeds_needed(more, arms=2) == 7
+    six = paired(dict.fromkeys(range(6), 0.75), dict.fromkeys(range(6), 0.5))
+    assert (six.p, verdict(six, six.p)) == (2**-5, HELPS)
 
 
 def test_holm_on_the_example_of_the_textbook():
