@@ -78,7 +78,8 @@ def check_numbers(batch: Batch) -> None:
 def _by_roles(batch: Any, key: str, tasks: Mapping[str, Task]) -> dict[str, Batch]:
     if isinstance(batch, Mapping):
         if says_roles(batch):
-            return {name: _by_roles(part, str(name), tasks)[name] for name, part in batch.items()}
+            there = {str(name): part for name, part in batch.items() if part is not None}  # None: a loader has run out
+            return {name: _by_roles(part, name, tasks)[name] for name, part in there.items()}
         return {key: dict(batch)}
     if isinstance(batch, Tensor):
         return {key: {"image": batch}}

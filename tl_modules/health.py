@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 SHOWN = 8
+MOST_OVERFLOWS = 40  # in a row: halved so often, no scale is left
 
 
 class Diverged(RuntimeError):
@@ -57,6 +58,7 @@ class Health:
         self.stopped: dict[str, dict[str, Any]] = {}  # by role: step and samples
         self.ids: dict[str, list[str]] = {}  # of the samples of the current optimiser step, by role
         self.losses: dict[str, Tensor] = {}
+        self.overflows = 0  # in a row, of float16
 
     def note(self, role: str, batch: Mapping[str, Any], loss: Tensor) -> None:
         """Note a role's batch and loss.
@@ -70,7 +72,13 @@ class Health:
         self.losses[role] = loss.detach()
 
     def check(
-        self, islands: Iterable[Island], clip: float | None, stage: str, step: int, learn: Collection[str]
+        self,
+        islands: Iterable[Island],
+        clip: float | None,
+        stage: str,
+        step: int,
+        learn: Collection[str],
+        scaled: bool = False,
     ) -> None:
         """Scale each island's gradients to a norm of at most `clip`; drop those of an island whose norm is not finite.
 
@@ -80,10 +88,14 @@ class Health:
             stage: The stage, for messages.
             step: Its optimiser steps so far.
             learn: The roles that learn in it.
+            scaled: Whether a `GradScaler` (float16) leaves out steps whose gradients overflow, and lowers its scale.
 
         Raises:
             Diverged: If the target, or every role that learns, has stopped.
         """
+        islands = list(islands)
+        if scaled and self._overflows(islands):
+            return
         for island in islands:
             given = island.parameters()
             if not given:
@@ -97,6 +109,14 @@ class Health:
                 parameter.grad = None
             self._leave_out(island, norm, stage, step, learn)
         self.ids.clear()
+
+    def _overflows(self, islands: Sequence[Island]) -> bool:
+        """Tell whether the gradients overflow, of finite losses and not for longer than a scale takes to fall."""
+        grads = [p.grad for island in islands for p in island.parameters() if p.grad is not None]
+        finite = bool(torch.isfinite(torch.nn.utils.get_total_norm(grads))) if grads else True
+        self.overflows = 0 if finite else self.overflows + 1
+        whole = all(bool(torch.isfinite(loss)) for loss in self.losses.values())
+        return not finite and whole and self.overflows <= MOST_OVERFLOWS
 
     def _leave_out(self, island: Island, norm: Tensor, stage: str, step: int, learn: Collection[str]) -> None:
         for role in island.roles:

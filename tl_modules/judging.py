@@ -108,7 +108,7 @@ class Judging(Portable):
                         if self.union_scores is not None and union:
                             self.union_scores.update(role, self.head(role), everything, targets)
                         found = scores.update(role, self.head(role), outputs, targets, count)
-                    ids = batches[name].get("id", [""] * count)
+                    ids = batches[name].get("id", [""] * size_of(batches[name]))
                     kept = range(len(ids)) if rows is None else rows.tolist()
                     judged[role] = list(zip([ids[row] for row in kept], found, strict=False))
         return judged

@@ -42,7 +42,7 @@ from tl_modules.parts import Parts, Wiring
 from tl_modules.precision import full_precision
 from tl_modules.processes import anywhere, together
 from tl_modules.ranges import Above, AtLeast, Below
-from tl_modules.seeding import generator, seed_of, seeded
+from tl_modules.seeding import generator, seed_of, seeded, undisturbed
 from tl_modules.selection import Unlabelled
 from tl_modules.stages import ADAPT, SOURCE_SHARE, Stage, after_source, check_conflict, check_shares, with_replay
 from tl_modules.targets import fit_heads
@@ -368,6 +368,11 @@ class TransferModule(Judging):
         for key, part in batches.items():
             noise = generator(*address, "augment", key, device=self.device)
             batches[key] = self.augment[key.split("+")[-1]](part, noise)
+        with undisturbed():  # a loader's shuffle is its own matter
+            return self._objective_of(batches, address)
+
+    def _objective_of(self, batches: Mapping[str, Batch], address: tuple[int, int, int]) -> Tensor:
+        """Return what a step minimises, with random numbers that its address alone decides."""
         losses: dict[str, Tensor] = {}
         features: dict[str, Features] = {}
         outputs: dict[str, Any] = {}
@@ -501,7 +506,12 @@ class TransferModule(Judging):
         islands = [Island(roles, parts) for roles, parts in self.parts.islands()]
         islands += [Island(tuple(self.tasks), [module]) for _, _, module in self.beside()]
         self.health.check(
-            islands, self.clip, self.stage.name, self.trainer.global_step, self.stage.learn or self.stage.see
+            islands,
+            self.clip,
+            self.stage.name,
+            self.trainer.global_step,
+            self.stage.learn or self.stage.see,
+            getattr(self.trainer.precision_plugin, "scaler", None) is not None,
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -221,7 +221,8 @@ class Fed:
             raise ValueError("data: replay needs a paired DataModule, which says whose step it is")
         if not isinstance(data, Mapping):
             raise ValueError(f"data: must be a DataModule or a mapping by role, not {type(data).__name__}")
-        wrong = [str(role) for role in data if role not in need] or [role for role in need if role not in data]
+        known = {*need, *(role for stage in module.plan for role in stage.validated)}
+        wrong = [str(role) for role in data if role not in known] or [role for role in need if role not in data]
         if wrong:
             needs = f"{type(module).__name__} needs {' and '.join(need)}"
             raise ValueError(f"data: {wrong[0]} is {'not there' if wrong[0] in need else 'unknown'}; {needs}")
@@ -248,7 +249,7 @@ class Fed:
         if self.one:
             return {"datamodule": self.data}
         train = {role: self._loader(role, "train") for role in stage.roles}
-        val = {role: self._loader(role, "val") for role in stage.validated}
+        val = {role: self._loader(role, "val") for role in stage.validated if role in self.data}
         val = {role: loader for role, loader in val.items() if loader is not None}
         return {"train_dataloaders": train, "val_dataloaders": val or None}
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.tuner import Tuner
+from lightning.pytorch.utilities import CombinedLoader
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torchvision.models import resnet18, vit_b_16
@@ -21,7 +23,7 @@ from datamodules.merge import union_labels
 from datamodules.pair import fetch
 from tests.conftest import digest, pair_for
 from tests.conftest import trainer_for as quiet_trainer
-from tl_modules import DatasetMerging, MultiTask, Task, TaskFineTuning, TransferModule
+from tl_modules import DatasetMerging, DomainAdaptation, MultiTask, Task, TaskFineTuning, TransferModule, fit
 from tl_modules.backbones.own import OwnTrunk
 
 DIGITS = {"name": "digits", "kind": "classification", "labels": ["even", "odd"], "domain": "mail"}
@@ -503,3 +505,58 @@ def test_loaders_by_role_are_merged_like_one_batch_of_both(absent: str) -> None:
         trainer.fit(module, given)
         weights.append(torch.cat([p.detach().flatten() for p in module.head("target").parameters()]))
     assert torch.allclose(*weights, atol=1e-6)
+
+
+def test_training_leaves_the_random_state_to_its_user() -> None:
+    """What a loader shuffles by is decided by the seed that its user set, in later epochs too."""
+    orders = []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        seen: list[str] = []
+
+        class Order(Callback):
+            def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+                seen.extend(batch["id"])  # noqa: B023
+
+        given: Any = DataLoader(rows(), batch_size=4, shuffle=True)  # type: ignore[arg-type]
+        quiet_trainer(6, callbacks=[Order()]).fit(TransferModule(DIGITS), given)
+        orders.append(seen)
+    assert orders[0] == orders[2]
+    for epoch in range(3):
+        assert orders[0][8 * epoch : 8 * epoch + 8] != orders[1][8 * epoch : 8 * epoch + 8]
+
+
+def test_a_loader_that_ran_out_is_left_out_of_a_step() -> None:
+    module = MultiTask(DIGITS, source=LETTERS)
+    given = CombinedLoader({"source": loader(count=4), "target": loader(count=12)}, "max_size")
+    trainer = quiet_trainer(3)
+    trainer.fit(module, given)
+    assert trainer.global_step == 3
+
+
+def test_rows_without_ids_are_scored() -> None:
+    batch = {"image": torch.rand(4, 3, 32, 32), "label": torch.tensor([0, 1]), "label_rows": torch.tensor([1, 3])}
+    given: Any = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+    found = trainer_for(1).test(TransferModule(DIGITS), given, verbose=False)
+    assert 0 <= found[0]["test/target/accuracy"] <= 1
+
+
+def test_a_role_that_is_only_validated_may_be_given() -> None:
+    same = {**DIGITS, "domain": "other"}
+    module = DomainAdaptation(DIGITS, source=same, objective="source_only")
+    data = {"source": {"train": loader(), "val": loader()}, "target": {"val": loader()}}
+    options = {"logger": False, "accelerator": "cpu", "enable_checkpointing": False, "enable_progress_bar": False}
+    records = fit(module, data, options, steps=4)
+    assert [record.stage.name for record in records] == ["source", "adapt"]
+
+
+def test_an_overflow_of_float16_is_the_scalers_matter() -> None:
+    """Its first scale is too high by design: such steps are left out, and the run goes on with a lower one."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    trainer = quiet_trainer(24, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    module = TransferModule(DIGITS)
+    before = digest(module)
+    trainer.fit(module, loader())
+    assert scaler.get_scale() < 2.0**40
+    assert digest(module) != before
+    assert all(bool(torch.isfinite(p).all()) for p in module.parameters())
