@@ -214,7 +214,9 @@ def lines(error: Exception) -> list[str]:
         return str(error).splitlines()
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return [f"{error.override}: cannot be read; expected option=value"]
+        name, _, value = str(error.override).partition("=")
+        quoted = f"; quote a value that has such characters: {name}=\"'{value}'\"" if SPECIAL & set(value) else ""
+        return [f"{error.override}: cannot be read{quoted or '; expected option=value'}"]
     for pattern, says in PATTERNS:
         found = re.search(pattern, f"{text} {error.__cause__ or ''}")
         if found:
@@ -314,13 +316,14 @@ def _refers_to_itself(key: str) -> str:
     return f"{key}: its value refers to itself"
 
 
+SPECIAL = set("()~&#?!^%; ")  # what Hydra reads in a value that is quoted alone
 PATTERNS: tuple[tuple[str, Callable[..., str]], ...] = (
     (r"Missing mandatory value: (\S+)\s+full_key: (\S+)", _no_value),
     (r"Recursive interpolation detected\s+full_key: (\S+)", _refers_to_itself),
     (r"Could not (?:find|load) 'hydra/(launcher|sweeper)/([^']+)'", _no_plugin),
     (r"Could not find '([^']+)'", _missing_option),
     (r"You must specify '([^']+)'", _no_choice),
-    (r"Could not override '([^'@]+)'\.\s*(?:No match in the defaults list|Did you mean)", _no_group),
+    (r"Could not override '((?:dataset@)?[^'@]+)'\.\s*(?:No match in the defaults list|Did you mean)", _no_group),
     (r"(?s)Could not override .*full_key: (\S+)", _no_key),
     (r"Could not override '([^']+)'", _no_key),
 )

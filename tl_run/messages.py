@@ -85,6 +85,10 @@ def says(problem: Mapping[str, Any], model: type[Group]) -> str:
         return f"{near(problem['input'], allowed)}allowed: {', '.join(allowed)}"
     if kind == "string_type" and loc[-1] == "root" and problem["input"] is None:
         return "must be the folder or file that holds the data"
+    if kind in ("too_short", "string_too_short"):
+        return "must not be empty" if context["min_length"] == 1 else f"must have at least {context['min_length']}"
+    if kind == "string_pattern_mismatch" and context["pattern"].startswith("^(.|"):
+        return "must be one character, or \\t"
     if kind in TYPES:
         return f"must be {TYPES[kind]}"
     message = str(problem["msg"])

@@ -255,6 +255,14 @@ CONFIGURATION = {
         "test/target/accuracy, test/target/macro_f1, test/target/auroc, test/target/f1"
     ),
     "cell=multitask data_root=nowhere": "data_root=nowhere: must be a folder that exists",
+    "cell=scratch dataset@target=image_folder target.root=photos(2)": (
+        "target.root=photos(2): cannot be read; quote a value that has such characters: target.root=\"'photos(2)'\""
+    ),
+    "cell=scratch dataset@target=image_folder target.root=": "target.root=: must not be empty",
+    "cell=scratch dataset@taget=voc": (
+        "dataset@taget=: no such group of options; did you mean dataset@source or dataset@target? allowed: backbone, "
+        "callbacks, cell, experiment, finetuning, objective, trainer, dataset@source, dataset@target"
+    ),
     "cell=multitask steps=[1": "steps=[1: cannot be read; expected option=value",
     "cell=multitask experiment=quik": (
         f"experiment=quik: did you mean quick? allowed: {', '.join(group_options('experiment'))}"

@@ -102,5 +102,8 @@ def translated(arguments: Sequence[str]) -> list[str]:
         if name.startswith(PREFIX) and key not in Options.model_fields:
             allowed = list(Options.model_fields)
             raise ConfigError(f"{argument}: unknown option; {near(key, allowed)}allowed: {', '.join(allowed)}")
+        value = argument.partition("=")[2]
+        if name in (f"{PREFIX}arms", f"{PREFIX}rates") and "," in value and not value.startswith(("[", '"', "'")):
+            raise ConfigError(f"{argument}: must be a list; {name}=[{value}]")
         made.append(f"{NODE}{argument.removeprefix(PREFIX)}" if name.startswith(PREFIX) else argument)
     return made

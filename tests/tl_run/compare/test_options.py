@@ -20,6 +20,7 @@ def test_quick_is_three_seeds_without_a_grid_unless_said_otherwise():
         ({"seeds": 1}, "compare.seeds=1: must be at least 2"),
         ({"rates": [0.1, -1.0]}, "compare.rates.1=-1.0: must be greater than 0"),
         ({"quick": "yes"}, "compare.quick=yes: must be true or false"),
+        ({"arms": []}, "compare.arms=[]: must not be empty"),
     ],
 )
 def test_a_wrong_option_is_one_line(given, says):
@@ -36,6 +37,12 @@ def test_options_of_a_comparison_stand_where_hydra_reads_a_sweepers():
 def test_what_a_comparison_sets_itself_is_refused(given):
     with pytest.raises(ConfigError, match=f"^{given}: "):
         translated([given])
+
+
+def test_several_arms_are_a_list():
+    with pytest.raises(ConfigError, match=r"^compare.arms=a,b: must be a list; compare.arms=\[a,b\]$"):
+        translated(["compare.arms=a,b"])
+    assert translated(["compare.arms=[a,b]"]) == ["hydra.sweeper.arms=[a,b]"]
 
 
 def test_an_unknown_option_is_named():
