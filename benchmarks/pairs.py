@@ -19,6 +19,7 @@ from tl_run.report.arms import compared
 from tl_run.report.reading import read_comparison
 from tl_run.report.words import headline, lasting
 
+DATA = "<data_root>"  # stands for the data's folder on the record
 ROOT = Path(__file__).resolve().parents[1]
 JSON, PAGE = ROOT / "docs" / "pairs.json", ROOT / "docs" / "pairs.md"
 WEIGHTS = "${data_root}/weights/mobilenet_v2_tf2ptq-bd4cb33c.pth"
@@ -121,7 +122,9 @@ def compare(pair: Pair, folder: Path, data_root: Path) -> dict[str, Any]:
     setting, _ = compared(place, read_comparison(place))
     advice = place / "advice.json"
     said = json.loads(advice.read_text()) if advice.exists() else None
-    return {"overrides": list(pair.overrides), "advice": said, **told(answer(setting))}
+    found = {"overrides": list(pair.overrides), "advice": said, **told(answer(setting))}
+    kept: dict[str, Any] = json.loads(json.dumps(found).replace(str(data_root), DATA))
+    return kept
 
 
 def told(found: Answer) -> dict[str, Any]:

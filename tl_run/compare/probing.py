@@ -23,6 +23,7 @@ from tl_run.build import build_data, build_module, check_kinds
 from tl_run.check_data import found_in, prepare
 from tl_run.own import import_own
 from tl_run.precision import resolve
+from tl_run.rules.facts import is_pretrained
 from tl_run.runner import quiet
 from tl_run.store import address
 
@@ -143,7 +144,8 @@ def probe(config: Mapping[str, Any]) -> Probe:
             fit(module, data, begin, steps=every, chosen=end)
     tested = math.ceil(len(data.split("target", "test")) / batch)
     said = {
-        "wires": module.parts.wires,
+        # With weights for a source there is nothing that the parts could be shared with.
+        "wires": module.parts.wires if len(module.tasks) > 1 else is_pretrained(config),
         "stages": module.plan,
         **{key: config[key] for key in ("datamodule", "finetuning", "objective", "backbone")},
         "cell": {key: value for key, value in config["cell"].items() if key not in ("_target_", "name")},

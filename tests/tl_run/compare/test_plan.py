@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import torch
+from hydra import compose, initialize_config_dir
+
+from tl_modules.backbones import build_backbone
+from tl_run.cli import checked
 from tl_run.compare.arms import Arm, Needs
 from tl_run.compare.plan import OVERHEAD, duration, pairs, planned, show
-from tl_run.compare.probing import Probe, StageCost
+from tl_run.compare.probing import Probe, StageCost, probe
+from tl_run.paths import CONF
 from tl_run.schema import ConfigError
 
 DATA = {"_target_": "x.Data", "name": "a", "kind": "classification", "task": "t", "domain": "d", "root": "here"}
@@ -89,3 +95,20 @@ def test_what_is_found_in_the_data_is_told_once_and_of_a_long_one_what_would_be_
 
 def test_a_duration_reads_well():
     assert [duration(seconds) for seconds in (8, 600, 7200)] == ["8 s", "10 min", "2.0 h"]
+
+
+def test_arms_that_differ_only_in_what_they_would_share_with_a_source_are_alike_where_weights_stand_for_it(tmp_path):
+    torch.save(build_backbone("small").state_dict(), tmp_path / "x.pth")
+    weights = ["dataset@source=pretrained", f"source.weights={tmp_path}/x.pth", "source.domain=other"]
+    tiny = ["steps=2", "target.train_size=24", "target.val_size=16", "target.image_size=32", "datamodule.batch_size=8"]
+    found = {}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for name, given in {
+            "domain_adaptation": weights,
+            "modality_transfer": [*weights, "source.task=other"],
+            "task_adaptation": [*weights, "source.task=other"],
+            "scratch": [],
+        }.items():
+            found[name] = probe(checked(compose("train", [f"cell={name}", *given, *tiny]))).wiring
+    assert found["domain_adaptation"] == found["modality_transfer"]
+    assert len(set(found.values())) == 3
