@@ -37,7 +37,7 @@ from tl_modules.metrics import Scores
 from tl_modules.normalisation import restart
 from tl_modules.objectives import build_objective, check_objective, check_use
 from tl_modules.objectives.base import summed
-from tl_modules.optim import SCHEDULES, named_groups, steps_of, whole
+from tl_modules.optim import SCHEDULES, named_groups, planned_steps, steps_of, whole
 from tl_modules.parts import Parts, Wiring
 from tl_modules.precision import full_precision
 from tl_modules.processes import anywhere, together
@@ -344,7 +344,7 @@ class TransferModule(Judging):
     def on_train_start(self) -> None:
         """Show heads their training targets where they learn for the first time; see `targets.fit_heads`."""
         check_loaders(self.trainer.train_dataloader, "train", type(self).__name__, self.tasks, self.stage)
-        steps = self.trainer.estimated_stepping_batches
+        steps = planned_steps(self.trainer)
         self.planned = int(steps) if math.isfinite(steps) else 1  # also where the optimiser is a subclass's own
         fit_heads(self.trainer, self.parts, self.tasks, self.stage)
         self.supervised["train"].begin()

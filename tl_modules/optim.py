@@ -68,6 +68,20 @@ def named_groups(
     return groups
 
 
+def planned_steps(trainer: Any) -> float:
+    """Return the optimiser steps of a fit, infinite where it has no planned end.
+
+    Args:
+        trainer: The Trainer; its training data are set up where it counts epochs.
+    """
+    if trainer.max_epochs in (None, -1):
+        return float(trainer.max_steps) if trainer.max_steps > 0 else math.inf
+    own = getattr(trainer.datamodule, "epoch_steps", None)  # of a paired DataModule, whose loaders are not made for it
+    if own is not None and trainer.limit_train_batches == 1.0:
+        return float(min(own * trainer.max_epochs, trainer.max_steps if trainer.max_steps > 0 else math.inf))
+    return float(trainer.estimated_stepping_batches)  # whichever of max_steps and max_epochs comes first
+
+
 def steps_of(trainer: Any, schedule: str) -> int:
     """Return the optimiser steps of a fit, over which the learning rate is scheduled.
 
@@ -78,7 +92,7 @@ def steps_of(trainer: Any, schedule: str) -> int:
     Raises:
         ValueError: If the fit has no planned end and the schedule needs one.
     """
-    steps = trainer.estimated_stepping_batches  # whichever of max_steps and max_epochs comes first
+    steps = planned_steps(trainer)
     if math.isfinite(steps):
         return int(steps)
     if schedule != "constant":

@@ -72,7 +72,7 @@ class NpzImages(ImageClasses):
         except TypeError as error:  # numpy reads .npy too
             raise ValueError(f"root={self.root}: holds one array; it must be .npz, with train_images, ...") from error
         except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-            if "pickle" in str(error):
+            if "Object arrays" in str(error):
                 raise ValueError(
                     f"root={self.root}: holds pickled objects, which are not read: they could run code"
                 ) from error
