@@ -20,6 +20,7 @@ from datamodules.naming import naming
 from datamodules.overlap import RULES, without_overlap
 from datamodules.readers.published import PublishedData
 from datamodules.sampler import Address, ShareSampler, StepSampler
+from tl_modules.checks import check_hooks
 from tl_modules.heads import head_of
 from tl_modules.seeding import seed_all, seed_of, undisturbed
 from tl_modules.stages import Stage
@@ -177,6 +178,7 @@ class PairedData(LightningDataModule):
         for role, data in self.data.items():
             with naming(role):
                 known = self.given[role] is not None or hasattr(data, "task")
+            check_hooks(data, role)
             if not known:
                 raise ValueError(f"{role}_task=None: {type(data).__name__} has no task of its own, so it must be given")
         self._find_tasks()

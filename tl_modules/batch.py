@@ -59,7 +59,7 @@ def check_range(batch: Batch) -> None:
         raise ValueError(f"images must be uint8, or floats in 0..1; these are in [{low:.3g}, {high:.3g}]; {cure}")
 
 
-def check_numbers(batch: Batch) -> None:
+def check_not_nan(batch: Batch) -> None:
     """Refuse images that are not numbers: what is said of them would count. In training they end in a divergence.
 
     Args:

@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch.utils.data import Subset
 
 from tl_modules.batch import Batch
 from tl_modules.cube import BY_NAME, CELLS, Cell, cell_for
 from tl_modules.selection import RULES, SOURCE
 from tl_modules.stages import Stage
 from tl_modules.task import ABSENT, Task
+
+
+def check_numbers(above: Mapping[str, float | None], at_least: Mapping[str, float | None]) -> None:
+    """Check that arguments are in range; None is none.
+
+    Args:
+        above: Those that must be above 0, by name.
+        at_least: Those that must be 0 or above.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name, number in {**above, **at_least}.items():
+        if number is not None and not (number > 0 if name in above else number >= 0):
+            raise ValueError(f"{name}={number} must be {'above' if name in above else 'at least'} 0")
 
 
 def check_tasks(cell: type, tasks: Mapping[str, Task]) -> None:
@@ -84,6 +102,24 @@ def check_data(tasks: Mapping[str, Task], data: Any, whose: str = "target") -> N
                     f"{role}: the module's {what} {_said(mine)} and the data's {_said(found)} differ{how}; "
                     f"build the module with the data's task ({type(data).__name__})"
                 )
+
+
+def check_hooks(data: LightningDataModule, role: str) -> None:
+    """Refuse one of two DataModules that changes batches in a hook: batches hold both roles, and no one calls it.
+
+    Args:
+        data: The DataModule.
+        role: Its role.
+
+    Raises:
+        ValueError: If it has such a hook.
+    """
+    for hook in ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"):
+        if is_overridden(hook, data, parent=LightningDataModule):
+            raise ValueError(
+                f"{role}: {type(data).__name__}.{hook} is not called where DataModules are given by role; do what it "
+                "does in its dataset or collate_fn, or by augment= of the module"
+            )
 
 
 def check_clipping(value: float | None, algorithm: str | None, clip: float | None) -> None:
@@ -271,8 +307,8 @@ def _length(loader: Sized) -> int | None:
 def _classes(loader: Any) -> list[str]:
     """Return the names that a loader's dataset says its labels are indices of, as torchvision's do; none by default."""
     dataset: Any = getattr(loader, "dataset", None)
-    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
-        dataset = dataset.dataset  # of a Subset
+    while isinstance(dataset, Subset):  # what else wraps a dataset may give its labels other indices
+        dataset = dataset.dataset
     classes = getattr(dataset, "classes", None)
     return list(classes) if isinstance(classes, list | tuple) and all(isinstance(one, str) for one in classes) else []
 

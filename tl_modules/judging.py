@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from tl_modules.batch import Batch, by_roles, check_numbers, check_range, says_roles, size_of, targets_of
+from tl_modules.batch import Batch, by_roles, check_not_nan, check_range, says_roles, size_of, targets_of
 from tl_modules.checks import Supervision, check_loaders, role_of
 from tl_modules.features import Features
 from tl_modules.forward import by_trunk, each_alone, features_of
@@ -71,7 +71,7 @@ class Judging(Portable):
     def _evaluate(self, split: str, batch: Any, dataloader_idx: int) -> dict[str, list[tuple[str, Judged]]]:
         batches = self._by_roles(split, batch, dataloader_idx)
         for part in batches.values():
-            check_numbers(part)
+            check_not_nan(part)
         judged = self._score(split, self.val_scores if split == "val" else self.test_scores, batches)
         if split == "test":  # a joint model can lose to the better single input
             for name, alone in each_alone(self.parts, batches):
@@ -204,7 +204,7 @@ class Judging(Portable):
             raise ValueError(
                 f"a batch to predict must be of one role, not of {', '.join([name, *(k for k, _ in more)])}"
             )
-        check_numbers(part)
+        check_not_nan(part)
         role = self.usual if self.merged else name.split("+")[-1]
         head, labels = self.head(role), self.task_of(role).labels
         outputs = self.outputs(self.features(part, role), role)

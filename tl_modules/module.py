@@ -19,6 +19,7 @@ from tl_modules.checks import (
     check_clipping,
     check_data,
     check_loaders,
+    check_numbers,
     check_rule,
     check_tasks,
     not_entered,
@@ -138,14 +139,7 @@ class TransferModule(Judging):
     ) -> None:
         plain = {name: value for name, value in locals().items() if name not in (*OBJECTS, "self", "__class__")}
         super().__init__()
-        for name, number, above in (
-            ("lr", lr, True),
-            ("clip", clip, True),
-            ("weight_decay", weight_decay, False),
-            ("skip_nonfinite", skip_nonfinite, False),
-        ):
-            if number is not None and not (number > 0 if above else number >= 0):
-                raise ValueError(f"{name}={number} must be {'above' if above else 'at least'} 0")
+        check_numbers({"lr": lr, "clip": clip}, {"weight_decay": weight_decay, "skip_nonfinite": skip_nonfinite})
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule={schedule!r} is unknown; allowed: {', '.join(SCHEDULES)}")
         if self.needs_source and source is None:

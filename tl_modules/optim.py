@@ -76,7 +76,9 @@ def planned_steps(trainer: Any) -> float:
     """
     if trainer.max_epochs in (None, -1):
         return float(trainer.max_steps) if trainer.max_steps > 0 else math.inf
-    own = getattr(trainer.datamodule, "epoch_steps", None)  # of a paired DataModule, whose loaders are not made for it
+    own = getattr(
+        getattr(trainer, "datamodule", None), "epoch_steps", None
+    )  # of a paired DataModule, whose loaders are not made for it
     if own is not None and trainer.limit_train_batches == 1.0:
         return float(min(own * trainer.max_epochs, trainer.max_steps if trainer.max_steps > 0 else math.inf))
     return float(trainer.estimated_stepping_batches)  # whichever of max_steps and max_epochs comes first

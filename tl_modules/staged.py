@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from tl_modules.checks import check_data
+from tl_modules.checks import check_data, check_hooks
 from tl_modules.module import TransferModule
 from tl_modules.stages import Stage, split_steps
 from tl_modules.weights.transfer import Report
@@ -228,6 +228,7 @@ class Fed:
             raise ValueError(f"data: {wrong[0]} is {'not there' if wrong[0] in need else 'unknown'}; {needs}")
         for role, one in self.data.items():
             if isinstance(one, LightningDataModule):
+                check_hooks(one, role)
                 one.prepare_data()
                 one.setup("fit")
                 check_data(module.tasks, one, role)

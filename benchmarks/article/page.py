@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks.article.aims import AIMS, Runs, number
 from benchmarks.article.arms import EXAMPLES
@@ -72,7 +72,7 @@ def section(example: str, record: Record) -> list[str]:
     if runs:
         lines += [COLUMNS, "|" + "---|" * 11]
         lines += [row for name in runs for row in metric_rows(example, name, runs[name])]
-        lines.append("")
+        lines += ["", *mixed({shown.arms[name].says: several for name, several in runs.items()})]
     for text, check in AIMS.get(example, []):
         try:
             good, figures = check(runs)
@@ -83,6 +83,24 @@ def section(example: str, record: Record) -> list[str]:
     waiting = [shown.arms[name].says for name, several in finished.items() if several is None]
     lines += [f"- Not yet run: {'; '.join(waiting)}."] if waiting else []
     return [line for line, before in zip(lines, ["x", *lines], strict=False) if line or before] + [""]
+
+
+def mixed(runs: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Return a line that says which arms were run where, if not all on one machine in one arithmetic.
+
+    Args:
+        runs: An example's runs by what its arms are.
+    """
+    on: dict[str, str] = {}
+    for name, several in runs.items():
+        kinds = {", ".join(str(run["machine"][key]) for key in ("processor", "precision")) for run in several}
+        on[name] = " and ".join(sorted(kinds))
+    if len(set(on.values())) < 2 and not any(" and " in kind for kind in on.values()):
+        return []
+    return [
+        "Differences between these are the machine's too: " + "; ".join(f"{n}: {k}" for n, k in on.items()) + ".",
+        "",
+    ]
 
 
 def machines(record: Record) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from tl_modules import Task
 from tl_modules.heads import HEADS, Placement
 from tl_run import predict_cli
-from tl_run.predicting import load, read_pictures
+from tl_run.predicting import load, read_pictures, read_texts
 
 LABELS = {
     "classification": ["a", "b", "c"],
@@ -270,3 +270,9 @@ def test_a_merged_run_predicts_the_names_of_both_datasets(tmp_path, pictures, ca
     with pytest.raises(SystemExit):
         call(f"run={run}", f"input={pictures}", "role=both")
     assert "role=both: allowed, as heads of the run that are in use: union, target, source" in capsys.readouterr().err
+
+
+def test_lines_of_a_text_file_are_those_an_editor_counts(tmp_path):
+    (tmp_path / "x.txt").write_bytes("\ufeffone\u2028still one\r\n\r\nthree\ffour\n".encode())
+    found = [(sample.name, sample.inputs["text"]) for sample in read_texts(tmp_path / "x.txt")]
+    assert found == [("x.txt:1", "one\u2028still one"), ("x.txt:3", "three\ffour")]

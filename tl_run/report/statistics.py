@@ -11,6 +11,7 @@ from typing import NamedTuple
 LEVEL = 0.05  # of the family of arms: the largest chance that any of them is called better or worse by luck alone
 POWER = 0.8  # the chance of a verdict that seeds are counted for
 MOST_SEEDS = 1000
+ROUNDING = 1e-6  # of a score in float32: a spread below that share of the mean is none
 HELPS, HURTS, CANNOT_TELL = "helps", "hurts", "cannot tell"
 
 
@@ -63,7 +64,7 @@ def paired(arm: Mapping[int, float], baseline: Mapping[int, float], direction: s
     spread = statistics.stdev(differences)
     error = spread / math.sqrt(count)
     half = float(stdtrit(count - 1, 1 - LEVEL / 2)) * error
-    if error == 0 and mean != 0:  # of a score in few steps; the test would be sure after two seeds
+    if error <= ROUNDING * abs(mean) and mean != 0:  # of a score in few steps; the test would be sure after two seeds
         return Paired(count, mean, 0.0, -math.inf, math.inf, 2.0 ** (1 - count))
     p = 2 * float(stdtr(count - 1, -abs(mean) / error)) if error > 0 else 1.0
     return Paired(count, mean, spread, mean - half, mean + half, p)

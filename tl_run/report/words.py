@@ -17,7 +17,7 @@ SEEDS = "compare.seeds="  # of a comparison's command: how many
 LEAST_P = 0.001  # p-values below are not told exactly
 OF_A_SOURCE = (  # what a run of the target alone does not take
     *("cell=", "dataset@source", "source.", "finetuning", "objective", "source_checkpoint", "selection.without_labels"),
-    *("datamodule.mode=", "datamodule.source_share=", "datamodule.temperature=", "datamodule.overlap="),
+    *("datamodule.mode=", "datamodule.source_share=", "datamodule.temperature="),
     *("cell.replay=", "cell.source_share=", "cell.gradient_cosine=", "cell.normalisation="),
 )
 LONGER = 10  # times the budget, for training until nothing gets better

@@ -112,6 +112,37 @@ def test_without_a_baseline_it_is_what_is_missing(tmp_path):
     assert (gap.what, gap.command) == ("a baseline", "python train.py -m cell=scratch steps=20 seed=0,1")
 
 
+def test_a_baselines_command_leaves_out_what_is_of_a_source(tmp_path):
+    sweep(tmp_path, domain_adaptation=[0.5, 0.6])
+    of_it = [
+        "objective=mcc",
+        "+objective.weight=2",
+        "selection.without_labels=source",
+        "cell.replay=0.1",
+        "cell.clip=2",
+    ]
+    for seed in (0, 1):
+        lines = ["cell=domain_adaptation", f"seed={seed}", "steps=20", *of_it, "cell.clip=2"]
+        (tmp_path / f"domain_adaptation_{seed}" / ".hydra" / "overrides.yaml").write_text(
+            "".join(f"- {line}\n" for line in lines)
+        )
+    (gap,) = words.missing(answered(tmp_path))
+    assert gap.command == "python train.py -m cell=scratch steps=20 cell.clip=2 seed=0,1"
+
+
+def test_with_one_seed_more_of_the_baseline_are_missing_too(tmp_path):
+    gaps = {gap.what: gap.command for gap in words.missing(answered(sweep(tmp_path, scratch=[0.5], multitask=[0.6])))}
+    assert gaps["multitask: two seeds at least"].splitlines() == [
+        "python train.py -m cell=multitask steps=20 seed=1,2",
+        "python train.py -m cell=scratch steps=20 seed=1,2",
+    ]
+
+
+def test_equal_scores_are_told_as_no_difference(tmp_path):
+    gaps = [gap.what for gap in words.missing(answered(sweep(tmp_path, scratch=[0.5, 0.6], multitask=[0.5, 0.6])))]
+    assert "multitask: a difference; it scores as scratch does with every seed" in gaps
+
+
 @pytest.mark.parametrize(("values", "says"), [((0.55, 0.56), "Better, not only"), ((0.8, 0.81), "Only faster")])
 def test_better_or_only_faster_is_against_scratch_at_its_plateau(tmp_path, values, says):
     sweep(tmp_path, scratch=[0.5, 0.52], multitask=[0.7, 0.711])

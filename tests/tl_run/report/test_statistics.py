@@ -148,3 +148,11 @@ def test_calibration_error_is_that_of_torchmetrics():
 def test_certain_and_right_is_calibrated():
     assert calibration([1.0, 1.0], [1.0, 1.0]).error == 0
     assert calibration([], []) is None
+
+
+def test_equal_gains_of_scores_in_float32_are_no_spread():
+    """0.625 and 0.75 are the same step apart as 0.9 and 0.775, save for rounding."""
+    scores = {0: (0.7, 0.8), 1: (0.8, 0.9), 2: (0.1, 0.2)}
+    before, after = ({seed: float(np.float32(pair[i])) for seed, pair in scores.items()} for i in (0, 1))
+    found = paired(after, before)
+    assert (found.spread, found.p, verdict(found, found.p)) == (0.0, 0.25, CANNOT_TELL)
