@@ -122,7 +122,7 @@ def test_a_baselines_command_leaves_out_what_is_of_a_source(tmp_path):
         "cell.clip=2",
     ]
     for seed in (0, 1):
-        lines = ["cell=domain_adaptation", f"seed={seed}", "steps=20", *of_it, "cell.clip=2"]
+        lines = ["cell=domain_adaptation", f"seed={seed}", "steps=20", *of_it]
         (tmp_path / f"domain_adaptation_{seed}" / ".hydra" / "overrides.yaml").write_text(
             "".join(f"- {line}\n" for line in lines)
         )
