@@ -48,7 +48,13 @@ def finished(score, rule="val/target/map50 max"):
     role = {"labelled": {"train": 8, "val": 2}}
     stage = {"name": "target", "steps": 5, "samples": {"target": 40}}
     found = {"digest": "", "cpu": 1.0, "lr": 0.001, "selection": rule, "val": {"target/map50": score}, "flops": 2e15}
-    return {**found, "test": {"target/map50": score}, "target": role, "stages": [stage], "machine": {"threads": 1}}
+    return {
+        **found,
+        "test": {"target/map50": score},
+        "target": role,
+        "stages": [stage],
+        "machine": {"processor": "one", "precision": "32-true"},
+    }
 
 
 def test_the_grid_is_widened_until_the_best_is_inside(tmp_path):
@@ -118,3 +124,11 @@ def test_the_page_has_labels_exposure_and_what_is_missing(tmp_path):
     assert "0.633 ± 0.058 | 0.700, 0.600, 0.600 | 8 + 2 | 40 | 2.0 P | best target/map50 on validation" in text
     assert "Not yet run: the recipe; " in text
     assert "Aim: better than scratch. Not yet run." in text
+
+
+def test_the_page_says_which_arms_were_run_where_if_not_all_on_one_machine():
+    here, there = finished(0.5), {**finished(0.5), "machine": {"processor": "other", "precision": "bf16-mixed"}}
+    assert page.mixed({"a": [here, here], "b": [here]}) == []
+    said = "Differences between these are the machine's too: a: one, 32-true and other, bf16-mixed; b: one, 32-true."
+    assert page.mixed({"a": [here, there], "b": [here]})[0] == said
+    assert page.mixed({"a": [there], "b": [here]})
