@@ -142,23 +142,45 @@ class TransferModule(Judging):
         check_numbers({"lr": lr, "clip": clip}, {"weight_decay": weight_decay, "skip_nonfinite": skip_nonfinite})
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule={schedule!r} is unknown; allowed: {', '.join(SCHEDULES)}")
-        if self.needs_source and source is None:
-            raise ValueError(f"source=None: {type(self).__name__} learns two datasets at once and needs a source task")
-        given = {"source": source, "target": target}
-        self.tasks = {role: Task.of(task) for role, task in given.items() if task is not None}
-        check_tasks(type(self), self.tasks)
-        check_absent(type(self).__name__, self.tasks, self.merged)
-        self.supervised = {split: Supervision(self.tasks) for split in ("train", "val", "test")}
+        self.tasks = self._tasks(source, target)
         self.finetuning, self.clip, self.seed = build_finetuning(finetuning), clip, seed
         self.weights, self.source_share = dict(weights or {}), source_share
         self.lr, self.weight_decay, self.schedule = lr, weight_decay, schedule  # `Tuner.lr_find` sets lr
-        backbones = {"backbone": backbone, "source_backbone": source_backbone}
-        bare = {name: unweighted(value) for name, value in backbones.items() if not isinstance(value, nn.Module)}
-        self.own_backbone = len(bare) < len(backbones)
+        bodies = {"backbone": backbone, "source_backbone": source_backbone}
+        bare = {name: unweighted(value) for name, value in bodies.items() if not isinstance(value, nn.Module)}
+        self.own_backbone = len(bare) < len(bodies)
         self.save_hyperparameters({**plain, **bare, **{role: task.to_dict() for role, task in self.tasks.items()}})
-        for role in (role for role in augment or {} if role not in self.tasks):
+        self._build_augment(augment or {})
+        self._build_parts(backbone, source_backbone, normalisation)
+        self._build_scores(selection_metric)
+        self._build_objective(objective, replay, without_labels, gradient_cosine)
+        self.supervised = {split: Supervision(self.tasks) for split in ("train", "val", "test")}
+        self.stage, self.entered, self.taken = self.plan[-1], False, Report()
+        self.tuning = False  # whether the finetuning is ready for the stage
+        self.settled: Curve = {}  # what it found where it had to choose after the last one
+        self.planned = 1  # steps of the stage that is fitted
+        self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
+        self.health = Health(skip_nonfinite)
+        self.parts.normalisation.enter(self.stage.roles)
+
+    def _tasks(self, source: Task | dict[str, Any] | None, target: Task | dict[str, Any]) -> dict[str, Task]:
+        """Return the tasks by role, checked against the cell."""
+        if self.needs_source and source is None:
+            raise ValueError(f"source=None: {type(self).__name__} learns two datasets at once and needs a source task")
+        given = {"source": source, "target": target}
+        tasks = {role: Task.of(task) for role, task in given.items() if task is not None}
+        check_tasks(type(self), tasks)
+        check_absent(type(self).__name__, tasks, self.merged)
+        return tasks
+
+    def _build_augment(self, augment: Mapping[str, dict[str, Any]]) -> None:
+        """Make each role's augmentation."""
+        for role in (role for role in augment if role not in self.tasks):
             raise ValueError(f"augment.{role}: is no role of this module; allowed: {', '.join(self.tasks)}")
-        self.augment = {role: build_augment((augment or {}).get(role, {})) for role in self.tasks}
+        self.augment = {role: build_augment(augment.get(role, {})) for role in self.tasks}
+
+    def _build_parts(self, backbone: Any, source_backbone: Any, normalisation: str) -> None:
+        """Make stems, trunks and heads by the cell's wiring."""
         wires = {role: names for role, names in self.wiring().items() if role in self.tasks}
         if wires.keys() != self.tasks.keys():
             raise ValueError(
@@ -168,46 +190,46 @@ class TransferModule(Judging):
         if source_backbone is not None and len({names[1] for names in wires.values()}) < 2:
             raise ValueError(f"source_backbone: in {type(self).__name__} both roles go through one trunk")
         bodies = {"target": backbone, "source": backbone if source_backbone is None else source_backbone}
-        self.parts = Parts(wires, self.tasks, bodies, seed, self.new_head, normalisation)
-        self.finetuning.keeps_head = len({names[2] for names in wires.values()}) < len(wires)
-        apart = all(len(set(names)) == len(wires) for names in zip(*wires.values(), strict=True))
-        if normalisation != "auto" and apart:
+        self.parts = Parts(wires, self.tasks, bodies, self.seed, self.new_head, normalisation)
+        self.finetuning.keeps_head = len(self.parts.head) < len(wires)
+        if normalisation != "auto" and self.parts.apart:
             where = f"in {type(self).__name__}" + ("" if "source" in self.tasks else " without a source")
             raise ValueError(f"normalisation={normalisation!r}: has no effect {where}, where no part is shared")
+        head = self.head("target")
+        if self.merged and not head.merges():
+            raise ValueError(f"{type(head).__name__} does not say how targets are merged: it has no to_union")
+
+    def _build_scores(self, selection_metric: str | None) -> None:
+        """Make the metrics of each role and split, of the union, and of each input alone."""
         heads = {role: self.head(role) for role in self.tasks}
-        if self.merged and not heads["target"].merges():
-            name = type(heads["target"]).__name__
-            raise ValueError(f"{name} does not say how targets are merged: it has no to_union")
-        self.selection_metric = selection_metric
         known = heads["target"].reported(self.tasks["target"].labels)
         if selection_metric not in (None, *known):
             raise ValueError(f"selection_metric={selection_metric!r} is unknown; allowed: {', '.join(known)}")
+        self.selection_metric = selection_metric
         self.val_scores, self.test_scores = Scores(heads, self.tasks), Scores(heads, self.tasks, judging=True)
         self.union_scores = UnionScores(heads["target"], self.tasks) if self.merged else None
         inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
         self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
-        widths = {role: int(cast(Any, self.parts.of(role, "trunk")).dim) for role in self.tasks}
-        with seeded(seed, "init", "objective"):
-            self.objective = build_objective(objective, self.tasks, widths)
-        self.plan = with_replay(self.stages(), replay, type(self).__name__, wires)
+
+    def _build_objective(
+        self, objective: str | dict[str, Any], replay: float, without_labels: str, gradient_cosine: bool
+    ) -> None:
+        """Make the objective and the stages, and refuse what has no effect in them."""
+        cell, kind = type(self).__name__, self.tasks["target"].kind
         name = objective if isinstance(objective, str) else str(objective["name"])
-        kind = self.tasks["target"].kind
-        check_objective(self.objective, name, type(self).__name__, self.plan, self.merged, kind, self.parts)
-        self.without_labels, self.unlabelled = without_labels, Unlabelled()
-        check_rule(without_labels, type(self).__name__, self.plan, kind)
-        check_use(self.objective, name, type(self).__name__, apart, self.weights)
-        self.objective.meet(self)
-        self.gradient_cosine = GradientCosine() if gradient_cosine else None
+        widths = {role: int(cast(Any, self.parts.of(role, "trunk")).dim) for role in self.tasks}
+        with seeded(self.seed, "init", "objective"):
+            self.objective = build_objective(objective, self.tasks, widths)
+        self.plan = with_replay(self.stages(), replay, cell, self.parts.wires)
+        check_objective(self.objective, name, cell, self.plan, self.merged, kind, self.parts)
+        check_rule(without_labels, cell, self.plan, kind)
+        check_use(self.objective, name, cell, self.parts.apart, self.weights)
+        check_shares(self.source_share, self.weights, self.plan, cell, self.merged)
         if gradient_cosine:
-            check_conflict(type(self).__name__, self.plan, wires, self.merged)
-        check_shares(source_share, self.weights, self.plan, type(self).__name__, self.merged)
-        self.stage, self.entered, self.taken = self.plan[-1], False, Report()
-        self.tuning = False  # whether the finetuning is ready for the stage
-        self.settled: Curve = {}  # what it found where it had to choose after the last one
-        self.planned = 1  # steps of the stage that is fitted
-        self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
-        self.health = Health(skip_nonfinite)
-        self.parts.normalisation.enter(self.stage.roles)
+            check_conflict(cell, self.plan, self.parts.wires, self.merged)
+        self.gradient_cosine = GradientCosine() if gradient_cosine else None
+        self.without_labels, self.unlabelled = without_labels, Unlabelled()
+        self.objective.meet(self)
 
     def wiring(self) -> Wiring:
         """Return the stem, trunk and head of each role by name; equal names are one part. A cell says its own."""

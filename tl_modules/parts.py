@@ -90,6 +90,11 @@ class Parts(nn.Module):
         """Return the roles that go through a part."""
         return [role for role, names in self.wires.items() if names[PART_KINDS.index(kind)] == name]
 
+    @property
+    def apart(self) -> bool:
+        """Whether the roles share no part."""
+        return all(len(getattr(self, kind)) == len(self.wires) for kind in PART_KINDS)
+
     def of(self, role: str, kind: str) -> nn.Module:
         """Return the part of a kind that a role goes through."""
         part: nn.Module = getattr(self, kind)[self.wires[role][PART_KINDS.index(kind)]]
