@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from tl_modules.normalisation import statistics_of
 
 
 def set_frozen(part: nn.Module, frozen: bool) -> None:
@@ -29,3 +32,27 @@ def hold_frozen(parts: Iterable[nn.Module]) -> None:
             part.eval()
         elif len(learns) > 1:
             hold_frozen(part.children())
+
+
+class Held:
+    """Running statistics of layers that are frozen, to be put back where something reset them.
+
+    Lightning's `StochasticWeightAveraging` begins its last pass with the statistics of every BatchNorm at zero; a layer
+    that stays in evaluation mode would never get others.
+
+    Args:
+        parts: The parts of which some may be frozen.
+    """
+
+    def __init__(self, parts: Iterable[nn.Module]) -> None:
+        layers = {layer: statistics_of(layer) for part in parts for layer in part.modules() if not layer.training}
+        self.kept: dict[nn.Module, dict[str, Tensor]] = {
+            layer: {key: value.clone() for key, value in found.items()} for layer, found in layers.items() if found
+        }
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put back what was kept."""
+        for layer, kept in self.kept.items():
+            for key, value in kept.items():
+                layer.get_buffer(key).copy_(value)

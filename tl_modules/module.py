@@ -28,7 +28,7 @@ from tl_modules.checks import (
 from tl_modules.features import Features
 from tl_modules.finetunings import Curve, build_finetuning
 from tl_modules.forward import by_trunk, features_of, inputs_of
-from tl_modules.freezing import hold_frozen, set_frozen
+from tl_modules.freezing import Held, hold_frozen, set_frozen
 from tl_modules.gradient_cosine import GradientCosine
 from tl_modules.heads import Head, build_head
 from tl_modules.heads.rows import take_rows
@@ -160,7 +160,7 @@ class TransferModule(Judging):
         self.settled: Curve = {}  # what it found where it had to choose after the last one
         self.planned = 1  # steps of the stage that is fitted
         self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
-        self.health = Health(skip_nonfinite)
+        self.health, self.held = Health(skip_nonfinite), Held([])
         self.parts.normalisation.enter(self.stage.roles)
 
     def _tasks(self, source: Task | dict[str, Any] | None, target: Task | dict[str, Any]) -> dict[str, Task]:
@@ -364,6 +364,11 @@ class TransferModule(Judging):
         self.planned = int(steps) if math.isfinite(steps) else 1  # also where the optimiser is a subclass's own
         fit_heads(self.trainer, self.parts, self.tasks, self.stage)
         self.supervised["train"].begin()
+        self.held = Held(part for _, _, part in self.parts.named())
+
+    def on_train_epoch_start(self) -> None:
+        """Put the statistics of frozen layers back where a callback reset those of all layers."""
+        self.held.restore()
 
     def on_train_epoch_end(self) -> None:
         """Refuse an epoch in which a role that learns brought no targets; one that was resumed was seen in part."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from torch import nn
 
 from tests.conftest import digest, module_for, pair_for
+from tests.tl_modules.plain import DIGITS, loader
 from tl_modules import Task, TransferModule, staged
 from tl_modules.backbones import build_backbone
 from tl_modules.finetunings import FINETUNINGS, Finetuning, build_finetuning
@@ -49,6 +51,16 @@ def test_all_stages_together_take_the_steps_and_the_last_is_the_targets(name: st
         assert sum(counts) == steps and min(counts) >= 1
         planted = split_steps(steps, own)  # another run stands for the source
         assert (sum(planted) == steps and max(planted) - min(planted) <= 2) or len(own) == 1
+
+
+def test_averaging_that_takes_statistics_anew_leaves_those_of_frozen_parts() -> None:
+    module = Module(DIGITS, finetuning="linear_probe")
+    for layer in module.parts.with_statistics("target"):
+        statistics_of(layer)["running_mean"].fill_(0.5)  # as if they had been learned
+    before = digest(module.parts.trunk)
+    averaged = StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=0.5)
+    Trainer(max_epochs=3, callbacks=[averaged], **OPTIONS).fit(module, loader())
+    assert averaged.n_averaged is not None and digest(module.parts.trunk) == before
 
 
 def test_a_head_of_the_sources_is_not_learned_alone_before_wise_ft() -> None:
