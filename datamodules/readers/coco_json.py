@@ -6,7 +6,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Found = TypeVar("Found")
 
 
 class Item(NamedTuple):
@@ -47,6 +49,15 @@ def read_splits(
     }
 
 
+def _known(known: Mapping[int, Found], where: str, annotation: Mapping[str, Any], key: str) -> Found:
+    """Return what an annotation names by its number."""
+    number = int(annotation[key])
+    if number not in known:
+        which = f"annotation {annotation['id']}" if "id" in annotation else "an annotation"
+        raise ValueError(f"{which} has {key} {number}, which is not in {where}")
+    return known[number]
+
+
 def _read(path: Path, folder: Path, value: Callable[[Mapping[str, Any]], Any]) -> list[Item]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -54,17 +65,22 @@ def _read(path: Path, folder: Path, value: Callable[[Mapping[str, Any]], Any]) -
         unnamed = [number for number, name in names.items() if not (isinstance(name, str) and name.strip())]
         if unnamed:
             raise ValueError(f"category {unnamed[0]} has no name")
-        found = {
-            int(one["id"]): Item(folder / str(one["file_name"]), [], _size(one), path) for one in content["images"]
-        }
+        found: dict[int, Item] = {}
+        for one in content["images"]:
+            if int(one["id"]) in found:
+                raise ValueError(f"two pictures have the id {one['id']}")
+            found[int(one["id"])] = Item(folder / str(one["file_name"]), [], _size(one), path)
         for one in content["annotations"]:
             wanted = value(one)
             if wanted is not None:
-                found[int(one["image_id"])].notes.append((names[int(one["category_id"])], wanted))
+                picture = _known(found, "images", one, "image_id")
+                picture.notes.append((_known(names, "categories", one, "category_id"), wanted))
     except OSError as error:
         raise ValueError(f"{path}: must be a file that exists") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: is not of the form of COCO's JSON ({type(error).__name__}: {error})") from error
+    except KeyError as error:
+        raise ValueError(f"{path}: is not of the form of COCO's JSON: {error} is missing in it") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: is not of the form of COCO's JSON: {error}") from error
     lacking = [item.path for item in found.values() if not item.path.is_file()]
     if lacking:
         raise ValueError(f"{path}: there is no picture {lacking[0]}")

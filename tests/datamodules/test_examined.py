@@ -345,7 +345,7 @@ def test_a_category_needs_a_name(tmp_path, reader):
     given = coco(tmp_path)
     content = json.loads((tmp_path / "a.json").read_text())
     (tmp_path / "a.json").write_text(json.dumps({**content, "categories": [{"id": 1, "name": None}]}))
-    with pytest.raises(ValueError, match=r"is not of the form of COCO's JSON .*category 1 has no name"):
+    with pytest.raises(ValueError, match=r"is not of the form of COCO's JSON: category 1 has no name"):
         reader(**given)
 
 

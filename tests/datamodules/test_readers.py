@@ -388,7 +388,10 @@ def test_coco_gives_the_same_boxes(folder, tmp_path):
             assert torch.equal(one[key], other[key][counted])
     for change, message in (
         ({"images": [{"id": 0, "file_name": "no.png"}], "annotations": []}, "there is no picture .*no.png"),
-        ({"categories": []}, "is not of the form of COCO's JSON"),
+        ({"categories": []}, "JSON: an annotation has category_id 3, which is not in categories"),
+        ({"images": 2 * content["images"]}, "JSON: two pictures have the id 0"),
+        ({"images": content["images"][1:]}, "JSON: an annotation has image_id 0, which is not in images"),
+        ({"images": [{"id": 0}]}, "JSON: 'file_name' is missing in it"),
     ):
         (folder / "all.json").write_text(json.dumps({**content, **change}))
         with pytest.raises(ValueError, match=message):
@@ -467,7 +470,11 @@ def test_outlines_become_masks_with_the_smallest_in_front(tmp_path):
         ("number", {}, "1 of 10 pictures cannot be used: annotation 0 of picture 0 has a polygon that is no list"),
         ("runs", {}, "1 of 10 pictures cannot be used: annotation 1 of picture 0 has run lengths that do not add up"),
         ("text", {}, "1 of 10 pictures cannot be used: .*run lengths of pole cannot be read"),
-        ("category", {}, "is not of the form of COCO's JSON .KeyError: 5"),
+        (
+            "category",
+            {},
+            "is not of the form of COCO's JSON: annotation 0 has category_id 5, which is not in categories",
+        ),
         (None, {"labels": ["road"]}, "its outlines are of pole too"),
         (None, {"annotations": {"val": "a.json"}}, "must name a file for train"),
     ],
