@@ -15,13 +15,14 @@ from typing_extensions import Unpack
 
 from datamodules.base import DatasetOptions, InMemory, Rows, taken
 from datamodules.contents import Held, same
+from datamodules.cutting import cut
 from datamodules.folds import Fold, fold_of
 from datamodules.groups import UNGROUPED, groups_of
 from datamodules.label_map import LabelMap, relabelled
 from datamodules.readers.examining import Examined
 from datamodules.readers.parts import Part, Picked, some_of
 from datamodules.readers.resize import BITS
-from datamodules.splits import UNUSED, cut, cut_as, divided, test_of, test_size
+from datamodules.splits import UNUSED, divided, test_of, test_size
 from tl_modules.ranges import AtLeast, AtMost
 from tl_modules.task import Task
 
@@ -243,9 +244,8 @@ class PublishedData(Examined):
         others = [(self.beside or {}).get(place) for place in places["train"]]
         if groups is not None:
             others = self._as_groups(others, groups)
-        if any(others):
-            return cut_as(strata, others, self.train_size, self.val_size, self.seed, each, groups, self.fold)
-        return cut(strata, self.train_size, self.val_size, self.seed, each, groups, self.fold)
+        known = others if any(others) else None
+        return cut(strata, self.train_size, self.val_size, self.seed, each, groups, self.fold, known)
 
     def _as_groups(self, others: Sequence[str | None], groups: Sequence[str]) -> list[str | None]:
         """Return the other role's split of each sample's group: where it is in several, what is kept from training."""

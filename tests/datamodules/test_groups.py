@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules.cutting import cut
 from datamodules.folds import fold_of
 from datamodules.groups import groups_of
 from datamodules.pair import MergedData, SequentialData
@@ -16,7 +17,7 @@ from datamodules.readers.npz import NpzImages
 from datamodules.readers.page_table import PageTable
 from datamodules.readers.picture_table import PictureTable
 from datamodules.readers.texts import TextTable
-from datamodules.splits import UNUSED, cut, cut_as, dealt
+from datamodules.splits import UNUSED, dealt
 from datamodules.synthetic.scenes import Scenes
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -150,7 +151,7 @@ def test_groups_that_another_role_has_are_in_the_same_split_here(samples, seed, 
     split_of = {group: data.draw(some.sampled_from([*SPLITS, UNUSED, None])) for group in known}
     others = [split_of[group] for group in groups]
     try:
-        found = cut_as({"train": labels}, others, None, None, seed, groups=groups, fold=fold)
+        found = cut({"train": labels}, None, None, seed, groups=groups, fold=fold, others=others)
     except ValueError as error:
         assert str(error).startswith(("train_size", "val_size", "group_by", "fold"))
         return

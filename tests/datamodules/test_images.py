@@ -13,6 +13,7 @@ import torch
 import torchvision
 from PIL import Image
 
+from datamodules.cutting import cut
 from datamodules.pair import MergedData, SequentialData
 from datamodules.readers import images
 from datamodules.readers.folders import list_classes
@@ -20,7 +21,7 @@ from datamodules.readers.image_folder import ImageFolder
 from datamodules.readers.images import LazyPictures, resized
 from datamodules.readers.resize import fitted, read_picture
 from datamodules.readers.torchvision_sets import TorchvisionSet
-from datamodules.splits import cut, stratified
+from datamodules.splits import stratified
 
 MARKS = itertools.count()
 

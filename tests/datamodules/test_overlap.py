@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from datamodules.contents import Held, of_picture
+from datamodules.cutting import cut
 from datamodules.pair import CombinedData, MergedData, PairedData, SequentialData
 from datamodules.readers import images
 from datamodules.readers.coco import CocoBoxes
@@ -23,7 +24,6 @@ from datamodules.readers.page_table import PageTable
 from datamodules.readers.resize import original as original_of
 from datamodules.readers.texts import TextTable
 from datamodules.readers.voc import VocBoxes
-from datamodules.splits import cut, cut_as
 from datamodules.synthetic.pages import PageStreams
 from datamodules.synthetic.scenes import Scenes
 from tl_modules.task import Task
@@ -234,8 +234,8 @@ def test_fewer_samples_of_a_followed_split_are_the_other_roles_first(tmp_path):
 
 def test_following_nobody_is_cutting():
     labels = {"train": [0, 1, 1] * 20}
-    assert cut_as(labels, [None] * 60, 20, 5, 1) == cut(labels, 20, 5, 1)
-    assert cut_as(labels, [None] * 60, None, None, 0) == cut(labels, None, None, 0)
+    assert cut(labels, 20, 5, 1, others=[None] * 60) == cut(labels, 20, 5, 1)
+    assert cut(labels, None, None, 0, others=[None] * 60) == cut(labels, None, None, 0)
 
 
 def test_pages_without_a_picture_are_compared_by_what_they_have(tmp_path):
