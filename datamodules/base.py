@@ -86,7 +86,7 @@ class InMemory(Dataset[dict[str, Any]]):
             else:
                 read = [values[i] for i in chosen]
                 batch[key] = torch.stack(read) if isinstance(values, Rows) else read
-            if len(rows) < len(indices) and not beside_boxes(key):
+            if len(rows) < len(indices) and not beside_boxes(key, self.fields):
                 batch[f"{key}_rows"] = torch.tensor(rows)
         return batch
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -12,28 +12,41 @@ from PIL.Image import Image
 from torch import Tensor
 
 from tl_modules.batch import targets_of_pair
-from tl_modules.task import Task
+from tl_modules.task import INPUTS, Task
 
 Sample = dict[str, Any]
 Batch = dict[str, Any]
 
 
-def is_list(key: str) -> bool:
-    """Tell whether a field's values stay a list in a batch: their lengths differ from sample to sample."""
-    return key in ("id", "text", "boxes") or beside_boxes(key)
+def is_list(key: str, fields: Collection[str]) -> bool:
+    """Tell whether a field's values stay a list in a batch: their lengths differ from sample to sample.
+
+    Args:
+        key: The field.
+        fields: All fields of the samples.
+    """
+    has_boxes = key not in INPUTS and f"{key}_labels" in fields
+    return key in ("id", "text", "boxes") or has_boxes or beside_boxes(key, fields)
 
 
-def beside_boxes(key: str) -> bool:
-    """Tell whether a field says something of each box, so that its rows are those of the boxes."""
-    return key.endswith(("_labels", "_ignore"))
+def beside_boxes(key: str, fields: Collection[str]) -> bool:
+    """Tell whether a field says something of each box of another (`task.box_fields`), so that its rows are theirs.
+
+    Args:
+        key: The field.
+        fields: All fields of the samples.
+    """
+    name, _, what = key.rpartition("_")
+    boxes = "boxes" if name == "box" else name
+    return what in ("labels", "ignore") and boxes in fields and boxes not in INPUTS
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Make a batch of samples.
 
-    Fields of one shape are stacked; `boxes`, `*_labels`, `*_ignore`, `text` and `id` stay lists. Where only some
-    samples have a field, theirs are stacked and their rows are named in `<field>_rows`; boxes without flags beside some
-    with (`task.box_fields`) all count.
+    Fields of one shape are stacked; boxes with their labels and flags (`task.box_fields`), `text` and `id` stay lists.
+    Where only some samples have a field, theirs are stacked and their rows are named in `<field>_rows`; boxes without
+    flags beside some with flags all count.
 
     Args:
         samples: Dicts as the datasets give them.
@@ -43,10 +56,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """
     batch: Batch = {}
     samples = _flagged(samples)
-    for key in dict.fromkeys(key for sample in samples for key in sample):
+    fields = dict.fromkeys(key for sample in samples for key in sample)
+    for key in fields:
         rows = [row for row, sample in enumerate(samples) if key in sample]
         values = [samples[row][key] for row in rows]
-        if is_list(key):
+        if is_list(key, fields):
             batch[key] = values
         else:
             tensors = [torch.as_tensor(value) for value in values]
@@ -54,7 +68,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             if len(shapes) > 1:
                 raise ValueError(f"{key} differs in shape within a batch: {', '.join(map(str, shapes[:3]))}")
             batch[key] = torch.stack(tensors)
-        if len(rows) < len(samples) and not beside_boxes(key):
+        if len(rows) < len(samples) and not beside_boxes(key, fields):
             batch[f"{key}_rows"] = torch.tensor(rows)
     return batch
 

@@ -101,17 +101,17 @@ class Augment:
         return out
 
 
-def build_augment(options: Mapping[str, Any]) -> Any:
+def build_augment(options: str | Mapping[str, Any]) -> Any:
     """Build an augmentation.
 
     Args:
-        options: Those of `Augment`; or `name`, the import path of a class of one's own whose module is imported, and
-            its options. Its objects have `active`, and are called as an `Augment`.
+        options: Those of `Augment`; or the import path of a class of one's own whose module is imported, alone or as
+            `name` beside its options. Its objects have `active`, and are called as an `Augment`.
 
     Raises:
         ValueError: If the class is not there, or an option is wrong.
     """
-    given = dict(options)
+    given = {"name": options} if isinstance(options, str) else dict(options)
     name = given.pop("name", None)
     return Augment(**given) if name is None else imported(str(name), "augment")(**given)
 

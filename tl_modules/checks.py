@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import Subset
@@ -120,6 +121,23 @@ def check_hooks(data: LightningDataModule, role: str) -> None:
                 f"{role}: {type(data).__name__}.{hook} is not called where DataModules are given by role; do what it "
                 "does in its dataset or collate_fn, or by augment= of the module"
             )
+
+
+def check_copied(trainer: Any, stage: str, added: int) -> None:
+    """Refuse a finetuning that adds weights when a callback that averages them has copied the module already.
+
+    Args:
+        trainer: The Trainer.
+        stage: The stage that is entered.
+        added: How many tensors were added.
+
+    Raises:
+        ValueError: If there is such a callback.
+    """
+    for callback in trainer.callbacks if added else ():
+        if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
+            said = f"{type(callback).__name__} copied the module before its finetuning added {added} tensors to it"
+            raise ValueError(f"{said}; call module.enter({stage!r}) before fit")
 
 
 def check_clipping(value: float | None, algorithm: str | None, clip: float | None) -> None:
@@ -354,10 +372,10 @@ class Supervision:
         """
         fields, found = self.fields, self.found
         self.begin()
-        for role in self.tasks:
-            if role in fields and not anywhere(role in found):
-                task = self.tasks[role]
-                there = ", ".join(sorted(name for name in fields[role] if name not in ("id", "role")))
+        for role, task in self.tasks.items():
+            came, with_targets = anywhere(role in fields), anywhere(role in found)  # each process asks both
+            if came and not with_targets:
+                there = ", ".join(sorted(name for name in fields.get(role, ()) if name not in ("id", "role")))
                 raise ValueError(
                     f"{where}: no batch of the {role} has the field {task.key!r}, which task {task.name!r} "
                     f"({task.kind}) learns from; it has {there}; rename the field or set key= of the task"

@@ -66,6 +66,28 @@ def imported(path: str, option: str) -> Any:
     return getattr(sys.modules[module], name)
 
 
+def plain_spec(spec: Any, option: str) -> Any:
+    """Return what names a class and its options as plain values, which a checkpoint can hold.
+
+    Args:
+        spec: A name, a class, or a mapping with `name`, which is one of these, and options.
+        option: What it is for, for the error.
+
+    Raises:
+        ValueError: If it is an object, or a class that no import path leads to.
+    """
+    if isinstance(spec, Mapping):
+        return {**spec, "name": plain_spec(spec["name"], option)} if "name" in spec else spec
+    if isinstance(spec, str):
+        return spec
+    remedy = "give a class at the top of a module, or its import path, with options as a mapping: name=, ..."
+    if not isinstance(spec, type):
+        raise ValueError(f"{option}: an object ({type(spec).__name__}) cannot be kept in a checkpoint; {remedy}")
+    if "<locals>" in spec.__qualname__:
+        raise ValueError(f"{option}: no import path leads to {spec.__name__}, which a function defines; {remedy}")
+    return f"{spec.__module__}.{spec.__qualname__}"
+
+
 @dataclass(frozen=True)
 class Kind:
     """What is known of a kind of task without its head: the class attributes of `heads.Head` of these names."""

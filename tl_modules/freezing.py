@@ -24,14 +24,19 @@ def set_frozen(part: nn.Module, frozen: bool) -> None:
     part.train(not frozen)
 
 
-def hold_frozen(parts: Iterable[nn.Module]) -> None:
-    """Put what is frozen back into evaluation mode: parts of which nothing learns, and such modules of the others."""
-    for part in parts:
-        learns = {parameter.requires_grad for parameter in part.parameters()}
-        if learns == {False}:
-            part.eval()
-        elif len(learns) > 1:
-            hold_frozen(part.children())
+def hold_frozen(part: nn.Module, statistics: bool = False) -> None:
+    """Put what is frozen of a part that learns back into evaluation mode: modules in it of which nothing learns.
+
+    Args:
+        part: The part.
+        statistics: Whether that includes layers with running statistics and no parameters of their own.
+    """
+    learns = {parameter.requires_grad for parameter in part.parameters()}
+    if learns == {False} or (not learns and statistics and statistics_of(part)):
+        part.eval()
+    else:
+        for child in part.children():
+            hold_frozen(child, statistics)
 
 
 class Held:

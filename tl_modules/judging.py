@@ -15,7 +15,7 @@ from tl_modules.heads import Judged
 from tl_modules.metrics import Scores
 from tl_modules.portable import Portable
 from tl_modules.precision import as_float32, full_precision
-from tl_modules.processes import same_buffers
+from tl_modules.processes import is_sharded, same_buffers
 from tl_modules.selection import SOURCE, Unlabelled
 from tl_modules.task import UNION
 from tl_modules.union import UnionScores
@@ -160,14 +160,15 @@ class Judging(Portable):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/<role>/<metric>`; of a target without labels the rules' scores, and its metrics as `oracle/`."""
-        self.supervised["val"].begin() if self.trainer.sanity_checking else self.supervised["val"].check("val")
+        seen = self.supervised["val"]
+        seen.begin() if self.trainer.sanity_checking else seen.check("val", self.in_any_process)
         oracle = "target/" if self.stage.judge else None
         values = {
             f"{'oracle' if oracle and name.startswith(oracle) else 'val'}/{name}": value
             for name, value in self.val_scores.compute().items()
         }
         self.log_dict(values, batch_size=1)
-        scores = self.unlabelled.scores()
+        scores = self.unlabelled.scores(together=is_sharded(self.trainer.val_dataloaders))
         self.log_dict({f"val/target/{rule}": score for rule, score in scores.items()}, batch_size=1)
         monitor = self.monitor[0].rpartition("/")[2]
         if self.stage.judge and self.without_labels == monitor and monitor not in scores:
@@ -179,7 +180,7 @@ class Judging(Portable):
 
         Of two merged datasets, `test/union/<metric>` is over both test sets with the names of both allowed.
         """
-        self.supervised["test"].check("test")
+        self.supervised["test"].check("test", self.in_any_process)
         values = {f"test/{name}": value for name, value in self.test_scores.compute().items()}
         for name, scores in self.alone_scores.items():
             for key, value in cast(Scores, scores).compute().items():
@@ -187,6 +188,10 @@ class Judging(Portable):
         if self.union_scores is not None:
             values |= {f"test/{name}": value for name, value in self.union_scores.compute().items()}
         self.log_dict(values, batch_size=1)
+
+    def in_any_process(self, here: bool) -> bool:
+        """Tell whether something is so in any of the Trainer's processes, each of which asks."""
+        return bool(self.trainer.strategy.reduce_boolean_decision(here, all=False))
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[dict[str, Any]]:
         """Return a role's predictions with label names, one dict per sample.

@@ -17,6 +17,7 @@ from tl_modules.checks import (
     check_absent,
     check_cell,
     check_clipping,
+    check_copied,
     check_data,
     check_loaders,
     check_numbers,
@@ -25,6 +26,7 @@ from tl_modules.checks import (
     not_entered,
     warn_of_skipped,
 )
+from tl_modules.discovery import plain_spec
 from tl_modules.features import Features
 from tl_modules.finetunings import Curve, build_finetuning
 from tl_modules.forward import by_trunk, features_of, inputs_of
@@ -137,6 +139,9 @@ class TransferModule(Judging):
         ] = "source",
         seed: int = 0,
     ) -> None:
+        objective, finetuning = plain_spec(objective, "objective"), plain_spec(finetuning, "finetuning")
+        if augment is not None:
+            augment = {role: plain_spec(options, f"augment.{role}") for role, options in augment.items()}
         plain = {name: value for name, value in locals().items() if name not in (*OBJECTS, "self", "__class__")}
         super().__init__()
         check_numbers({"lr": lr, "clip": clip}, {"weight_decay": weight_decay, "skip_nonfinite": skip_nonfinite})
@@ -161,6 +166,7 @@ class TransferModule(Judging):
         self.planned = 1  # steps of the stage that is fitted
         self.trained: set[str] = set()  # stages that were fitted, or whose outcome was loaded
         self.health, self.held = Health(skip_nonfinite), Held([])
+        self.momenta: dict[nn.Module, Any] = {}  # of layers whose statistics the stage takes anew
         self.parts.normalisation.enter(self.stage.roles)
 
     def _tasks(self, source: Task | dict[str, Any] | None, target: Task | dict[str, Any]) -> dict[str, Task]:
@@ -309,16 +315,22 @@ class TransferModule(Judging):
         if "source" in met and "target" in self.stage.roles and "target" not in met:
             self.parts.start("target", "source")
         self.parts.normalisation.enter(self.stage.roles)
-        used = self.parts.through(self.stage.roles)
-        for kind, name, part in self.parts.named():
-            set_frozen(part, kind in self.stage.freeze or (kind, name) not in used)
+        for _, _, part in self.parts.named():
+            set_frozen(part, part in self._resting())
+        self.parts.hold_fixed()
         if tuning:
             self._tune()
-        for layer in self.moving():
-            restart(layer)
+        for layer, momentum in self.momenta.items():
+            layer.momentum = momentum  # type: ignore[assignment]
+        self.momenta = {layer: restart(layer) for layer in self.moving()}
         self.train(self.training)
         self.taken = report
         return report
+
+    def _resting(self) -> list[nn.Module]:
+        """Return the parts that stay as they are in the current stage."""
+        used, frozen = self.parts.through(self.stage.roles), self.stage.freeze
+        return [part for kind, name, part in self.parts.named() if kind in frozen or (kind, name) not in used]
 
     def _tune(self) -> None:
         """Let the finetuning make ready for the current stage, if that is one of its own, and was not yet."""
@@ -334,7 +346,10 @@ class TransferModule(Judging):
     def train(self, mode: bool = True) -> TransferModule:
         """Set training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
-        hold_frozen(part for _, _, part in self.parts.named() if self.entered)
+        resting = self._resting() if self.entered else []
+        statistics = self.stage.tuned and self.finetuning.keeps_statistics
+        for kind, _, part in self.parts.named() if self.entered else ():
+            part.eval() if part in resting else hold_frozen(part, statistics and kind == "trunk")
         for layer in self.moving():
             layer.train(mode)
         return self
@@ -350,10 +365,13 @@ class TransferModule(Judging):
         check_data(self.tasks, getattr(self.trainer, "datamodule", None))
         if stage == "fit":
             check_clipping(self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm, self.clip)
+            self.health.begin()  # an earlier fit's is not this one's; a checkpoint that is resumed says its own
         if stage == "fit" and not self.entered and len(self.plan) == 1:
-            self.enter(self.plan[0].name)
+            self.enter(self.plan[0].name, tuning=False)
         if stage == "fit" and self.entered:
+            before = len(list(self.parameters()))
             self._tune()
+            check_copied(self.trainer, self.stage.name, len(list(self.parameters())) - before)
         if stage == "fit" and self.entered and not (self.parts.report.loaded or self.parts.report.adapted):
             warn_of_skipped(type(self).__name__, self.plan, self.stage, self.trained)
 
@@ -374,7 +392,7 @@ class TransferModule(Judging):
         """Refuse an epoch in which a role that learns brought no targets; one that was resumed was seen in part."""
         seen = self.supervised["train"]
         if seen.batches == self.trainer.fit_loop.epoch_loop.batch_progress.current.ready:
-            seen.check("train", lambda one: self.trainer.strategy.reduce_boolean_decision(one, all=False))
+            seen.check("train", self.in_any_process)
         seen.begin()
 
     def on_train_end(self) -> None:

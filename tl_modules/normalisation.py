@@ -189,11 +189,16 @@ def statistics_of(layer: nn.Module) -> dict[str, Tensor]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def restart(layer: nn.Module) -> None:
-    """Let a layer take its running statistics anew, as the mean over all batches that come (Li et al. 2016)."""
+def restart(layer: nn.Module) -> Any:
+    """Let a layer take its running statistics anew, as the mean over all batches that come (Li et al. 2016).
+
+    Returns:
+        Its momentum until then.
+    """
     for key, value in statistics_of(layer).items():
         value.fill_(1) if key == "running_var" else value.zero_()
-    layer.momentum = None  # type: ignore[assignment]
+    before, layer.momentum = getattr(layer, "momentum", None), None  # type: ignore[assignment]
+    return before
 
 
 def buffer_name(role: str, place: str, key: str) -> str:

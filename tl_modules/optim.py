@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -76,11 +77,13 @@ def planned_steps(trainer: Any) -> float:
     """
     if trainer.max_epochs in (None, -1):
         return float(trainer.max_steps) if trainer.max_steps > 0 else math.inf
-    own = getattr(
-        getattr(trainer, "datamodule", None), "epoch_steps", None
-    )  # of a paired DataModule, whose loaders are not made for it
-    if own is not None and trainer.limit_train_batches == 1.0:
-        return float(min(own * trainer.max_epochs, trainer.max_steps if trainer.max_steps > 0 else math.inf))
+    data: Any = getattr(trainer, "datamodule", None)
+    limit = trainer.limit_train_batches
+    all_batches = limit == 1.0 and isinstance(limit, float)  # 1 is one batch
+    changes = any(isinstance(one, GradientAccumulationScheduler) for one in trainer.callbacks)
+    if hasattr(data, "epoch_steps") and all_batches and not changes:  # a paired one, whose loaders are not made for it
+        each = math.ceil(data.epoch_steps * data.accumulate / trainer.accumulate_grad_batches)
+        return float(min(each * trainer.max_epochs, trainer.max_steps if trainer.max_steps > 0 else math.inf))
     return float(trainer.estimated_stepping_batches)  # whichever of max_steps and max_epochs comes first
 
 

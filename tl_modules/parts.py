@@ -83,8 +83,14 @@ class Parts(nn.Module):
                     f"backbone={type(body.net).__name__}: this cell needs a stem per domain, and a module of one's own "
                     "is all trunk; give a tl_modules.backbones.Backbone(stem, trunk)"
                 )
+        self.fixed = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         named = list(self.named())
         self.normalisation = Normalisation(normalisation, named, {(k, n): self.users(k, n) for k, n, _ in named})
+
+    def hold_fixed(self) -> None:
+        """Freeze again what was frozen in a module of one's own when it was given."""
+        for name in self.fixed:
+            self.get_parameter(name).requires_grad_(False)
 
     def users(self, kind: str, name: str) -> list[str]:
         """Return the roles that go through a part."""

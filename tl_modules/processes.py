@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+from torch.utils.data import DistributedSampler
 
 _together: ContextVar[bool] = ContextVar("together", default=False)
 
@@ -67,6 +70,27 @@ def anywhere(here: bool, device: torch.device) -> bool:
     found = torch.tensor(float(here), device=device)
     dist.all_reduce(found)
     return here or bool(found > 0)  # read only where it is not known: reading waits for the device
+
+
+def is_sharded(loaders: Any) -> bool:
+    """Tell whether several processes read a share each of what some loaders have, as Lightning deals it."""
+    if not several():
+        return False
+    leaves, _ = tree_flatten(getattr(loaders, "iterables", loaders))
+    return any(isinstance(getattr(loader, "sampler", None), DistributedSampler) for loader in leaves)
+
+
+def gathered(values: Tensor) -> Tensor:
+    """Return the rows `(N, ...)` of all processes, in turn where each has as many: the order of a sampler that deals.
+
+    Args:
+        values: This process's rows, on the CPU; each process calls it.
+    """
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, values)
+    if len({len(part) for part in parts}) == 1:
+        return torch.stack(parts, 1).flatten(0, 1)
+    return torch.cat([part for part in parts if len(part)] or parts[:1])
 
 
 def same_buffers(module: nn.Module) -> None:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from tl_modules.objectives.information_maximisation import entropy
+from tl_modules.processes import gathered
+from tl_modules.task import ROLES
 
 SOURCE = "source"  # the source's own score on its validation set
 RULES = (SOURCE, "importance_weighted", "information_maximisation", "soft_neighbourhood_density")
@@ -43,12 +45,19 @@ class Unlabelled:
         if labels is not None:
             self.right.append((predicted.argmax(1) == labels).float().cpu())
 
-    def scores(self) -> dict[str, float]:
-        """Return the score of each rule whose samples came, but for that of the source, and begin anew."""
-        found = {role: (torch.cat(self.features[role]), torch.cat(self.predicted[role])) for role in self.features}
-        right = torch.cat(self.right) if self.right else torch.zeros(0)
+    def scores(self, together: bool = False) -> dict[str, float]:
+        """Return the score of each rule whose samples came, but for that of the source, and begin anew.
+
+        Args:
+            together: Whether each process has a share of the samples; all of them call it then.
+        """
+        found = {role: (joined(self.features.get(role, [])), joined(self.predicted.get(role, []))) for role in ROLES}
+        right = joined(self.right)
         self.begin()
-        if "target" not in found:
+        if together:
+            found = {role: (gathered(features), gathered(predicted)) for role, (features, predicted) in found.items()}
+            right = gathered(right)
+        if not len(found["target"][0]):
             return {}
         features, predicted = found["target"]
         scores = {
@@ -60,6 +69,11 @@ class Unlabelled:
             weighted = importance_weighted(found[SOURCE][0][mine], features[theirs], right[mine])
             scores["importance_weighted"] = weighted
         return scores
+
+
+def joined(chunks: list[Tensor]) -> Tensor:
+    """Return the rows of some tensors, none of none."""
+    return torch.cat(chunks) if chunks else torch.zeros(0)
 
 
 def spread(count: int) -> Tensor:

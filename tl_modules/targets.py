@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, default_collate, default_convert
 
 from tl_modules.heads import Head
 from tl_modules.parts import Parts
@@ -36,7 +36,8 @@ def fit_heads(trainer: Trainer, parts: Parts, tasks: Mapping[str, Task], stage: 
         found = []
         for role in stage.learn:
             if parts.wires[role][2] == name:
-                values = target_values(training_set(trainer, role), tasks[role])
+                dataset, join = training_set(trainer, role)
+                values = target_values(dataset, tasks[role], join)
                 if values is None:
                     said = f"{role}: the training samples cannot be read one by one, so the head learns in their units"
                     rank_zero_warn(f"{said}; call module.head({role!r}).fit_targets(values) before fit")
@@ -46,29 +47,38 @@ def fit_heads(trainer: Trainer, parts: Parts, tasks: Mapping[str, Task], stage: 
             head.fit_targets(torch.cat(found))
 
 
-def training_set(trainer: Trainer, role: str) -> Any:
-    """Return a role's training set: the DataModule's, or else that of its loader; None where there is none."""
+def training_set(trainer: Trainer, role: str) -> tuple[Any, Callable[[list[Any]], Any] | None]:
+    """Return a role's training set, the DataModule's or else that of its loader, and what makes batches of its samples.
+
+    The first is None where there is none, the second where batches are as samples are.
+    """
     data = getattr(trainer, "datamodule", None)
     split = getattr(data, "split", None)
     if callable(split) and hasattr(data, "kept"):  # ours; another's may mean anything by that name
-        return split(role, "train")
-    loaders: Any = trainer.train_dataloader
-    dataset = getattr(loaders.get(role) if isinstance(loaders, Mapping) else loaders, "dataset", None)
+        return split(role, "train"), None
+    loader: Any = trainer.train_dataloader
+    if isinstance(loader, Mapping):
+        loader = next((one for key, one in loader.items() if role in key.split("+")), None)
+    dataset, join = getattr(loader, "dataset", None), getattr(loader, "collate_fn", None)
     inner = getattr(dataset, "datasets", None)
-    return inner.get(role) if isinstance(inner, Mapping) else dataset
+    if isinstance(inner, Mapping):
+        return inner.get(role), None
+    plain = join in (default_collate, default_convert) or getattr(join, "__module__", "").startswith("datamodules.")
+    return dataset, None if plain else join
 
 
 @torch.no_grad()
-def target_values(dataset: Any, task: Task) -> Tensor | None:
+def target_values(dataset: Any, task: Task, join: Callable[[list[Any]], Any] | None = None) -> Tensor | None:
     """Return a task's targets `(N, ...)` of all samples that have one, or None where samples cannot be read by index.
 
     Args:
-        dataset: Map-style; samples are dicts or pairs `(image, target)`. Fields held in memory are read without their
-            inputs, others a sample at a time, and no random state is changed.
+        dataset: Map-style; samples are dicts or pairs `(image, target)`, or become such by `join`. Fields held in
+            memory are read without their inputs, others a sample at a time, and no random state is changed.
         task: The task.
+        join: What makes a batch of a list of samples; None where samples are as they are in a batch.
     """
     fields = getattr(dataset, "fields", None)
-    if isinstance(fields, Mapping) and isinstance(fields.get(task.key), Tensor):
+    if join is None and isinstance(fields, Mapping) and isinstance(fields.get(task.key), Tensor):
         present = getattr(dataset, "present", {}).get(task.key)
         values = fields[task.key]
         return values if present is None else values[torch.as_tensor(list(present), dtype=torch.bool)]
@@ -76,12 +86,13 @@ def target_values(dataset: Any, task: Task) -> Tensor | None:
     if not by_index or isinstance(dataset, IterableDataset):  # which has a `__getitem__` too, that only raises
         return None
     with isolate_rng(include_cuda=False):
-        samples = (dataset[i] for i in range(len(dataset)))
-        found = [value for value in (_target(sample, task.key) for sample in samples) if value is not None]
-    return torch.stack([torch.as_tensor(value) for value in found]) if found else torch.zeros(0)
-
-
-def _target(sample: Any, key: str) -> Any:
-    if isinstance(sample, Mapping):
-        return sample.get(key)
-    return sample[1] if isinstance(sample, Sequence) and len(sample) == 2 else None
+        samples = (dataset[i] if join is None else join([dataset[i]]) for i in range(len(dataset)))
+        found = []
+        for sample in samples:
+            if not isinstance(sample, Mapping) and not (isinstance(sample, Sequence) and len(sample) == 2):
+                return None
+            value = sample.get(task.key) if isinstance(sample, Mapping) else sample[1]
+            if value is not None:
+                value = torch.as_tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+                found.append(value if join is None else value[0])
+    return torch.stack(found) if found else torch.zeros(0)

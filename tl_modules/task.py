@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tl_modules.discovery import kind_of, kinds
+from tl_modules.discovery import kind_of, kinds, plain_spec
 
 INPUTS = ("image", "text")
 KINDS = tuple(kinds())
@@ -39,7 +39,7 @@ class Task:
 
     Args:
         name: The task's name, for example `digits`.
-        kind: One of `KINDS`, or the import path of a `Head` of one's own, whose module is imported; it decides the
+        kind: One of `KINDS`, or a `Head` of one's own, or its import path, whose module is imported; it decides the
             head, the loss and the metrics.
         labels: The ordered names of the label space; empty where the kind has none, as regression.
         domain: Where the inputs come from.
@@ -69,6 +69,7 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check the fields and fill in the default key."""
+        object.__setattr__(self, "kind", plain_spec(self.kind, "kind"))
         kind = kind_of(self.kind)
         if kind is None:
             own = "the import path of a Head whose module is imported"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from tl_modules.batch import by_roles, size_of
 from tl_modules.module import TransferModule
 from tl_modules.task import ROLES
 from tl_run.callbacks.cache import CachedFeatures
+from tl_run.flops import counting
 
 
 def samples_of(batches: Mapping[str, Any]) -> dict[str, int]:
@@ -31,39 +32,6 @@ def samples_of(batches: Mapping[str, Any]) -> dict[str, int]:
         else:
             found |= dict.fromkeys(key.split("+"), size_of(batch))
     return found
-
-
-def of_backward(
-    gradient: Sequence[int],
-    inputs: Sequence[int],
-    weight: Sequence[int],
-    _bias: Any,
-    _stride: Any,
-    _padding: Any,
-    _dilation: Any,
-    transposed: bool,
-    _output_padding: Any,
-    _groups: int,
-    wanted: Sequence[bool],
-    **_: Any,
-) -> int:
-    """Return the operations of a convolution's backward pass: each of its two gradients takes what the forward did.
-
-    torch's own formula takes the gradient of a grouped convolution's weight for that of a full one.
-
-    Args:
-        gradient: Shape of the output's gradient, `(B, O, H, W)`.
-        inputs: Shape of the input, `(B, I, H', W')`.
-        weight: Shape of the weight, `(O, I / groups, h, w)`.
-        transposed: Whether it is a transposed convolution.
-        wanted: Which gradients are computed: of input, weight and bias.
-    """
-    return sum(wanted[:2]) * int(conv_flop_count(list(inputs), list(weight), list(gradient), transposed=transposed))
-
-
-def counting() -> FlopCounterMode:
-    """Return what counts operations, quietly."""
-    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: of_backward})
 
 
 class Cost(Callback):

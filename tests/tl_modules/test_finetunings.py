@@ -21,8 +21,10 @@ from tl_modules.backbones import build_backbone
 from tl_modules.finetunings import FINETUNINGS, Finetuning, build_finetuning
 from tl_modules.finetunings.blocks import blocks_of
 from tl_modules.finetunings.wise_ft import WiseFt
+from tl_modules.heads.classification import Classification
 from tl_modules.module import TransferModule as Module
 from tl_modules.normalisation import statistics_of
+from tl_modules.objectives.sum import Sum
 from tl_modules.stages import PART_KINDS, Stage, split_steps
 
 QUIET = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
@@ -61,6 +63,81 @@ def test_averaging_that_takes_statistics_anew_leaves_those_of_frozen_parts() -> 
     averaged = StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=0.5)
     Trainer(max_epochs=3, callbacks=[averaged], **OPTIONS).fit(module, loader())
     assert averaged.n_averaged is not None and digest(module.parts.trunk) == before
+
+
+class Own(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8, affine=False)
+        self.second = nn.Conv2d(8, 8, 3)
+        self.first.requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.second(self.norm(self.first(images))).mean((2, 3))
+        return found
+
+
+def test_what_is_frozen_in_a_module_of_ones_own_stays_so() -> None:
+    module = Module(DIGITS, backbone=Own())
+    net: Any = module.parts.of("target", "trunk").net
+    first, second = net.first.weight.clone(), net.second.weight.clone()
+    Trainer(max_steps=2, **OPTIONS).fit(module, loader())
+    assert torch.equal(net.first.weight, first) and not torch.equal(net.second.weight, second)
+    assert float(net.norm.num_batches_tracked) == 2
+
+
+@pytest.mark.parametrize("finetuning", ["linear_probe", pytest.param("lora", marks=with_peft)])
+def test_statistics_of_layers_without_weights_are_frozen_with_their_part(finetuning: str) -> None:
+    module = Module(DIGITS, backbone=Own(), finetuning=finetuning)
+    Trainer(max_steps=2, **OPTIONS).fit(module, loader())
+    assert float(module.parts.of("target", "trunk").net.norm.num_batches_tracked) == 0  # type: ignore[union-attr]
+
+
+@with_peft
+def test_weights_that_are_added_after_a_callback_copied_the_module_are_refused() -> None:
+    averaged = StochasticWeightAveraging(swa_lrs=1e-3)
+    with pytest.raises(ValueError, match=r"copied the module .* call module.enter\('target'\) before fit"):
+        Trainer(max_epochs=1, callbacks=[averaged], **OPTIONS).fit(Module(DIGITS, finetuning="lora"), loader())
+    module = Module(DIGITS, finetuning="lora")
+    module.enter("target")
+    averaged = StochasticWeightAveraging(swa_lrs=1e-3)
+    Trainer(max_epochs=2, callbacks=[averaged], **OPTIONS).fit(module, loader())
+
+
+def test_classes_are_given_by_themselves_and_objects_are_refused(tmp_path: Any) -> None:
+    module = Module({**DIGITS, "kind": Mine}, finetuning={"name": Own2, "lr": {"head": 2.0}}, objective=Total)
+    trainer = Trainer(max_steps=1, **OPTIONS)
+    trainer.fit(module, loader("mine"))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = Module.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True)
+    assert digest(again) == digest(module) and isinstance(again.head("target"), Mine)
+    assert isinstance(again.finetuning, Own2) and isinstance(again.objective, Total)
+    for options in ({"finetuning": Own2()}, {"objective": nn.Identity()}, {"augment": {"target": nn.Identity()}}):
+        option = next(iter(options))
+        with pytest.raises(ValueError, match=rf"^{option}[.a-z]*: an object .* cannot be kept in a checkpoint"):
+            Module(DIGITS, **options)
+    with pytest.raises(ValueError, match="no import path leads to Local, which a function defines"):
+        Module(DIGITS, objective=local())
+
+
+class Own2(Finetuning):
+    pass
+
+
+class Mine(Classification):
+    kind = "mine"
+    field = "mine"
+
+
+class Total(Sum):
+    pass
+
+
+def local() -> type:
+    class Local(Sum):
+        pass
+
+    return Local
 
 
 def test_a_head_of_the_sources_is_not_learned_alone_before_wise_ft() -> None:

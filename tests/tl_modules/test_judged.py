@@ -55,3 +55,22 @@ def test_detection_says_f1_and_finds_each_box_once():
 
 def test_a_head_of_ones_own_need_not_judge():
     assert Head([], "x").judged(torch.zeros(2), torch.zeros(2), []) == []
+
+
+def test_boxes_that_are_not_counted_need_not_be_found():
+    box, other = [10.0, 10.0, 30.0, 30.0], [40.0, 40.0, 60.0, 60.0]
+    nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.long)}
+    both = {"boxes": torch.tensor([box, other]), "labels": torch.tensor([0, 0]), "flags": torch.tensor([0, 1])}
+    hard = {key: values[1:] for key, values in both.items()}
+    one = {"boxes": torch.tensor([box]), "scores": torch.tensor([0.9]), "labels": torch.tensor([0])}
+    two = {"boxes": torch.tensor([box, other]), "scores": torch.tensor([0.9, 0.8]), "labels": torch.tensor([0, 0])}
+
+    judged = head("detection").judged([nothing, one, two, two], [hard, both, both, hard], ["a"])
+
+    assert [one.right for one in judged] == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_a_label_map_with_nothing_to_judge_is_not_wrong():
+    judged = head("segmentation").judged(torch.zeros(1, 2, 2).long(), torch.full((1, 2, 2), 255), ["a", "b"])
+
+    assert judged[0].right == 1.0

@@ -105,6 +105,12 @@ class Named(Dataset[Any]):
         ({"name": "age", "kind": "regression"}, torch.zeros(8, 2), "value must be one number per sample"),
         (ROAD, torch.full((8, 32, 32), 7), "mask=7 in sample 0: must be 0 to 1"),
         (ROAD, torch.full((8, 32, 32), -1), "mask=-1 in sample 0: must be 0 to 1"),
+        (
+            ROAD,
+            torch.full((8, 32, 32), 1 / 255),
+            "mask=0.003922 in sample 0: labels are whole numbers; ToTensor divides",
+        ),
+        (ROAD, torch.zeros(8, 1, 32, 32), "mask must be a label per pixel, (B, H, W), not (4, 1, 32, 32)"),
     ],
 )
 @pytest.mark.parametrize("way", ["fit", "validate", "test"])
@@ -125,9 +131,13 @@ def test_boxes_that_mean_nothing_are_refused() -> None:
         ({"box_labels": [torch.tensor([-1])]}, "box_labels in sample 0: -1 to -1 must be 0 to 1"),
         ({"boxes": [torch.full((1, 4), torch.nan)]}, "boxes in sample 0: must be (N, 4) finite numbers"),
         ({"box_labels": [torch.tensor([1, 1])]}, "box_labels in sample 0: has 2 labels of 1 boxes"),
+        ({"boxes": [torch.tensor([[0.1, 0.1, 0.5, 0.6]])]}, "boxes: must be in pixels, but no box reaches beyond 0.6"),
     ):
         with pytest.raises(ValueError, match=re.escape(said)):
             trainer_for(1).fit(TransferModule(task), DataLoader([{**good, **wrong}], batch_size=None))
+    with pytest.raises(ValueError, match="box_labels is missing: the batch has boxes"):
+        bare = {key: value for key, value in good.items() if key != "box_labels"}
+        trainer_for(1).fit(TransferModule(task), DataLoader([bare], batch_size=None))
 
 
 @pytest.mark.parametrize("way", ["validate", "test", "predict"])

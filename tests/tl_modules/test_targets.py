@@ -172,7 +172,7 @@ def test_a_data_module_of_ones_own_may_mean_anything_by_split(data):
 @pytest.mark.parametrize("stream", [Stream, CountedStream])
 def test_reading_them_draws_nothing_and_a_stream_is_told(stream):
     state = torch.get_rng_state()
-    assert torch.equal(target_values(Pairs(), TASK), Pairs().values)
+    assert torch.equal(target_values(Pairs(), TASK).float(), Pairs().values)
     assert torch.equal(torch.get_rng_state(), state)
     assert target_values(stream(), TASK) is None
     module = TransferModule(TASK)
@@ -211,3 +211,33 @@ def test_an_older_head_that_is_planted_keeps_the_units_it_learned_in(tmp_path):
     assert torch.equal(head.linear.weight, module.head("target").linear.weight)
     names = TransferModule(Task("t", "classification", labels=("a", "b")))
     assert not any("mean" in name for name in names.plant(old).unused if name.startswith("head."))
+
+
+class Triples(Pairs):
+    def __getitem__(self, index):
+        image, value = super().__getitem__(index)
+        return image, value, f"sample {index}"
+
+
+def joined(samples):
+    images, values, _ = zip(*samples, strict=True)
+    return {"image": torch.stack(images), "value": torch.stack([torch.as_tensor(value) for value in values])}
+
+
+@pytest.mark.parametrize("key", [None, "target"])
+def test_samples_that_a_collate_function_makes_something_of_are_read_through_it(key):
+    module = TransferModule(TASK)
+    batches = DataLoader(Triples(1000.0), batch_size=4, collate_fn=joined)
+    trainer_for(1).fit(module, batches if key is None else {key: batches})
+    assert float(module.head("target").mean) == pytest.approx(1000 * float(Pairs().values.mean()), rel=1e-4)
+    assert target_values(Triples(), TASK) is None
+
+
+def test_targets_that_float32_cannot_tell_apart_are_refused():
+    head = TransferModule(TASK).head("target")
+    with pytest.raises(
+        ValueError, match="value: its training targets have a standard deviation of 9.23 around 1.7e\\+09"
+    ):
+        head.fit_targets(1.7e9 + torch.arange(32).double())
+    head.fit_targets(torch.full((4,), 1.7e9).double())
+    assert float(head.std) == 1.0

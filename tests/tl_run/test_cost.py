@@ -202,3 +202,24 @@ def test_each_gradient_of_a_convolution_takes_what_its_forward_pass_did(groups: 
         loss.backward()
     assert forward.get_total_flops() > 0
     assert backward.get_total_flops() == 2 * forward.get_total_flops()
+
+
+def test_attention_counts_whatever_kernel_computes_it() -> None:
+    layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    inputs = torch.rand(3, 5, 16)
+    wanted = 3 * (8 * 5 * 16 * 16 + 4 * 5 * 5 * 16 + 4 * 5 * 16 * 32)
+    with counting() as forward:
+        loss = layer(inputs).sum()
+    with counting() as backward:
+        loss.backward()
+    assert forward.get_total_flops() == wanted
+    assert backward.get_total_flops() > 1.5 * wanted
+    layer.eval()
+    with torch.no_grad(), counting() as fused:
+        layer(inputs)
+    assert fused.get_total_flops() == wanted
+    encoder = torch.nn.TransformerEncoder(layer, 1).eval()
+    padded = torch.tensor([[False] * 5, [False] * 3 + [True] * 2, [False] * 5])
+    with torch.no_grad(), counting() as nested:
+        encoder(inputs, src_key_padding_mask=padded)
+    assert nested.get_total_flops() in (wanted, wanted - (8 * 2 * 16 * 16 + 4 * (25 - 9) * 16 + 4 * 2 * 16 * 32))

@@ -166,7 +166,7 @@ class ImageStem(nn.Module):
         if not image.is_floating_point():
             image = image.float() / 255
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return Stemmed(self.conv(self.filled((image - mean) / std)), size)
+        return Stemmed(self.conv(self.filled((image - mean) / std).to(self.conv.weight.dtype)), size)
 
     def filled(self, image: Tensor) -> Tensor:
         """Return normalised pictures as the first convolution takes them, by default as they are."""

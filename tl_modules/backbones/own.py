@@ -59,7 +59,8 @@ class OwnTrunk(Trunk):
 
     def forward(self, stemmed: Stemmed) -> Features:
         """Return the module's output as features."""
-        out = self.net(stemmed.values)
+        weights = next((p for p in self.net.parameters() if p.is_floating_point()), stemmed.values)
+        out = self.net(stemmed.values.to(weights.dtype))
         return out if isinstance(out, Features) else Features(out, {}, stemmed.size)
 
 

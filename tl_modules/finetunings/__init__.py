@@ -16,7 +16,7 @@ __all__ = ["FINETUNINGS", "Curve", "Finetuning", "build_finetuning"]
 FINETUNINGS = (*PLAIN, *names_in("finetunings"))
 
 
-def build_finetuning(spec: str | Mapping[str, Any] | Finetuning) -> Finetuning:
+def build_finetuning(spec: str | Mapping[str, Any]) -> Finetuning:
     """Build a finetuning.
 
     Args:
@@ -27,8 +27,6 @@ def build_finetuning(spec: str | Mapping[str, Any] | Finetuning) -> Finetuning:
     Raises:
         ValueError: If the name or an option is unknown, or a value is out of range.
     """
-    if isinstance(spec, Finetuning):
-        return spec
     options: dict[str, Any] = dict(PLAIN.get(spec, {}), name=spec) if isinstance(spec, str) else dict(spec)
     name = str(options.pop("name", ""))
     if "." in name:

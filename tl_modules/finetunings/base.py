@@ -28,6 +28,7 @@ class Finetuning:
     Attributes:
         name: What it was given as.
         adapts: Whether it is one stage, which can as well learn from the target's inputs without their targets.
+        keeps_statistics: Whether all running statistics of the trunk stay, also of layers without weights.
         keeps_head: Whether the target starts with the source's head rather than with a new one; the module says so.
 
     Raises:
@@ -40,6 +41,7 @@ class Finetuning:
 
     name: str = "own"
     adapts: ClassVar[bool] = True
+    keeps_statistics: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class Lora(Finetuning):
     Raises:
         ValueError: If a number is out of range.
     """
+
+    keeps_statistics: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -226,13 +226,15 @@ class Detection(Head):
 
     @classmethod
     def check(cls, batch: Batch, key: str, labels: Sequence[str]) -> None:
-        """Refuse boxes that are not four numbers, and labels of boxes that are no index of a name.
+        """Refuse boxes that are not four numbers in pixels, and labels of boxes that are no index of a name.
 
         Raises:
             ValueError: If there is one, with the sample it is in.
         """
         field = box_fields(key)[0]
-        for row, (boxes, names) in enumerate(zip(batch[key], batch.get(field, ()), strict=True)):
+        if field not in batch:
+            raise ValueError(f"{field} is missing: the batch has {key}, but not what each box is of")
+        for row, (boxes, names) in enumerate(zip(batch[key], batch[field], strict=True)):
             sample = cls.sample_of(batch, key, row)
             if boxes.ndim != 2 or boxes.shape[1] != 4 or not bool(torch.isfinite(boxes).all()):
                 raise ValueError(f"{key} in sample {sample}: must be (N, 4) finite numbers, not {tuple(boxes.shape)}")
@@ -241,6 +243,10 @@ class Detection(Head):
             if len(names) and not 0 <= int(names.min()) <= int(names.max()) < len(labels):
                 given = f"{int(names.min())} to {int(names.max())}"
                 raise ValueError(f"{field} in sample {sample}: {given} must be 0 to {len(labels) - 1}")
+        largest = max((float(boxes.max()) for boxes in batch[key] if len(boxes)), default=None)
+        if largest is not None and 0 < largest <= 1:
+            said = f"no box reaches beyond {largest:.4g}; are they shares of the picture's sides?"
+            raise ValueError(f"{key}: must be in pixels, but {said}")
 
     @classmethod
     def to_union(cls, batch: Batch, key: str, columns: Tensor, count: int) -> dict[str, Any]:
@@ -379,18 +385,25 @@ class Detection(Head):
     def judged(
         self, predictions: list[dict[str, Tensor]], targets: list[dict[str, Tensor]], labels: Sequence[str]
     ) -> list[Judged]:
-        """Return the F1 of the boxes worth showing: each finds at most one true box of its label, by an IoU of 0.5."""
+        """Return the F1 of the boxes worth showing: each finds at most one true box of its label, by an IoU of 0.5.
+
+        A true box with a flag need not be found, and what finds none but such a box is not counted.
+        """
         samples = []
         for found, true in zip(predictions, targets, strict=True):
             shown = found["scores"] > SHOWN
             boxes, names = found["boxes"][shown], found["labels"][shown]
+            counts = true.get("flags", torch.zeros_like(true["labels"])) == 0
             fits = (box_iou(boxes, true["boxes"]) >= OVERLAP) & (names[:, None] == true["labels"])
-            hits = 0
-            for row in fits:  # by descending score
+            excused = fits[:, ~counts].any(1)
+            fits, hits, extra = fits[:, counts], 0, 0
+            for row, excuse in zip(fits, excused, strict=True):  # by descending score
                 free = row.nonzero().flatten()
                 if len(free):
                     hits, fits[:, free[0]] = hits + 1, False
-            count = len(boxes) + len(true["boxes"])
+                elif not excuse:
+                    extra += 1
+            count = hits + extra + int(counts.sum())
             samples.append(Judged(None, None, None, 2 * hits / count if count else 1.0))
         return samples
 

@@ -15,6 +15,8 @@ from tl_modules.heads import drawing
 from tl_modules.heads.base import Batch, Defined, Judged, VectorHead
 from tl_modules.processes import mean
 
+TOLD, SAME = 1e-6, 1e-12  # a deviation beside the largest value, from which on float32 and float64 can tell
+
 
 class DefinedR2(Metric):
     """R² where it is defined: two values or more, not all equal.
@@ -97,13 +99,23 @@ class Regression(VectorHead):
 
     @torch.no_grad()
     def fit_targets(self, values: Tensor) -> None:
-        """Set mean and standard deviation from the training targets `(N,)`; what is not finite is left out."""
+        """Set mean and standard deviation from the training targets `(N,)`; what is not finite is left out.
+
+        Raises:
+            ValueError: If they differ by less than float32 can tell beside their size.
+        """
         values = values.detach().double().cpu().flatten()
         values = values[torch.isfinite(values)]
         if len(values) == 0:
             return
         mean, std = values.mean(), values.std(correction=0)
-        constant = std <= 1e-6 * values.abs().max()
+        largest = values.abs().max()
+        constant = std <= TOLD * largest
+        if constant and std > SAME * largest:
+            spread = f"a standard deviation of {float(std):.3g} around {float(mean):.6g}"
+            raise ValueError(
+                f"{self.key}: its training targets have {spread}, too little for float32; subtract an offset"
+            )
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("std").copy_(torch.ones_like(std) if constant else std)
         self.get_buffer("count").fill_(len(values))

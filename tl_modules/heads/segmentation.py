@@ -101,12 +101,18 @@ class Segmentation(Head):
 
     @classmethod
     def check(cls, batch: Batch, key: str, labels: Sequence[str]) -> None:
-        """Refuse label maps with values that are neither labels nor 255.
+        """Refuse label maps of another shape, and values that are neither labels nor 255.
 
         Raises:
             ValueError: If there is such a value, with the sample it is in.
         """
         masks, count = batch[key], len(labels)
+        if masks.ndim != 3:
+            raise ValueError(f"{key} must be a label per pixel, (B, H, W), not {tuple(masks.shape)}")
+        if masks.is_floating_point() and bool((part := masks != masks.round()).any()):
+            row = int(part.flatten(1).any(1).nonzero()[0])
+            hint = "labels are whole numbers; ToTensor divides by 255, PILToTensor does not"
+            raise ValueError(f"{key}={float(masks[part][0]):.4g} in sample {cls.sample_of(batch, key, row)}: {hint}")
         low, high = (int(value) for value in masks.aminmax())
         if low >= 0 and high < count:
             return
@@ -191,8 +197,8 @@ class Segmentation(Head):
     def judged(self, predictions: Tensor, targets: Tensor, labels: Sequence[str]) -> list[Judged]:
         """Return the share of pixels with a name that have the true one; label maps fit in no table."""
         valid = targets != IGNORE
-        hits = ((predictions == targets) & valid).flatten(1).sum(1)
-        shares = (hits / valid.flatten(1).sum(1).clamp(min=1)).tolist()
+        misses = ((predictions != targets) & valid).flatten(1).sum(1)
+        shares = (1 - misses / valid.flatten(1).sum(1).clamp(min=1)).tolist()
         return [Judged(None, None, None, share) for share in shares]
 
     def judgeable(

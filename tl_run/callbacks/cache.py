@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.cached import WithFeatures
 from datamodules.pair import PairedData, fetch
 from tl_modules.features import Features
 from tl_modules.module import TransferModule
 from tl_run.baselines import FROZEN
+from tl_run.flops import counting
 from tl_run.frozen import SharedFeatures
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class CachedFeatures(Callback):
         """Return the features of a split as `compute` does, and the operations that they take."""
 
         def computed() -> tuple[Features | None, int]:
-            with FlopCounterMode(display=False) as counter:
+            with counting() as counter:
                 features = self.compute(trainer, module, data, role, split)
             return features, counter.get_total_flops()
 
