@@ -80,11 +80,21 @@ def planned_steps(trainer: Any) -> float:
     data: Any = getattr(trainer, "datamodule", None)
     limit = trainer.limit_train_batches
     all_batches = limit == 1.0 and isinstance(limit, float)  # 1 is one batch
-    changes = any(isinstance(one, GradientAccumulationScheduler) for one in trainer.callbacks)
-    if hasattr(data, "epoch_steps") and all_batches and not changes:  # a paired one, whose loaders are not made for it
-        each = math.ceil(data.epoch_steps * data.accumulate / trainer.accumulate_grad_batches)
-        return float(min(each * trainer.max_epochs, trainer.max_steps if trainer.max_steps > 0 else math.inf))
-    return float(trainer.estimated_stepping_batches)  # whichever of max_steps and max_epochs comes first
+    changing = [one for one in trainer.callbacks if isinstance(one, GradientAccumulationScheduler)]
+    if hasattr(data, "epoch_steps") and all_batches:  # a paired one, whose loaders are not made for it
+        batches = data.epoch_steps * data.accumulate
+    elif changing:
+        trainer.fit_loop.setup_data()
+        batches = trainer.num_training_batches
+    else:
+        return float(trainer.estimated_stepping_batches)  # whichever of max_steps and max_epochs comes first
+    together = [trainer.accumulate_grad_batches] * trainer.max_epochs
+    for one in changing:
+        together = [one.get_accumulate_grad_batches(epoch) for epoch in range(trainer.max_epochs)]
+    if not math.isfinite(batches):
+        return float(trainer.max_steps) if trainer.max_steps > 0 else math.inf
+    steps = sum(math.ceil(batches / count) for count in together)
+    return float(min(steps, trainer.max_steps if trainer.max_steps > 0 else math.inf))
 
 
 def steps_of(trainer: Any, schedule: str) -> int:

@@ -159,3 +159,16 @@ def test_samples_of_others():
         as_sample(3, task, "7")
     with pytest.raises(ValueError, match="image differs in shape within a batch"):
         collate([{"id": "a", "image": image}, {"id": "b", "image": torch.zeros(1, 4, 5)}])
+
+
+def test_a_field_of_labels_beside_no_boxes_is_stacked():
+    samples = [{"id": str(i), "image": torch.zeros(1, 4, 4), "fine_labels": i, "image_labels": i} for i in range(3)]
+    made = collate(samples)
+    assert made["fine_labels"].tolist() == made["image_labels"].tolist() == [0, 1, 2] and made["image"].ndim == 4
+    cars = [
+        {**one, "cars": torch.zeros(one["fine_labels"], 4), "cars_labels": torch.zeros(one["fine_labels"])}
+        for one in samples
+    ]
+    assert (
+        [len(one) for one in collate(cars)["cars"]] == [len(one) for one in collate(cars)["cars_labels"]] == [0, 1, 2]
+    )

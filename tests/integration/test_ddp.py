@@ -14,6 +14,7 @@ from benchmarks.cluster.runs import CLOSE, apart
 from tl_modules.features import Features
 from tl_modules.heads import HEADS, Head
 from tl_modules.processes import anywhere, mean, together, total
+from tl_modules.selection import Unlabelled
 
 CELLS = ["task_adaptation", "dataset_merging", "multitask"]
 PARTS = (1, 4)  # samples of the two processes
@@ -77,6 +78,30 @@ def test_a_loss_and_its_gradient_are_those_of_the_whole_batch(empty: bool, tmp_p
         for value, grad in (one[kind] for one in found):
             torch.testing.assert_close(value, loss.detach(), rtol=1e-5, atol=1e-6)
             torch.testing.assert_close(grad, gradients(head), rtol=1e-4, atol=1e-6)
+
+
+def seen(rows: slice) -> Unlabelled:
+    noise = torch.Generator().manual_seed(0)
+    found = Unlabelled()
+    for role in ("source", "target"):
+        features, predicted = torch.randn(40, 3, generator=noise), torch.rand(40, 4, generator=noise).softmax(1)
+        labels = torch.randint(4, (40,), generator=noise)
+        found.add(role, features[rows], predicted[rows], labels[rows] if role == "source" else None)
+    return found
+
+
+def part_of_scores(rank: int, address: str, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    torch.save(seen(slice(rank, None, 2)).scores(together=True), Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_rules_without_labels_look_at_the_samples_of_all_processes(tmp_path: Path):
+    multiprocessing.spawn(part_of_scores, (f"file://{tmp_path}/meet", str(tmp_path)), nprocs=2)
+    wanted = seen(slice(None)).scores()
+    assert len(wanted) == 3 and wanted != seen(slice(0, None, 2)).scores()
+    for rank in (0, 1):
+        assert torch.load(tmp_path / f"{rank}.pt") == wanted
 
 
 def test_one_process_sums_by_itself():

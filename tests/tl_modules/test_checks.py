@@ -10,18 +10,21 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.tuner import Tuner
 from PIL import Image
+from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.models import resnet18, vit_b_16
 
 from datamodules.collate import as_sample
-from datamodules.pair import fetch
+from datamodules.pair import SequentialData, fetch
 from tests.conftest import digest, pair_for
 from tests.conftest import trainer_for as quiet_trainer
 from tests.tl_modules.plain import DIGITS, LETTERS, loader, rows, trainer_for
 from tl_modules import DatasetMerging, MultiTask, Task, TaskFineTuning, TransferModule
 from tl_modules.backbones.own import OwnTrunk
+from tl_modules.health import Diverged
 
 
 def module(cell: type[TransferModule], **given: Any) -> TransferModule:
@@ -252,6 +255,50 @@ def test_a_schedule_needs_an_end_and_a_constant_one_does_not(end: dict[str, Any]
     trainer = quiet_trainer(-1, **stop)
     trainer.fit(module(TransferModule), loader())
     assert trainer.global_step > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"accumulate_grad_batches": 4}, 4),
+        ({"limit_train_batches": 1}, 2),
+        ({"limit_train_batches": 1.0}, 16),
+        ({"limit_train_batches": 0.5}, 8),
+        ({"callbacks": [GradientAccumulationScheduler({0: 2, 1: 4})]}, 6),
+    ],
+)
+def test_a_schedule_ends_with_the_fit_whatever_is_accumulated_or_left_out(options: dict[str, Any], steps: int) -> None:
+    target = pair_for("scratch").data["target"]
+    target.train_size = 64
+    data = SequentialData(target, None, batch_size=8)
+    cell = TransferModule(target.task)
+    trainer = quiet_trainer(-1, max_epochs=2, **options)
+    trainer.fit(cell, datamodule=data)
+    assert (trainer.global_step, cell.planned) == (steps, steps)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_module_that_diverged_can_be_fitted_again() -> None:
+    cell = module(TransferModule)
+    wrong = {name: torch.full_like(value, torch.inf) for name, value in cell.head("target").state_dict().items()}
+    right = {name: value.clone() for name, value in cell.head("target").state_dict().items()}
+    cell.head("target").load_state_dict(wrong)
+    for _ in range(2):
+        with pytest.raises(Diverged):
+            trainer_for(1).fit(cell, loader())
+    cell.head("target").load_state_dict(right)
+    trainer = trainer_for(2)
+    trainer.fit(cell, loader())
+    assert trainer.global_step == 2
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+@pytest.mark.parametrize("backbone", ["small", "own"])
+def test_weights_may_be_of_another_precision(precision: Any, backbone: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()) if backbone == "own" else "small"
+    cell, trainer = module(TransferModule, backbone=network), quiet_trainer(2, precision=precision)
+    trainer.fit(cell, loader())
+    assert trainer.test(cell, loader(), verbose=False)[0]["test/target/loss"] > 0
 
 
 def test_the_rate_that_lr_find_sets_is_the_one_trained_with() -> None:

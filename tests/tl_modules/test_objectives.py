@@ -279,6 +279,14 @@ def test_adabn_takes_the_statistics_of_the_target_and_leaves_all_weights():
     assert torch.allclose(norm.running_mean, means.mean(0), atol=1e-5)
 
 
+def test_a_stage_after_adabn_takes_its_statistics_as_before():
+    module = adapted(False, "adabn")
+    layers = module.parts.with_statistics("target")
+    assert {layer.momentum for layer in layers} == {None}
+    module.enter("source")
+    assert {layer.momentum for layer in layers} == {0.1}
+
+
 def test_adabn_is_refused_on_a_network_without_running_statistics():
     task = Task("a", "classification", ("x", "y"))
     own = nn.Sequential(nn.Flatten(), nn.LazyLinear(4), nn.ReLU())

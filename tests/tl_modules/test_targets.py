@@ -236,7 +236,7 @@ def test_samples_that_a_collate_function_makes_something_of_are_read_through_it(
 def test_targets_that_float32_cannot_tell_apart_are_refused():
     head = TransferModule(TASK).head("target")
     with pytest.raises(
-        ValueError, match="value: its training targets have a standard deviation of 9.23 around 1.7e\\+09"
+        ValueError, match=r"value: its training targets have a standard deviation of 9\.23 around 1\.7e\+09"
     ):
         head.fit_targets(1.7e9 + torch.arange(32).double())
     head.fit_targets(torch.full((4,), 1.7e9).double())
