@@ -13,6 +13,7 @@ from typing import Any
 from tl_modules.cube import BASELINES, SCRATCH
 from tl_modules.task import ABSENT
 from tl_run.report.advice import read_advice
+from tl_run.report.folds import folded
 from tl_run.report.reading import LeftOut, Run, read_run
 
 PLANNED = "planned"  # a run's status in `comparison.json` before it is over
@@ -106,21 +107,23 @@ def settings_of(runs: Sequence[Run], baseline: str | None = None) -> tuple[list[
         baseline: The name of the arm that others are compared with; by default `scratch`, else another baseline.
 
     Returns:
-        The settings, those with the most runs first; and the runs that are there twice.
+        The settings, those with the most runs first; and the runs that are there twice, or of single folds.
 
     Raises:
         ValueError: If no setting has an arm of that name.
     """
+    runs, twice = folded(runs)
     plateaus = [run for run in runs if run.plateau and run.results["cell"] in BASELINES]
     by_key: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         if run not in plateaus:
             by_key.setdefault((run.results["baseline_key"], run.metric), []).append(run)
+    if not by_key and not plateaus:
+        return [], twice
     if not by_key:  # all there is are runs to a plateau
         by_key, plateaus = {(run.results["baseline_key"], run.metric): [] for run in plateaus}, []
         for run in runs:
             by_key[run.results["baseline_key"], run.metric].append(run)
-    twice: list[LeftOut] = []
     settings = []
     titles = _differences([_shared(group[0]) for group in by_key.values()])
     for (key, group), title in zip(by_key.items(), titles, strict=True):
@@ -218,7 +221,7 @@ def _shared(run: Run) -> dict[str, Any]:
     """Return what may tell a setting from others, in words."""
     target, results = run.results["target"], run.results
     said = {f"target {key}": target.get(key) for key in ("dataset", "domain", "task")}
-    said |= {"labelled samples": run.labelled}
+    said |= {"fold": target.get("fold"), "labelled samples": run.labelled}
     said |= {key: results.get(key) for key in ("backbone", "steps", "batch_size", "lr", "precision")}
     return {**said, "metric": run.metric}
 

@@ -55,7 +55,7 @@ def differing(one: Arm, other: Arm, most: int = SHOWN) -> tuple[list[Told], list
         most: How many of each, those with the largest difference first.
     """
     seeds = sorted(one.runs.keys() & other.runs.keys())
-    first, second = ([arm.runs[seed].judged() for seed in seeds] for arm in (one, other))
+    first, second = ([arm.runs[seed].alone.judged() for seed in seeds] for arm in (one, other))
     right: list[dict[str, list[float]]] = [{}, {}]
     said: list[dict[str, Counter[str]]] = [{}, {}]
     truths: dict[str, tuple[str, int]] = {}

@@ -52,6 +52,11 @@ class Run:
         self.folder, self.results = folder, results
 
     @property
+    def alone(self) -> Run:
+        """The run whose data its folder names."""
+        return self
+
+    @property
     def seed(self) -> int:
         """The seed."""
         return int(self.results["seed"])

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.tl_run.report.made_up import run, stage, sweep
+from tests.tl_run.report.made_up import run, stage, sweep, table
 from tl_run.report.arms import compared, settings_of
 from tl_run.report.reading import read, read_comparison
 
@@ -127,3 +127,37 @@ def test_a_comparison_that_cannot_be_read_is_named(tmp_path, content):
 def test_a_comparison_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no run of the comparison is over"):
         compared(comparison(tmp_path), read_comparison(tmp_path))
+
+
+def test_folds_are_one_run_per_seed_with_the_means_of_their_scores(tmp_path):
+    sizes = {"1/2": 47, "2/2": 48}
+    for cell, scores in (("scratch", (0.4, 0.6)), ("multitask", (0.7, 0.7))):
+        for (fold, size), score in zip(sizes.items(), scores, strict=True):
+            target = {
+                "dataset": "own",
+                "labelled": {"train": size - 10, "val": 10},
+                "train_size": size - 10,
+                "fold": fold,
+            }
+            place = tmp_path / f"{cell}{fold[0]}"
+            run(place, cell, test=score, target=target, baseline_key=f"key {fold}")
+            table(place, [(f"{fold} a", "x", "x", 0.9, 1.0)])
+            lines = f"- cell={cell}\n- seed=0\n- target.fold={fold}\n"
+            (place / ".hydra" / "overrides.yaml").write_text(lines)
+
+    (one,) = settings(tmp_path)
+
+    values = {arm.name: arm.values("test", "target/accuracy") for arm in one.arms}
+    assert values == {"scratch": {0: pytest.approx(0.5)}, "multitask": {0: pytest.approx(0.7)}}
+    assert one.title == "" and "target.fold=1/2,2/2" in one.arms[0].overrides
+    assert [sample.id for sample in one.arms[0].one.judged()] == ["1/2 a", "2/2 a"]
+    assert one.arms[0].one.samples == {"target": 640}
+    (tmp_path / "multitask2" / "results.json").unlink()
+    found, left_out = settings_of(read([tmp_path])[0])
+    assert [arm.name for arm in found[0].arms] == ["scratch"]
+    assert [line.why for line in left_out] == ["is of fold 1/2; its target.fold=2/2 is not there"]
+    (tmp_path / "scratch1" / "results.json").unlink()
+    assert [(one.title, one.arms[0].name) for one in settings(tmp_path)] == [
+        ("fold 1/2, labelled samples 47", "multitask"),
+        ("fold 2/2, labelled samples 48", "scratch"),
+    ]

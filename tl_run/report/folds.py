@@ -1,0 +1,113 @@
+"""Runs on all folds of a dataset as one: each sample is tested once, and scores are the means over the folds."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tl_run.report.reading import LeftOut, Run, Sample
+
+FOLD = "target.fold="
+
+
+class Folded(Run):
+    """The runs of one seed on the folds of a target's test set.
+
+    Scores are means over the folds, what was seen and spent are sums, and all else is as in the first run.
+
+    Args:
+        runs: The runs, first fold first.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        super().__init__(runs[0].folder, _joined([run.results for run in runs]))
+        self.runs = list(runs)
+
+    @property
+    def alone(self) -> Run:
+        """The first fold's run."""
+        return self.runs[0]
+
+    def judged(self, role: str = "target") -> list[Sample]:
+        """Return what the tests said of each sample of all folds."""
+        return [sample for run in self.runs for sample in run.judged(role)]
+
+    def overrides(self) -> list[str]:
+        """Return the options, with all folds."""
+        count = len(self.runs)
+        return [*_apart(self.alone), f"{FOLD}{','.join(f'{i + 1}/{count}' for i in range(count))}"]
+
+
+def folded(runs: Sequence[Run]) -> tuple[list[Run], list[LeftOut]]:
+    """Join runs that differ in the target's fold alone.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        The runs, those on folds as one per seed; and those whose other folds are not there. Where all folds are there
+        of none, each fold's runs stay by themselves.
+    """
+    alone: list[Run] = []
+    groups: dict[tuple[Any, ...], dict[int, Run]] = {}
+    for run in runs:
+        fold = run.results["target"].get("fold")
+        if fold is None:
+            alone.append(run)
+            continue
+        number, count = map(int, str(fold).split("/"))
+        group = groups.setdefault((count, run.seed, *sorted(_apart(run))), {})
+        if number in group:
+            alone.append(run)  # it is told as being there twice
+        group.setdefault(number, run)
+    whole, left_out = [], []
+    for (count, *_), group in groups.items():
+        missing = [f"{number}/{count}" for number in range(1, count + 1) if number not in group]
+        if missing:
+            why = f"its target.fold={', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there"
+            left_out += [
+                LeftOut(run.folder, f"is of fold {run.results['target']['fold']}; {why}") for run in group.values()
+            ]
+        else:
+            whole.append(Folded([group[number] for number in sorted(group)]))
+    return ([*alone, *whole], left_out) if whole else (list(runs), [])
+
+
+def _apart(run: Run) -> list[str]:
+    """Return a run's options but for its seed and fold."""
+    return [line for line in run.overrides() if not line.startswith(FOLD)]
+
+
+def _joined(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the results of several runs as those of one."""
+    one = copy.deepcopy(dict(each[0]))
+    one["baseline_key"] = " ".join(str(results["baseline_key"]) for results in each)
+    one["target"]["fold"] = f"all {len(each)}"
+    for split in ("val", "test"):
+        one[split] = {name: _mean([results[split].get(name) for results in each]) for name in one[split]}
+    for place in ("train_size", "val_size", "test_size"):
+        if place in one["target"]:
+            one["target"][place] = round(statistics.fmean(results["target"][place] for results in each))
+    known = one["target"].get("labelled") or {}
+    for split in known:
+        known[split] = round(statistics.fmean(results["target"]["labelled"][split] for results in each))
+    for name in ("flops", "seconds"):
+        if one.get(name) is not None:
+            one[name] = sum(results[name] or 0 for results in each)
+    for index, stage in enumerate(one["stages"]):
+        stages = [results["stages"][index] for results in each if index < len(results["stages"])]
+        for name in ("score", "loss"):
+            if name in stage:
+                stage[name] = _mean([some.get(name) for some in stages])
+        for name in ("steps", "flops", "seconds"):
+            stage[name] = sum(some.get(name) or 0 for some in stages)
+        stage["samples"] = {role: sum(some["samples"].get(role, 0) for some in stages) for role in stage["samples"]}
+    return one
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean, None where a value is not defined."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
