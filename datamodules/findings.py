@@ -11,6 +11,7 @@ SHOWN = 5
 # What can be the matter with an item, and whether it is left out for it.
 KINDS = {
     "unreadable": True,  # it cannot be read
+    "missing": True,  # it names a file that is not there
     "empty": True,  # there is nothing in it: a box without area or outside of its picture, a text without words
     "unlabelled": True,  # it has no label, or one that is none
     "ambiguous": True,  # it can be meant in two ways

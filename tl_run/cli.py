@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tl_modules.cube import BY_NAME
 from tl_modules.discovery import torchvision_networks
 from tl_run import networks
 from tl_run.defaults import chosen, settled_cell
@@ -29,6 +30,7 @@ from tl_run.paths import CONFIG_NAME, composing, config_dir, folders, import_fro
 from tl_run.resuming import asked, resumed
 from tl_run.schema import ConfigError, check, options_of
 
+MADE = "scenes/"  # data that come with the project
 ORDERS = ("sequential", "simultaneous")
 MULTIRUN = ("-m", "--multirun")
 HELP = ("-h", "--help")
@@ -132,6 +134,10 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 def announced(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Return what `settled` does, and say which cell `cell=auto` became."""
     made = settled(cfg, overrides)
+    given = {line.lstrip("+").partition("=")[0] for line in overrides}
+    forgotten = "dataset@target" in given and not {"dataset@source", "experiment"} & given
+    if forgotten and made.cell.name in BY_NAME and not made.target.name.startswith(MADE):
+        print(f"dataset@source= is not given: the source is {made.source.name}, the default of cell={made.cell.name}")
     if made is not cfg:
         source, target = made.source, made.target
         tasks = "same task" if source.task == target.task and source.kind == target.kind else "different tasks"

@@ -88,9 +88,11 @@ class NpzImages(ImageClasses):
             if not len(images.shape) or not len(images):
                 raise ValueError(f"root={self.root}: {split}_images has no picture")
             labels = labels.reshape(len(labels), -1) if labels.ndim else labels
-            if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.shape != (len(images), 1):
-                shapes = f"{images.dtype} {images.shape} and {labels.shape}"
-                raise ValueError(f"root={self.root}: {split} must be uint8 (N, H, W[, C]) and (N,), not {shapes}")
+            if images.dtype != np.uint8:
+                raise ValueError(f"root={self.root}: {split}_images must be uint8, not {images.dtype}")
+            if images.ndim not in (3, 4) or labels.shape != (len(images), 1):
+                shapes = f"{images.shape} and {labels.shape}"
+                raise ValueError(f"root={self.root}: {split} must be (N, H, W[, C]) and (N,) or (N, 1), not {shapes}")
             if images.ndim == 4 and images.shape[3] not in (1, 3):
                 last = "channels come last: move the axis" if images.shape[1] in (1, 3) else "volumes are not read"
                 raise ValueError(f"root={self.root}: {split} must have 1 or 3 channels, not {images.shape}; {last}")

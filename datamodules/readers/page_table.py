@@ -58,7 +58,7 @@ class PageTable(PublishedData):
         **shared: Options of every reader, see `PublishedData`.
 
     Raises:
-        ValueError: If the table or a column is missing, a page has neither picture nor text, or a file cannot be read.
+        ValueError: If the table or a column is missing, all pages have neither picture nor text, or a file cannot be read.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
@@ -94,17 +94,21 @@ class PageTable(PublishedData):
         columns = [(row, place) for row, place in columns if row[1] in frequent]
         values = [(row[1], place) for row, place in columns]
         names, indices = named_labels(self.root / table, values, None)
-        self.indices = [index for index in indices if index is not None]
-        self.pages = [row[0] for row, _ in columns]
+        wanted = {key: pattern for key, pattern in (("image", picture), ("text", text)) if key in self.inputs}
+        there = []
+        for (row, place), index in zip(columns, indices, strict=True):
+            files = [self.root / pattern.replace("{page}", row[0]) for pattern in wanted.values()]
+            if any(file.is_file() for file in files):
+                there.append((row[0], index or 0))
+            else:
+                lacking = " nor ".join(map(str, files))
+                self.findings.add("missing", "rows", f"row {place} names the page {row[0]}, but there is no {lacking}")
+        if not there:
+            raise ValueError(f"root={root}: {self.findings.of('missing', 'rows')[0]}, and so for all others")
+        self.pages, self.indices = [name for name, _ in there], [index for _, index in there]
         self.files = {
-            key: [self.root / pattern.replace("{page}", name) for name in self.pages]
-            for key, pattern in (("image", picture), ("text", text))
-            if key in self.inputs
+            key: [self.root / pattern.replace("{page}", name) for name in self.pages] for key, pattern in wanted.items()
         }
-        for row, (name, place) in enumerate(zip(self.pages, (place for _, place in columns), strict=True)):
-            if not any(files[row].is_file() for files in self.files.values()):
-                wanted = " nor ".join(str(files[row]) for files in self.files.values())
-                raise ValueError(f"root={root}: row {place} names the page {name}, but there is no {wanted}")
         self.texts = self._texts()
         made = Task(task, "classification", tuple(names), domain, channels=channels)
         super().__init__(made, label_map=labels, **shared)

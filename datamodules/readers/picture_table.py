@@ -38,7 +38,7 @@ class PictureTable(ImageClasses):
         **shared: Options of every reader, see `PublishedData`.
 
     Raises:
-        ValueError: If the table is missing or is no such table, or a picture is missing or named twice.
+        ValueError: If the table is missing or is no such table, or all pictures are missing, or one is named twice.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
@@ -65,13 +65,21 @@ class PictureTable(ImageClasses):
         columns = self.read((picture, label))
         names, indices = named_labels(path, [(row[1], place) for row, place in columns], labels)
         columns, self.indices = labelled_rows(self.findings, columns, indices, labels)
-        self.paths, self.files = [row[0] for row, _ in columns], [path.parent / row[0] for row, _ in columns]
         seen: dict[str, int] = {}
-        for file, (row, place) in zip(self.files, columns, strict=True):
-            if not file.is_file():
-                raise ValueError(f"root={root}: row {place} names {row[0]}, which is no file in {path.parent}")
+        for row, place in columns:
             if seen.setdefault(row[0], place) != place:
                 raise ValueError(f"root={root}: rows {seen[row[0]]} and {place} both name {row[0]}")
+        lacking = {row[0]: f"row {place} names {row[0]}, which is no file in {path.parent}" for row, place in columns}
+        lacking = {name: said for name, said in lacking.items() if not (path.parent / name).is_file()}
+        if len(lacking) == len(columns):
+            raise ValueError(f"root={root}: {next(iter(lacking.values()))}, and so do all others")
+        for said in lacking.values():
+            self.findings.add("missing", "rows", said)
+        there = [
+            (row[0], index) for (row, _), index in zip(columns, self.indices, strict=True) if row[0] not in lacking
+        ]
+        self.paths, self.indices = [name for name, _ in there], [index for _, index in there]
+        self.files = [path.parent / name for name in self.paths]
         super().__init__(task, names, domain, image_size, channels, **shared)
 
     def column(self, name: str | int) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 from datamodules.findings import Findings
 
 Row = tuple[list[str], int]
+OTHERS = ("\t", ";", "|", ",")  # separators that a file may have instead
 SEPARATOR = r"^(.|\\t|\t)$"  # one character, or a backslash and a t
 
 
@@ -51,7 +52,11 @@ def read_columns(
     names: list[Any] = lines[0] if header else list(range(len(lines[0])))
     missing = [column for column in columns if column not in names]
     if missing:
-        raise ValueError(f"root={path}: has no column {missing[0]}; it has {', '.join(map(str, names))}")
+        other = next((one for one in OTHERS if one != separator and len(names) == 1 and one in str(names[0])), None)
+        shown, hint = ", ".join(map(str, names)), ""
+        if other is not None:
+            shown, hint = f"one, {names[0]!r}", f"; what is between columns is separator={other!r}".replace("'", '"')
+        raise ValueError(f"root={path}: has no column {missing[0]}; it has {shown}{hint}")
     places = [names.index(column) for column in columns]
     rows = [(line, place) for place, line in enumerate(lines[header:], 1 + header) if line]
     short = [place for line, place in rows if len(line) <= max(places)]

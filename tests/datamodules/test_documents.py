@@ -120,6 +120,18 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
         PageTable(str(tmp_path)).setup()
 
 
+def test_pages_without_a_file_are_left_out_up_to_a_share(tmp_path):
+    table(tmp_path)
+    for name in ("p3", "p5"):
+        for file in tmp_path.glob(f"*/{name}.*"):
+            file.unlink()
+    with pytest.raises(ValueError, match=r"2 of \d+ rows cannot be used: row 5 names the page p3, but there is no"):
+        PageTable(str(tmp_path)).setup()
+    data = PageTable(str(tmp_path), max_invalid=0.2)
+    data.setup()
+    assert not {"p3", "p5"} & {name for part in data.ids.values() for name in part}
+
+
 def test_a_share_of_the_inputs_is_hidden_the_same_way_for_the_test_of_every_seed(tmp_path):
     table(tmp_path, 100)
     made = [PageTable(str(tmp_path), missing={"test": 0.5}, seed=seed) for seed in (0, 1)]

@@ -53,10 +53,10 @@ def test_arrays_keep_their_published_splits(tmp_path):
     ("change", "message"),
     [
         ({"train_labels": None}, "lacks the array train_labels; it holds train_images"),
-        ({"train_labels": np.zeros((20, 3))}, r"train must be uint8 \(N, H, W\[, C\]\) and \(N,\)"),
-        ({"train_images": np.zeros((20, 6, 6))}, "train must be uint8"),
+        ({"train_labels": np.zeros((20, 3))}, r"train must be \(N, H, W\[, C\]\) and \(N,\) or \(N, 1\), not"),
+        ({"train_images": np.zeros((20, 6, 6))}, "train_images must be uint8, not float64"),
         ({"train_labels": np.full((20, 1), 5)}, "the file has a class 5"),
-        ({"train_labels": np.array(1)}, "train must be uint8"),
+        ({"train_labels": np.array(1)}, r"train must be \(N, H, W\[, C\]\) and"),
         ({"train_labels": np.array(["a"] * 20, dtype=object)}, "holds pickled objects, which are not read"),
         (
             {"train_images": np.zeros((0, 6, 6), np.uint8), "train_labels": np.zeros((0, 1))},
@@ -418,7 +418,7 @@ def test_a_table_of_pictures(tmp_path):
     for more, message in (("in/99.png;k\n", "row 21 names in/99.png"), ("in/3.png;k\n", "rows 4 and 21 both name")):
         (tmp_path / "x.csv").write_text("".join([*lines, more]))
         with pytest.raises(ValueError, match=message):
-            PictureTable(str(tmp_path / "x.csv"), **options)
+            PictureTable(str(tmp_path / "x.csv"), **options).setup()
 
 
 def outlines(folder, change=None):
@@ -511,3 +511,25 @@ def test_boxes_and_masks_of_the_same_files_are_aligned(tmp_path):
     assert batch["mask"].shape == (10, 32, 32) and len(batch["boxes"]) == 10 and "boxes_rows" not in batch
     pair = CombinedData(boxes, masks, mode="aligned", aligned_dataset=aligned, batch_size=4)
     assert list(pair.whole("test", ["source", "target"])) == ["source+target"]
+
+
+def test_rows_of_a_table_whose_picture_is_missing_are_left_out_up_to_a_share(tmp_path):
+    lines = ["picture\tlabel"]
+    for i in range(20):
+        Image.new("RGB", (10, 10), (10 * i, 0, 0)).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.png\t{'dark' if i < 10 else 'light'}")
+    (tmp_path / "x.tsv").write_text("\n".join(lines))
+    (tmp_path / "3.png").unlink()
+    (tmp_path / "7.png").write_text("no picture")
+    with pytest.raises(
+        ValueError, match="has no column picture; it has one, 'picture.tlabel'; what is between columns"
+    ):
+        PictureTable(str(tmp_path / "x.tsv"))
+    with pytest.raises(ValueError, match=r"1 of 20 rows cannot be used: row 5 names 3.png, which is no file in"):
+        PictureTable(str(tmp_path / "x.tsv"), separator="\\t").setup()
+    data = PictureTable(str(tmp_path / "x.tsv"), separator="\\t", max_invalid=0.1)
+    data.setup()
+    assert len(set().union(*data.ids.values())) == 18 and len(data.findings.found) == 2
+    (tmp_path / "y.csv").write_text("picture,label\na.png,x\nb.png,y\n")
+    with pytest.raises(ValueError, match=r"row 2 names a.png, which is no file in .*, and so do all others"):
+        PictureTable(str(tmp_path / "y.csv"))

@@ -448,8 +448,9 @@ class Detection(Head):
 
     @classmethod
     def truths(cls, batch: Batch, key: str) -> list[Any]:
-        """Return boxes and their labels' indices per picture."""
-        return list(zip(batch[key], batch[box_fields(key)[0]], strict=True))
+        """Return boxes, their labels' indices and, where there are any, their flags per picture."""
+        fields = [key, *(field for field in box_fields(key) if field in batch)]
+        return list(zip(*(batch[field] for field in fields), strict=True))
 
     def drawn(self, predictions: list[dict[str, Tensor]], labels: Sequence[str]) -> list[Any]:
         """Return the boxes with a score that is worth showing and their labels' indices, per picture."""
@@ -458,9 +459,9 @@ class Detection(Head):
 
     @classmethod
     def draw(cls, axis: Any, target: Any, labels: Sequence[str], truth: Any = None) -> None:
-        """Draw the boxes."""
-        corners, indices = target
-        drawing.boxes(axis, corners, indices, labels)
+        """Draw the boxes; those that are not counted are dotted."""
+        corners, indices, *flags = target
+        drawing.boxes(axis, corners, indices, labels, *flags)
 
     @classmethod
     def legend(cls, labels: Sequence[str]) -> list[drawing.Colour]:

@@ -42,15 +42,17 @@ def label_map(axis: Any, mask: Tensor, palette: Sequence[Colour], ignore: int) -
     axis.imshow(shown.numpy(), interpolation="nearest")
 
 
-def boxes(axis: Any, corners: Any, indices: Any, labels: Sequence[str]) -> None:
-    """Draw boxes, xyxy in pixels, with their labels' indices."""
+def boxes(axis: Any, corners: Any, indices: Any, labels: Sequence[str], flags: Any = None) -> None:
+    """Draw boxes, xyxy in pixels, with their labels' indices; those with a flag are dotted and without a name."""
     palette = colours(len(labels))
-    for box, label in zip(corners, indices, strict=True):
+    for row, (box, label) in enumerate(zip(corners, indices, strict=True)):
+        counts = flags is None or int(flags[row]) == 0
         left, top, right, bottom = (float(value) for value in box)
         colour = palette[int(label)][:3]
         xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
-        axis.plot([x - 0.5 for x in xs], [y - 0.5 for y in ys], color=colour, linewidth=1.4)
-        if len(corners) > MOST_NAMED:
+        line = {"linewidth": 1.4} if counts else {"linewidth": 1.0, "linestyle": ":"}
+        axis.plot([x - 0.5 for x in xs], [y - 0.5 for y in ys], color=colour, **line)
+        if len(corners) > MOST_NAMED or not counts:
             continue
         style: dict[str, Any] = {"color": "white", "fontsize": 6, "va": "bottom", "clip_on": True}
         axis.text(left, top, labels[int(label)], bbox={"color": colour, "pad": 0.6, "linewidth": 0}, **style)

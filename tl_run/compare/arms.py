@@ -146,3 +146,17 @@ def unmet(needs: Needs, cfg: Mapping[str, Any]) -> str | None:
                 name=source["name"],
             )
     return None
+
+
+def check_unlabelled(rule: str | None, asked: Iterable[Arm]) -> None:
+    """Refuse a rule of choosing without labels where no arm needs one.
+
+    Args:
+        rule: The rule; None for none.
+        asked: The arms that were asked for.
+
+    Raises:
+        ConfigError: If it would do nothing.
+    """
+    if rule is not None and not any(reads_no_label(arm) for arm in asked):
+        raise ConfigError(f"compare.without_labels={rule}: has no effect, since all arms read the target's labels")

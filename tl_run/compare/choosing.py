@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import NamedTuple
 
+from tl_run.compare.options import RACE_AFTER
 from tl_run.report.statistics import paired
-
-RACE_AFTER = 3  # seeds
 
 
 class Tried(NamedTuple):

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tl_run.cli import HELP, MULTIRUN, run
+from tl_run.cli import HELP, MADE, MULTIRUN, run
 from tl_run.compare import sweeper
 from tl_run.compare.arms import BASELINE, read_arms
 from tl_run.compare.options import OURS, translated
 from tl_run.paths import config_dir, folders
+from tl_run.schema import ConfigError
 from tl_run.train import train
 
 SILENT = "hydra/hydra_logging="
@@ -28,9 +29,27 @@ def arguments(given: Sequence[str]) -> list[str]:
     sweeper.ASKED[:] = given
     own, rest = config_dir([argument for argument in given if argument not in MULTIRUN])
     rest = translated(rest)
+    check_source(rest)
     logging = [] if any(argument.startswith(SILENT) for argument in rest) else [f"{SILENT}disabled"]
     place = [] if own is None else ["--config-dir", str(own)]  # flags first: Hydra takes options in one stretch
     return [*place, "-m", "hydra/sweeper=compare", *logging, "resume=auto", *rest]
+
+
+def check_source(given: Sequence[str]) -> None:
+    """Refuse a target of one's own without a source: data that come with the project would stand in silently.
+
+    Args:
+        given: The options.
+
+    Raises:
+        ConfigError: If the source is missing.
+    """
+    chosen = dict(one.lstrip("+").partition("=")[::2] for one in given)
+    target = chosen.get("dataset@target", MADE)
+    if not target.startswith(MADE) and not {"dataset@source", "experiment"} & chosen.keys():
+        raise ConfigError(
+            f"dataset@source=: is missing beside dataset@target={target}; name a dataset, or pretrained for weights"
+        )
 
 
 def usage() -> str:

@@ -15,6 +15,7 @@ from tl_run.schema import ConfigError
 PREFIX, NODE = "compare.", "hydra.sweeper."
 ADVISE = "advise"  # may stand alone
 SEEDS, QUICK_SEEDS = 5, 3
+RACE_AFTER = 3  # seeds
 GRID = (0.0003, 0.001, 0.003, 0.01)
 # Options of train.py that a comparison sets itself.
 OURS = {
@@ -72,7 +73,11 @@ def options(given: Mapping[str, Any]) -> Options:
         ConfigError: If one cannot be; a line each.
     """
     try:
-        return Options(**given)
+        made = Options(**given)
+        seeds = len(made.all_seeds())
+        if made.race and seeds <= RACE_AFTER:
+            raise ConfigError(f"compare.race=true: has no effect with {seeds} seeds, arms stop after {RACE_AFTER}")
+        return made
     except ValidationError as error:
         problems = []
         for one in error.errors():

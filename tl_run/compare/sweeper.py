@@ -16,10 +16,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tl_run.cli import checked
-from tl_run.compare.arms import BASELINE, Arm, chosen_arms, read_arms, reads_no_label
+from tl_run.compare.arms import BASELINE, Arm, check_unlabelled, chosen_arms, read_arms, reads_no_label
 from tl_run.compare.book import COMPLETE, FAILED, FOLDER, Book, Entry, Job, Outcome, digest, outcome_of
-from tl_run.compare.choosing import RACE_AFTER, better, outrun, widened
-from tl_run.compare.options import options
+from tl_run.compare.choosing import better, outrun, widened
+from tl_run.compare.options import RACE_AFTER, options
 from tl_run.compare.watching import quietly, watched
 from tl_run.errors import RunError
 from tl_run.paths import folders
@@ -68,6 +68,7 @@ class Comparison:
 
         self.common = self.only_single(arguments)
         asked = chosen_arms(read_arms(folders()), self.options.arms)
+        check_unlabelled(self.options.without_labels, asked)
         print(f"looking at {len(asked)} arms, with a few steps of each")
         with quietly(None):
             plan = planned(asked, self.values, lambda values: self.check(values), probe)

@@ -13,6 +13,7 @@ from tl_run.report.statistics import CANNOT_TELL, Paired
 
 PATIENCE = ("cell.schedule=constant", "trainer.patience=5")
 MOST_MORE = 100  # seeds that a command is given for
+ARMS = "compare.arms="  # of a comparison's command: which, beside the baseline
 SEEDS = "compare.seeds="  # of a comparison's command: how many
 LEAST_P = 0.001  # p-values below are not told exactly
 OF_A_SOURCE = (  # what a run of the target alone does not take
@@ -152,15 +153,19 @@ def _for_verdict(row: Row, base: Row, again: str | None) -> Missing:
     more = row.needed - row.on_test.count
     new = list(range(_next(have), _next(have) + more))
     what = f"{row.arm.name}: about {more} more seed{'s' if more > 1 else ''} of it and of {base.arm.name}"
-    fill = _more(row.arm, new, again, base.arm) if more <= MOST_MORE else None
-    return Missing(f"{what}, {duration(row.more_seconds)}", fill)
+    what = f"{what}, {duration(row.more_seconds)}"
+    if more > MOST_MORE:
+        return Missing(f"{what}; a difference that takes so many is hardly worth it", None)
+    return Missing(what, _more(row.arm, new, again, base.arm))
 
 
 def _more(arm: Arm, new: Sequence[int], again: str | None, also: Arm | None = None) -> str:
-    """Return the command that adds seeds to an arm, and to another."""
+    """Return the command that adds seeds to an arm; with another to both, and to no other arm of a comparison."""
     if again is not None:
-        kept = [one for one in shlex.split(again) if not one.startswith(SEEDS)]
-        return shlex.join([*kept, f"{SEEDS}{max(new) + 1}"])
+        changed = (SEEDS,) if also is None else (SEEDS, ARMS)
+        kept = [one for one in shlex.split(again) if not one.startswith(changed)]
+        only = [] if also is None else [f"{ARMS}[{arm.name}]"]
+        return shlex.join([*kept, *only, f"{SEEDS}{max(new) + 1}"])
     lines = [command(one.overrides or [f"cell={one.cell}"], new) for one in (arm, *([also] if also else []))]
     return "\n".join(lines)
 

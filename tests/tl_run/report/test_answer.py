@@ -102,6 +102,11 @@ def test_what_a_comparison_is_missing_is_filled_by_its_own_command(tmp_path):
 
     again = "python compare.py 'compare.rates=[0.001,0.003]' dataset@target=mnist compare.seeds=3"
     assert gaps["weight_sharing with seed 2"] == again
+    said = next(
+        what for what in gaps if what.startswith("multitask: about") or what.startswith("weight_sharing: about")
+    )
+    name = said.partition(":")[0]
+    assert f"'compare.arms=[{name}]' compare.seeds=" in gaps[said]
 
 
 def test_without_a_baseline_it_is_what_is_missing(tmp_path):
