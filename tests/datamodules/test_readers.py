@@ -522,7 +522,7 @@ def test_rows_of_a_table_whose_picture_is_missing_are_left_out_up_to_a_share(tmp
     (tmp_path / "3.png").unlink()
     (tmp_path / "7.png").write_text("no picture")
     with pytest.raises(
-        ValueError, match="has no column picture; it has one, 'picture.tlabel'; what is between columns"
+        ValueError, match=r"has no column picture; it has one, 'picture.tlabel'; what is between columns"
     ):
         PictureTable(str(tmp_path / "x.tsv"))
     with pytest.raises(ValueError, match=r"1 of 20 rows cannot be used: row 5 names 3.png, which is no file in"):

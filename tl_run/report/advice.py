@@ -29,6 +29,9 @@ class Rates(NamedTuple):
     third: float
 
 
+REGRET = "regret is of the span from the worst arm to the best, 0 % being best"
+
+
 class Record(NamedTuple):
     """The hit rate of several orders, as means.
 
@@ -155,12 +158,14 @@ def said_of_record(found: Record | None) -> list[str]:
     return [
         f"hit rate of such advice on {many} stored: {said_of(found.advised)}",
         f"the fixed list on the same: {said_of(found.fixed)}",
-        "regret is of the span from the worst arm to the best, 0 % being best",
+        REGRET,
     ]
 
 
 def beside_outcome(said: Mapping[str, Any], outcome: Mapping[str, float], direction: str) -> list[list[str]]:
     """Return what was expected beside what came out: a line per arm with its places, the best outcome first.
+
+    Arms with equal outcomes share a place.
 
     Args:
         said: As `read_advice` returns it.
@@ -170,10 +175,11 @@ def beside_outcome(said: Mapping[str, Any], outcome: Mapping[str, float], direct
     sign = -1 if direction == "max" else 1
     names = [name for name in said["order"] if math.isfinite(outcome.get(name, math.nan))]
     came = sorted(names, key=lambda name: sign * outcome[name])
+    better = {name: sum(sign * outcome[other] < sign * outcome[name] for other in names) for name in names}
     places = {key: [name for name in said[key] if name in names] for key in ("order", "fixed")}
     return [
-        [name, f"{outcome[name]:.4f}", str(place), *(str(places[key].index(name) + 1) for key in ("order", "fixed"))]
-        for place, name in enumerate(came, 1)
+        [name, f"{outcome[name]:.4f}", *map(str, [better[name] + 1, *(places[key].index(name) + 1 for key in places)])]
+        for name in came
     ]
 
 
@@ -192,4 +198,7 @@ def conclusion(said: Mapping[str, Any], outcome: Mapping[str, float], direction:
     lines = ["It was given when all runs were over, and does not count."] if said.get("afterwards") else []
     if found["order"] is None or found["fixed"] is None:
         return [*lines, f"Fewer than {LEAST} of the arms that it ranked are over."]
-    return [*lines, f"Advice: {said_of(found['order'])}.", f"Fixed list: {said_of(found['fixed'])}."]
+    lines.append(f"Advice: {said_of(found['order'])}.")
+    same = list(said["order"]) == [name for name in said["fixed"] if name in said["order"]]
+    lines.append("The fixed list gave the same order." if same else f"Fixed list: {said_of(found['fixed'])}.")
+    return [*lines, f"{REGRET[0].upper()}{REGRET[1:]}."]

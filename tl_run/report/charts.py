@@ -383,9 +383,19 @@ def fill_matrix(
 
 
 def calibration_of(arm: Arm) -> Calibration | None:
-    """Return the calibration of an arm's predictions on the test set, all runs together; None without probabilities."""
-    samples = [sample for run in arm.runs.values() for sample in run.judged() if sample.score is not None]
-    return calibration([float(sample.score or 0.0) for sample in samples], [sample.right for sample in samples])
+    """Return the calibration of an arm's predictions on the test set; None without probabilities.
+
+    The bins are of all runs together. The error is the mean of the runs' own: what one overstates and another
+    understates does not cancel out.
+    """
+    scored = [[(one.score, one.right) for one in run.judged() if one.score is not None] for run in arm.runs.values()]
+    whole = calibration(*_columns([pair for run in scored for pair in run]))
+    each = [found.error for run in scored if (found := calibration(*_columns(run))) is not None]
+    return None if whole is None else whole._replace(error=statistics.fmean(each))
+
+
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [score for score, _ in pairs], [right for _, right in pairs]
 
 
 def reliability(found: Mapping[str, Calibration]) -> str:

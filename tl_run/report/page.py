@@ -176,7 +176,7 @@ ACROSS = (
 CHANGE = "Percentage points; blue is more, orange less. Blue on the diagonal and orange off it is what one wants."
 CALIBRATION = (
     "On the line, predictions are as often right as they say. Points are as large as their share of the samples. ECE "
-    "is the expected calibration error."
+    "is the expected calibration error, the mean of the runs' own."
 )
 COSTS = (
     "Means over the seeds. Labelled are samples of the target that an arm may know; seen are samples that passed "

@@ -66,6 +66,8 @@ def test_the_report_shows_what_was_foretold_beside_what_came_out(tmp_path):
     scores = {"scratch": 0.5, "multitask": 0.6, "task_finetuning": 0.7}
     folder = compared(tmp_path / "a", scores, ["multitask", "task_finetuning", "scratch"])
     assert beside_outcome(read_advice(folder), scores, "max")[0] == ["task_finetuning", "0.7000", "1", "2", "3"]
+    tied = {**scores, "task_finetuning": 0.6}
+    assert [row[2] for row in beside_outcome(read_advice(folder), tied, "max")] == ["1", "1", "3"]
     report(folder, draw=False)
     page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
     assert "<td>task_finetuning</td><td>0.7000</td><td>1</td><td>2</td><td>3</td>" in page

@@ -4,6 +4,7 @@ import pytest
 
 from tests.tl_run.report.made_up import run, stage, sweep, table
 from tl_run.report.arms import compared, settings_of
+from tl_run.report.charts import calibration_of
 from tl_run.report.reading import read, read_comparison
 
 
@@ -161,3 +162,12 @@ def test_folds_are_one_run_per_seed_with_the_means_of_their_scores(tmp_path):
         ("fold 1/2, labelled samples 47", "multitask"),
         ("fold 2/2, labelled samples 48", "scratch"),
     ]
+
+
+def test_an_arms_calibration_error_is_the_mean_of_its_runs(tmp_path):
+    for seed, right in ((0, (1.0, 1.0)), (1, (0.0, 0.0))):
+        place = run(tmp_path / f"a{seed}", seed=seed)
+        table(place, [(name, "x", "x", 0.5, hit) for name, hit in zip("ab", right, strict=True)])
+    (one,) = settings(tmp_path)
+    found = calibration_of(one.arms[0])
+    assert found.error == pytest.approx(0.5) and found.shares == [0.5]
