@@ -279,6 +279,11 @@ def _no_key(key: str) -> str:
     given = next((a for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key), key)
     if key.split(".")[-1] in RENAMED:
         return f"{given}: {RENAMED[key.split('.')[-1]]}"
+    inside = (
+        [] if "." in key else [f"{one}.{key}" for one in allowed if key in options_of(f"{one}.{key}", _chosen(one))]
+    )
+    if inside:
+        return f"{given}: unknown option; did you mean {' or '.join(inside)}?"
     shown = f"; {near(key.split('.')[-1], allowed)}allowed: {', '.join(allowed)}" if allowed else ""
     return f"{given}: unknown option{shown}"
 

@@ -58,7 +58,7 @@ class PageTable(PublishedData):
         **shared: Options of every reader, see `PublishedData`.
 
     Raises:
-        ValueError: If the table or a column is missing, all pages have neither picture nor text, or a file cannot be read.
+        ValueError: If the table or a column is missing, no page has a picture or text, or a file cannot be read.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classification",)

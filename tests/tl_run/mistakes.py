@@ -31,6 +31,7 @@ CELL_NAMES = ", ".join([*sorted([*BY_NAME, "scratch"]), "auto", "finetune", "pro
 CONFIGURATION = {
     "cell=multitsk": f"cell=multitsk: did you mean multitask? allowed: {CELL_NAMES}",
     "": f"cell= is missing; choose one of {CELL_NAMES}",
+    "cell=multitask batch_size=16": "batch_size=16: unknown option; did you mean datamodule.batch_size?",
     "cell=multitask cell.lrr=1": f"cell.lrr=1: unknown option; did you mean lr? allowed: {CELL_OPTIONS}",
     "cell=multitask +cell.foo=1": f"cell.foo=1: unknown; allowed: {CELL_OPTIONS}",
     "cell=multitask cell.lr=-1": "cell.lr=-1: must be greater than 0",

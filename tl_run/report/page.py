@@ -243,6 +243,8 @@ def _shown(one: Section) -> list[str]:
         for gap in gaps:
             shown = f"<pre>{escape(gap.command)}</pre>" if gap.command else ""
             body.append(f"<div class='missing'>{escape(gap.what)}{shown}</div>")
+        then = words.afterwards(answer)
+        body += [f"<p class='note'>{escape(then)}</p>"] if then else []
     for title, how, drawn in one.charts[1:2]:
         body += _figure(title, how, drawn)
     body.append(f"<h3>What it costs</h3><p class='note'>{escape(COSTS)}</p>")
@@ -314,6 +316,8 @@ def markdown(title: str, sections: Sequence[Section], left_out: Sequence[LeftOut
         lines += ["Missing for a verdict:", ""] if gaps else []
         for gap in gaps:
             lines += [f"- {gap.what}", *([f"\n  ```\n{_indented(gap.command)}\n  ```"] if gap.command else [])]
+        then = words.afterwards(answer)
+        lines += ["", then] if then else []
         told = words.foretold(answer)
         if told is not None:
             lines += ["", FORETOLD, "", *_piped(FORETOLD_HEADER, told[2])]

@@ -100,6 +100,9 @@ def show_answer(answer: Answer, console: Console) -> None:
         console.print(f"missing: {gap.what}", highlight=False, markup=False)
         for command in (gap.command or "").splitlines():
             console.print(f"  {command}", highlight=False, markup=False)
+    then = words.afterwards(answer)
+    if then:
+        console.print(then, highlight=False, markup=False)
 
 
 def show_answers(answers: Sequence[Answer], console: Console) -> None:

@@ -139,6 +139,13 @@ def missing(answer: Answer) -> list[Missing]:
     return list({one.what: one for one in lines}.values())
 
 
+def afterwards(answer: Answer) -> str | None:
+    """Return how runs of those commands come into the report; None where it takes them up by itself."""
+    if answer.setting.again is not None or not any(gap.command for gap in missing(answer)):
+        return None
+    return "Such runs lie in folders of their own: give report.py these folders too."
+
+
 def _for_verdict(row: Row, base: Row, again: str | None) -> Missing:
     assert row.on_test is not None
     have = sorted(row.arm.runs.keys() & base.arm.runs.keys())

@@ -91,6 +91,7 @@ def test_what_is_missing_comes_with_the_command_that_fills_it(tmp_path):
     said = next(what for what in gaps if what.startswith(f"weight_sharing: about {more} more seeds"))
     assert gaps[said].splitlines()[0].startswith("python train.py -m cell=weight_sharing steps=20 ")
     assert any("trainer.patience=5" in (command or "") for command in gaps.values())
+    assert "give report.py these folders too" in (words.afterwards(found) or "")
 
 
 def test_what_a_comparison_is_missing_is_filled_by_its_own_command(tmp_path):
