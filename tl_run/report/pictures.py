@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
@@ -27,6 +32,12 @@ from tl_run.report.judged import Told
 
 COLUMNS = 8
 MOST_LISTED = 21  # names in a legend
+# Fonts with letters of many scripts, one of which most systems have.
+WIDER = (
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei", "IPAexGothic", "Hiragino Sans",
+    "PingFang SC", "Apple SD Gothic Neo", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS",
+    "Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Thai", "Nirmala UI", "Tahoma",
+)  # fmt: skip
 
 
 def samples(data: PairedData, path: Path) -> None:
@@ -197,10 +208,34 @@ def _grid(rows: int, height: float = 1.75) -> tuple[Figure, Any]:
     return figure, axes
 
 
+@cache
+def families() -> list[str]:
+    """Return the fonts that texts are drawn with: the usual one, and for letters that it lacks what is installed."""
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in WIDER if name in installed)]
+
+
+@cache
+def _say_boxes() -> None:
+    """Say once that some letters are not to be seen."""
+    print(
+        "no font here has some of the letters; pictures show boxes for them (Noto Sans CJK has most)", file=sys.stderr
+    )
+
+
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
-    FigureCanvasAgg(figure).print_png(str(temporary))
+    for text in figure.findobj(Text):
+        text.set_fontfamily(families())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        FigureCanvasAgg(figure).print_png(str(temporary))
+    for one in caught:
+        if "missing from font" in str(one.message):
+            _say_boxes()
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     temporary.replace(path)
 
 
