@@ -23,6 +23,7 @@ are wide. *Samples* are those of the target and, after a plus, of the source tha
 def main() -> None:
     """Write the page."""
     sections = {"uda": of_uda, "finetunings": of_finetunings, "objectives": of_objectives, "merging": of_merging}
+    sections["replay"] = of_replay
     lines = [HEAD]
     for name, section in sections.items():
         path = FOLDER / f"{name}.json"
@@ -123,6 +124,23 @@ def of_merging(record: Record) -> Iterator[str]:
         told = gap([against["mean"], against["low"], against["high"]])
         rows.append([name, found["metric"], *means, told, str(against["seeds"])])
     yield from table(["set", "metric", "naive", "masked", "masked against naive", "seeds"], rows)
+
+
+def of_replay(record: Record) -> Iterator[str]:
+    """Yield the section on keeping the old skill."""
+    yield "## The old skill kept while a new one is learned"
+    yield ""
+    yield "`python -m benchmarks.ways.replay --data-root <folder>`: digits (MNIST), then clothes (Fashion-MNIST, 500"
+    yield "labels) by a head of their own; *old* is the accuracy on the digits' test set in the end, *new* on the clothes'."
+    yield ""
+    yield "![New against old skill: points are runs, shares of replay are joined by a line](pictures/replay.svg)"
+    yield ""
+    rows = []
+    for row in record["rows"]:
+        old = spread(row["old"]) if row["old"] else ""
+        samples = " + ".join(f"{row['samples'].get(role, 0):,.0f}" for role in ("target", "source"))
+        rows.append([row["arm"], old, spread(row["new"]), gap(row["gain"]), str(len(row["new"])), samples])
+    yield from table(["arm", "old", "new", "new against scratch", "seeds", "samples"], rows)
 
 
 if __name__ == "__main__":
