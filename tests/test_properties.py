@@ -110,7 +110,7 @@ def test_a_merged_target_means_the_same_name(kind, source, target, data):
             fields["mask"] = values[:, :, None].expand(-1, -1, 2).contiguous()
             meant += [[task.labels[i] for i in row] for row in drawn]
         else:
-            fields |= {"boxes": [torch.rand(2, 4)] * count, "box_labels": list(values)}
+            fields |= {"boxes": [1 + torch.rand(2, 4)] * count, "box_labels": list(values)}
             meant += [[task.labels[i] for i in row] for row in drawn]
         sets[role] = InMemory(fields)
     batch = MergedDataset(sets, tasks, union, fetch).batch(range(6))
