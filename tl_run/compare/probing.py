@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from datamodules.pair import PairedData
 from tl_modules.health import Diverged
+from tl_modules.module import TransferModule
 from tl_modules.staged import fit
 from tl_modules.stages import Stage
 from tl_run.build import build_data, build_module, check_kinds
@@ -97,52 +99,82 @@ def probe(config: Mapping[str, Any]) -> Probe:
     """
     quiet()
     cfg = dict(config)
-    precision, _ = resolve(cfg["precision"], cfg["trainer"]["accelerator"])
     import_own(cfg)
     data = build_data(cfg)
     with tempfile.TemporaryDirectory() as folder:
         prepare(data, Path(folder))
         check_kinds(cfg, data)
-        module = build_module(cfg, data)
+        timed = Timed(cfg, data, build_module(cfg, data), folder)
         every = cfg["steps"] or cfg["epochs"] * data.epoch_steps
-        validations, batch = cfg["trainer"]["validations"], cfg["datamodule"]["batch_size"]
-        found: dict[str, StageCost] = {}
-        clock = Clock()
-
-        def begin(stage: Stage, steps: int | None) -> Trainer:
-            nonlocal clock
-            assert steps is not None
-            key = address(cfg, data, module, stage, steps) if cfg["store"]["gigabytes"] else None
-            clock = Clock()
-            found[stage.name] = StageCost(stage.name, steps, 0.0, key)
-            accumulate = cfg["trainer"]["accumulate"]
-            return Trainer(
-                accelerator=cfg["trainer"]["accelerator"],
-                devices=1,
-                precision=precision,  # type: ignore[arg-type]
-                max_steps=max(1, min(STEPS, steps)),
-                accumulate_grad_batches=accumulate,
-                limit_val_batches=0,
-                num_sanity_val_steps=0,
-                use_distributed_sampler=False,
-                logger=False,
-                callbacks=[clock],
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                default_root_dir=folder,
-            )
-
-        def end(stage: Stage, trainer: Trainer | None) -> None:
-            watched = module.monitor[0].split("/")[1]
-            each = math.ceil(len(data.split(watched, "val")) / batch)
-            steps = found[stage.name].steps
-            batches = steps * cfg["trainer"]["accumulate"] + min(validations, steps) * each * FORWARD
-            found[stage.name] = found[stage.name]._replace(seconds=clock.step * batches)
-
         with contextlib.suppress(Diverged):  # at this rate; what becomes of its runs is theirs to say
-            fit(module, data, begin, steps=every, chosen=end)
-    tested = math.ceil(len(data.split("target", "test")) / batch)
+            fit(timed.module, data, timed.begin, steps=every, chosen=timed.end)
+    tested = timed.clock.step * timed.batches("target", "test") * FORWARD
+    return Probe(list(timed.found.values()), tested, _peak(), wiring(cfg, timed.module), tuple(found_in(data)))
+
+
+class Timed:
+    """The stages of an arm while a few steps of each are timed.
+
+    Args:
+        config: The checked configuration.
+        data: The data, set up.
+        module: The module.
+        folder: A folder for the Trainers.
+
+    Attributes:
+        found: What was found, by stage.
+        clock: Of the stage that was timed last.
+    """
+
+    def __init__(self, config: Mapping[str, Any], data: PairedData, module: TransferModule, folder: str) -> None:
+        self.config, self.data, self.module, self.folder = config, data, module, folder
+        self.found: dict[str, StageCost] = {}
+        self.clock = Clock()
+
+    def begin(self, stage: Stage, steps: int | None) -> Trainer:
+        """Return the Trainer of a few steps."""
+        assert steps is not None
+        trainer, stored = self.config["trainer"], self.config["store"]["gigabytes"]
+        key = address(self.config, self.data, self.module, stage, steps) if stored else None
+        self.found[stage.name] = StageCost(stage.name, steps, 0.0, key)
+        self.clock = Clock()
+        precision, _ = resolve(self.config["precision"], trainer["accelerator"])
+        return Trainer(
+            accelerator=trainer["accelerator"],
+            devices=1,
+            precision=precision,  # type: ignore[arg-type]
+            max_steps=max(1, min(STEPS, steps)),
+            accumulate_grad_batches=trainer["accumulate"],
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            logger=False,
+            callbacks=[self.clock],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=self.folder,
+        )
+
+    def end(self, stage: Stage, trainer: Trainer | None) -> None:
+        """Note what the whole stage will take, from what a batch took."""
+        options, steps = self.config["trainer"], self.found[stage.name].steps
+        validated = self.batches(self.module.monitor[0].split("/")[1], "val")
+        batches = steps * options["accumulate"] + min(options["validations"], steps) * validated * FORWARD
+        self.found[stage.name] = self.found[stage.name]._replace(seconds=self.clock.step * batches)
+
+    def batches(self, role: str, split: str) -> int:
+        """Return the batches of a split."""
+        return math.ceil(len(self.data.split(role, split)) / int(self.config["datamodule"]["batch_size"]))
+
+
+def wiring(config: Mapping[str, Any], module: TransferModule) -> str:
+    """Return what tells an arm from one that would do the same under another name.
+
+    Args:
+        config: Its configuration.
+        module: Its module.
+    """
     said = {
         # With weights for a source there is nothing that the parts could be shared with.
         "wires": module.parts.wires if len(module.tasks) > 1 else is_pretrained(config),
@@ -152,7 +184,7 @@ def probe(config: Mapping[str, Any]) -> Probe:
         "source": {key: value for key, value in config["source"].items() if key not in ("task", "domain")},
         "merged": module.merged,
     }
-    return Probe(list(found.values()), clock.step * tested * FORWARD, _peak(), repr(said), tuple(found_in(data)))
+    return repr(said)
 
 
 def _peak() -> float:
