@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from datamodules.collate import beside_boxes, collate
+from datamodules.collate import beside, boxes_in, collate
 from datamodules.splits import LEAST, divided
 from tl_modules.discovery import kind_of
 from tl_modules.ranges import AtLeast
@@ -76,6 +76,7 @@ class InMemory(Dataset[dict[str, Any]]):
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return samples as a batch, without Python work a sample for the tensors."""
         batch: Batch = {}
+        of_boxes = beside(boxes_in(self.fields, lambda key: self.fields[key][:1][0] if len(self) else ()))
         for key, values in self.fields.items():
             rows = [row for row, index in enumerate(indices) if self._has(key, index)]
             chosen = indices if len(rows) == len(indices) else [indices[row] for row in rows]
@@ -86,7 +87,7 @@ class InMemory(Dataset[dict[str, Any]]):
             else:
                 read = [values[i] for i in chosen]
                 batch[key] = torch.stack(read) if isinstance(values, Rows) else read
-            if len(rows) < len(indices) and not beside_boxes(key, self.fields):
+            if len(rows) < len(indices) and key not in of_boxes:
                 batch[f"{key}_rows"] = torch.tensor(rows)
         return batch
 

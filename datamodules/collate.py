@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -12,33 +12,27 @@ from PIL.Image import Image
 from torch import Tensor
 
 from tl_modules.batch import targets_of_pair
-from tl_modules.task import INPUTS, Task
+from tl_modules.task import Task, box_fields
 
 Sample = dict[str, Any]
 Batch = dict[str, Any]
 
 
-def is_list(key: str, fields: Collection[str]) -> bool:
-    """Tell whether a field's values stay a list in a batch: their lengths differ from sample to sample.
+def boxes_in(fields: Iterable[str], value_of: Callable[[str], Any]) -> set[str]:
+    """Return the fields of samples that hold boxes, `(N, 4)` with labels beside them (`task.box_fields`).
 
     Args:
-        key: The field.
-        fields: All fields of the samples.
+        fields: The fields.
+        value_of: Gives one value of a field.
     """
-    has_boxes = key not in INPUTS and f"{key}_labels" in fields
-    return key in ("id", "text", "boxes") or has_boxes or beside_boxes(key, fields)
+    names = set(fields)
+    with_labels = (key for key in names if box_fields(key)[0] in names)
+    return {key for key in with_labels if np.ndim(value_of(key)) == 2 and np.shape(value_of(key))[1] == 4}
 
 
-def beside_boxes(key: str, fields: Collection[str]) -> bool:
-    """Tell whether a field says something of each box of another (`task.box_fields`), so that its rows are theirs.
-
-    Args:
-        key: The field.
-        fields: All fields of the samples.
-    """
-    name, _, what = key.rpartition("_")
-    boxes = "boxes" if name == "box" else name
-    return what in ("labels", "ignore") and boxes in fields and boxes not in INPUTS
+def beside(boxes: Iterable[str]) -> set[str]:
+    """Return the fields that say something of each box, so that their rows are those of the boxes."""
+    return {name for key in boxes for name in box_fields(key)}
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -56,11 +50,13 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """
     batch: Batch = {}
     samples = _flagged(samples)
-    fields = dict.fromkeys(key for sample in samples for key in sample)
-    for key in fields:
+    first = {key: value for sample in reversed(samples) for key, value in sample.items()}
+    boxes = boxes_in(first, first.__getitem__)
+    lists = {"id", "text", "boxes"} | boxes | beside(boxes)
+    for key in dict.fromkeys(key for sample in samples for key in sample):
         rows = [row for row, sample in enumerate(samples) if key in sample]
         values = [samples[row][key] for row in rows]
-        if is_list(key, fields):
+        if key in lists:
             batch[key] = values
         else:
             tensors = [torch.as_tensor(value) for value in values]
@@ -68,7 +64,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             if len(shapes) > 1:
                 raise ValueError(f"{key} differs in shape within a batch: {', '.join(map(str, shapes[:3]))}")
             batch[key] = torch.stack(tensors)
-        if len(rows) < len(samples) and not beside_boxes(key, fields):
+        if len(rows) < len(samples) and key not in beside(boxes):
             batch[f"{key}_rows"] = torch.tensor(rows)
     return batch
 

@@ -103,7 +103,7 @@ class _Cutting:
             missing, rest = wanted - len(first), 0 if self._theirs("train") else 1
             limits = {"least": missing if val_size else 1, "rest": rest}
             gone = off_whole(self.labels["train"], self.groups, then, missing, self.seed, "splits", "val", **limits)[0]
-            most = (val_size or train_size or len(self.others)) - len(first)
+            most = (val_size or train_size or len(gone)) if self.alone else missing
             val = sorted([*first, *self._take([], gone, most, "val")])
         self.left -= {*first, *gone}
         return [("train", i) for i in val]

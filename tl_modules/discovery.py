@@ -83,8 +83,8 @@ def plain_spec(spec: Any, option: str) -> Any:
     remedy = "give a class at the top of a module, or its import path, with options as a mapping: name=, ..."
     if not isinstance(spec, type):
         raise ValueError(f"{option}: an object ({type(spec).__name__}) cannot be kept in a checkpoint; {remedy}")
-    if "<locals>" in spec.__qualname__:
-        raise ValueError(f"{option}: no import path leads to {spec.__name__}, which a function defines; {remedy}")
+    if "." in spec.__qualname__:
+        raise ValueError(f"{option}: no import path leads to {spec.__name__}, defined in {spec.__qualname__}; {remedy}")
     return f"{spec.__module__}.{spec.__qualname__}"
 
 

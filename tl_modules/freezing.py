@@ -57,7 +57,7 @@ class Held:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put back what was kept."""
+        """Put back what was kept, of layers that are frozen still."""
         for layer, kept in self.kept.items():
-            for key, value in kept.items():
+            for key, value in kept.items() if not layer.training else ():
                 layer.get_buffer(key).copy_(value)

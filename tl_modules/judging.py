@@ -168,7 +168,7 @@ class Judging(Portable):
             for name, value in self.val_scores.compute().items()
         }
         self.log_dict(values, batch_size=1)
-        scores = self.unlabelled.scores(together=is_sharded(self.trainer.val_dataloaders))
+        scores = self.unlabelled.scores(bool(self.stage.judge) and is_sharded(self.trainer.val_dataloaders))
         self.log_dict({f"val/target/{rule}": score for rule, score in scores.items()}, batch_size=1)
         monitor = self.monitor[0].rpartition("/")[2]
         if self.stage.judge and self.without_labels == monitor and monitor not in scores:

@@ -372,6 +372,7 @@ class TransferModule(Judging):
             before = len(list(self.parameters()))
             self._tune()
             check_copied(self.trainer, self.stage.name, len(list(self.parameters())) - before)
+            self.train(self.training)  # what the finetuning froze
         if stage == "fit" and self.entered and not (self.parts.report.loaded or self.parts.report.adapted):
             warn_of_skipped(type(self).__name__, self.plan, self.stage, self.trained)
 

@@ -78,23 +78,24 @@ def planned_steps(trainer: Any) -> float:
     if trainer.max_epochs in (None, -1):
         return float(trainer.max_steps) if trainer.max_steps > 0 else math.inf
     data: Any = getattr(trainer, "datamodule", None)
-    limit = trainer.limit_train_batches
+    limit, most = trainer.limit_train_batches, trainer.max_steps if trainer.max_steps > 0 else math.inf
     all_batches = limit == 1.0 and isinstance(limit, float)  # 1 is one batch
+    paired: list[Any] = [getattr(data, name, None) for name in ("epoch_steps", "accumulate")]
     changing = [one for one in trainer.callbacks if isinstance(one, GradientAccumulationScheduler)]
-    if hasattr(data, "epoch_steps") and all_batches:  # a paired one, whose loaders are not made for it
-        batches = data.epoch_steps * data.accumulate
+    if all_batches and None not in paired:  # ours, whose loaders are not made for it
+        batches = math.prod(paired)
     elif changing:
         trainer.fit_loop.setup_data()
         batches = trainer.num_training_batches
     else:
-        return float(trainer.estimated_stepping_batches)  # whichever of max_steps and max_epochs comes first
-    together = [trainer.accumulate_grad_batches] * trainer.max_epochs
-    for one in changing:
-        together = [one.get_accumulate_grad_batches(epoch) for epoch in range(trainer.max_epochs)]
+        steps = float(trainer.estimated_stepping_batches)  # whichever of max_steps and max_epochs comes first
+        return steps if steps >= 0 else math.inf  # of a loader without a length
     if not math.isfinite(batches):
-        return float(trainer.max_steps) if trainer.max_steps > 0 else math.inf
-    steps = sum(math.ceil(batches / count) for count in together)
-    return float(min(steps, trainer.max_steps if trainer.max_steps > 0 else math.inf))
+        return float(most)
+    if not changing:
+        return float(min(math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs, most))
+    together = (changing[-1].get_accumulate_grad_batches(epoch) for epoch in range(trainer.max_epochs))
+    return float(min(sum(math.ceil(batches / count) for count in together), most))
 
 
 def steps_of(trainer: Any, schedule: str) -> int:

@@ -77,7 +77,8 @@ def is_sharded(loaders: Any) -> bool:
     if not several():
         return False
     leaves, _ = tree_flatten(getattr(loaders, "iterables", loaders))
-    return any(isinstance(getattr(loader, "sampler", None), DistributedSampler) for loader in leaves)
+    samplers = [one for loader in leaves for one in (loader, getattr(loader, "batch_sampler", None))]
+    return any(isinstance(getattr(one, "sampler", None), DistributedSampler) for one in samplers)
 
 
 def gathered(values: Tensor) -> Tensor:

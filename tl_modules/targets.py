@@ -94,5 +94,5 @@ def target_values(dataset: Any, task: Task, join: Callable[[list[Any]], Any] | N
             value = sample.get(task.key) if isinstance(sample, Mapping) else sample[1]
             if value is not None:
                 value = torch.as_tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
-                found.append(value if join is None else value[0])
+                found += [value] if join is None else [*value[:1]]
     return torch.stack(found) if found else torch.zeros(0)

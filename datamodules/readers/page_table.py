@@ -103,6 +103,8 @@ class PageTable(PublishedData):
             else:
                 lacking = " nor ".join(map(str, files))
                 self.findings.add("missing", "rows", f"row {place} names the page {row[0]}, but there is no {lacking}")
+        if not there and not columns:
+            raise ValueError(f"root={root}: no row has a label")
         if not there:
             raise ValueError(f"root={root}: {self.findings.of('missing', 'rows')[0]}, and so for all others")
         self.pages, self.indices = [name for name, _ in there], [index for _, index in there]

@@ -71,6 +71,8 @@ class PictureTable(ImageClasses):
                 raise ValueError(f"root={root}: rows {seen[row[0]]} and {place} both name {row[0]}")
         lacking = {row[0]: f"row {place} names {row[0]}, which is no file in {path.parent}" for row, place in columns}
         lacking = {name: said for name, said in lacking.items() if not (path.parent / name).is_file()}
+        if not columns:
+            raise ValueError(f"root={root}: no row is left that has a label which labels= does not drop")
         if len(lacking) == len(columns):
             raise ValueError(f"root={root}: {next(iter(lacking.values()))}, and so do all others")
         for said in lacking.values():

@@ -165,6 +165,8 @@ def test_a_field_of_labels_beside_no_boxes_is_stacked():
     samples = [{"id": str(i), "image": torch.zeros(1, 4, 4), "fine_labels": i, "image_labels": i} for i in range(3)]
     made = collate(samples)
     assert made["fine_labels"].tolist() == made["image_labels"].tolist() == [0, 1, 2] and made["image"].ndim == 4
+    masked = [{"id": "a", "mask": torch.zeros(6, 6, dtype=torch.long), "mask_labels": 1}] * 2
+    assert collate(masked)["mask"].shape == (2, 6, 6)
     cars = [
         {**one, "cars": torch.zeros(one["fine_labels"], 4), "cars_labels": torch.zeros(one["fine_labels"])}
         for one in samples

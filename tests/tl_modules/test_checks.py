@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.tuner import Tuner
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from torchvision.models import resnet18, vit_b_16
 
 from datamodules.collate import as_sample
@@ -276,6 +276,16 @@ def test_a_schedule_ends_with_the_fit_whatever_is_accumulated_or_left_out(option
     trainer.fit(cell, datamodule=data)
     assert (trainer.global_step, cell.planned) == (steps, steps)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_loader_without_a_length_has_no_planned_end() -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(rows())
+
+    with refuses("schedule='one_cycle' needs the number of steps"):
+        given = DataLoader(Stream(), batch_size=4)
+        quiet_trainer(-1, max_epochs=2).fit(module(TransferModule, schedule="one_cycle"), given)
 
 
 def test_a_module_that_diverged_can_be_fitted_again() -> None:

@@ -69,11 +69,12 @@ class Own(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.norm = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8, affine=False)
+        self.scaled = nn.BatchNorm2d(8)
         self.second = nn.Conv2d(8, 8, 3)
         self.first.requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.second(self.norm(self.first(images))).mean((2, 3))
+        found: torch.Tensor = self.scaled(self.second(self.norm(self.first(images)))).mean((2, 3))
         return found
 
 
@@ -90,7 +91,8 @@ def test_what_is_frozen_in_a_module_of_ones_own_stays_so() -> None:
 def test_statistics_of_layers_without_weights_are_frozen_with_their_part(finetuning: str) -> None:
     module = Module(DIGITS, backbone=Own(), finetuning=finetuning)
     Trainer(max_steps=2, **OPTIONS).fit(module, loader())
-    assert float(module.parts.of("target", "trunk").net.norm.num_batches_tracked) == 0  # type: ignore[union-attr]
+    net: Any = module.parts.of("target", "trunk").net
+    assert float(net.norm.num_batches_tracked) == float(net.scaled.num_batches_tracked) == 0
 
 
 @with_peft
@@ -116,7 +118,7 @@ def test_classes_are_given_by_themselves_and_objects_are_refused(tmp_path: Any) 
         option = next(iter(options))
         with pytest.raises(ValueError, match=rf"^{option}[.a-z]*: an object .* cannot be kept in a checkpoint"):
             Module(DIGITS, **options)
-    with pytest.raises(ValueError, match="no import path leads to Local, which a function defines"):
+    with pytest.raises(ValueError, match="no import path leads to Local, defined in local"):
         Module(DIGITS, objective=local())
 
 

@@ -41,7 +41,7 @@ class OwnTrunk(Trunk):
         net.eval()
         try:
             with torch.no_grad():
-                out = net(torch.zeros(1, channels, 64, 64))
+                out = net(torch.zeros(1, channels, 64, 64, dtype=_type_of(net)))
         except Exception as error:
             raise ValueError(
                 f"backbone={type(net).__name__} fails on images (1, {channels}, 64, 64): {error}; give a Backbone "
@@ -59,9 +59,13 @@ class OwnTrunk(Trunk):
 
     def forward(self, stemmed: Stemmed) -> Features:
         """Return the module's output as features."""
-        weights = next((p for p in self.net.parameters() if p.is_floating_point()), stemmed.values)
-        out = self.net(stemmed.values.to(weights.dtype))
+        out = self.net(stemmed.values.to(_type_of(self.net)))
         return out if isinstance(out, Features) else Features(out, {}, stemmed.size)
+
+
+def _type_of(net: nn.Module) -> torch.dtype:
+    """Return the type of a module's weights."""
+    return next((one.dtype for one in net.parameters() if one.is_floating_point()), torch.float32)
 
 
 def _check_features(net: nn.Module, dim: int) -> None:

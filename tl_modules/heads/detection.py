@@ -243,8 +243,9 @@ class Detection(Head):
             if len(names) and not 0 <= int(names.min()) <= int(names.max()) < len(labels):
                 given = f"{int(names.min())} to {int(names.max())}"
                 raise ValueError(f"{field} in sample {sample}: {given} must be 0 to {len(labels) - 1}")
-        largest = max((float(boxes.max()) for boxes in batch[key] if len(boxes)), default=None)
-        if largest is not None and 0 < largest <= 1:
+        there = [boxes for boxes in batch[key] if len(boxes)]
+        largest = max((float(boxes.max()) for boxes in there), default=0.0)
+        if 0 < largest <= 1 and any(bool((boxes != boxes.round()).any()) for boxes in there):
             said = f"no box reaches beyond {largest:.4g}; are they shares of the picture's sides?"
             raise ValueError(f"{key}: must be in pixels, but {said}")
 

@@ -47,37 +47,41 @@ def folded(runs: Sequence[Run]) -> tuple[list[Run], list[LeftOut]]:
         runs: The runs.
 
     Returns:
-        The runs, those on folds as one per seed; and those whose other folds are not there. Where all folds are there
-        of none, each fold's runs stay by themselves.
+        The runs, those on folds as one per seed; and those that are there twice, or whose other folds are not there.
+        Where none of a target's are whole, each fold's runs stay by themselves.
     """
-    alone: list[Run] = []
-    groups: dict[tuple[Any, ...], dict[int, Run]] = {}
+    made: list[Run] = []
+    left_out: list[LeftOut] = []
+    by_target: dict[str, dict[str, dict[int, Run]]] = {}
     for run in runs:
         fold = run.results["target"].get("fold")
         if fold is None:
-            alone.append(run)
+            made.append(run)
             continue
         number, count = map(int, str(fold).split("/"))
-        group = groups.setdefault((count, run.seed, *sorted(_apart(run))), {})
-        if number in group:
-            alone.append(run)  # it is told as being there twice
-        group.setdefault(number, run)
-    whole, left_out = [], []
-    for (count, *_), group in groups.items():
-        missing = [f"{number}/{count}" for number in range(1, count + 1) if number not in group]
-        if missing:
+        target = repr([count, *(run.results["target"].get(key) for key in ("dataset", "domain", "task"))])
+        group = by_target.setdefault(target, {}).setdefault(repr([run.seed, *sorted(_apart(run))]), {})
+        if group.setdefault(number, run) is not run:
+            left_out.append(LeftOut(run.folder, f"is there twice: the same options as {group[number].folder}"))
+    for target, groups in by_target.items():
+        count = int(target[1:].partition(",")[0])
+        whole = [group for group in groups.values() if len(group) == count]
+        made += [Folded([group[number] for number in sorted(group)]) for group in whole]
+        for group in (group for group in groups.values() if len(group) < count):
+            if not whole:
+                made += group.values()
+                continue
+            missing = [f"{number}/{count}" for number in range(1, count + 1) if number not in group]
             why = f"its target.fold={', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there"
             left_out += [
-                LeftOut(run.folder, f"is of fold {run.results['target']['fold']}; {why}") for run in group.values()
+                LeftOut(one.folder, f"is of fold {one.results['target']['fold']}; {why}") for one in group.values()
             ]
-        else:
-            whole.append(Folded([group[number] for number in sorted(group)]))
-    return ([*alone, *whole], left_out) if whole else (list(runs), [])
+    return made, left_out
 
 
 def _apart(run: Run) -> list[str]:
     """Return a run's options but for its seed and fold."""
-    return [line for line in run.overrides() if not line.startswith(FOLD)]
+    return [line for line in run.overrides() if not line.lstrip("+").startswith(FOLD)]
 
 
 def _joined(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tl_run.report.statistics import CANNOT_TELL, Paired
 PATIENCE = ("cell.schedule=constant", "trainer.patience=5")
 MOST_MORE = 100  # seeds that a command is given for
 ARMS = "compare.arms="  # of a comparison's command: which, beside the baseline
+RACE, RULE = "compare.race=", "compare.without_labels="
 SEEDS = "compare.seeds="  # of a comparison's command: how many
 LEAST_P = 0.001  # p-values below are not told exactly
 OF_A_SOURCE = (  # what a run of the target alone does not take
@@ -140,10 +141,14 @@ def missing(answer: Answer) -> list[Missing]:
 
 
 def afterwards(answer: Answer) -> str | None:
-    """Return how runs of those commands come into the report; None where it takes them up by itself."""
-    if answer.setting.again is not None or not any(gap.command for gap in missing(answer)):
-        return None
-    return "Such runs lie in folders of their own: give report.py these folders too."
+    """Return where the runs of those commands are reported; None where that is here."""
+    commands = [gap.command for gap in missing(answer) if gap.command]
+    if answer.setting.again is not None:
+        alone = any(ARMS in command for command in commands)
+        return (
+            "A command with compare.arms= makes a report of its own, of that arm and the baseline." if alone else None
+        )
+    return "Such runs lie in folders of their own: give report.py these folders too." if commands else None
 
 
 def _for_verdict(row: Row, base: Row, again: str | None) -> Missing:
@@ -169,8 +174,9 @@ def _for_verdict(row: Row, base: Row, again: str | None) -> Missing:
 def _more(arm: Arm, new: Sequence[int], again: str | None, also: Arm | None = None) -> str:
     """Return the command that adds seeds to an arm; with another to both, and to no other arm of a comparison."""
     if again is not None:
-        changed = (SEEDS,) if also is None else (SEEDS, ARMS)
-        kept = [one for one in shlex.split(again) if not one.startswith(changed)]
+        changed = [SEEDS] if also is None else [SEEDS, ARMS, RACE]
+        changed += [RULE] if also is not None and arm.one.without_labels is None else []  # it would do nothing
+        kept = [one for one in shlex.split(again) if not one.startswith(tuple(changed))]
         only = [] if also is None else [f"{ARMS}[{arm.name}]"]
         return shlex.join([*kept, *only, f"{SEEDS}{max(new) + 1}"])
     lines = [command(one.overrides or [f"cell={one.cell}"], new) for one in (arm, *([also] if also else []))]
@@ -184,7 +190,8 @@ def command(options: Sequence[str], new: Sequence[int]) -> str:
         options: Options of `train.py`.
         new: The seeds.
     """
-    sweep = " -m" if len(new) > 1 else ""
+    folds = any(one.lstrip("+").startswith("target.fold=") and "," in one for one in options)
+    sweep = " -m" if len(new) > 1 or folds else ""
     span = list(new) == list(range(new[0], new[0] + len(new))) and len(new) > 8
     said = f"range({new[0]},{new[-1] + 1})" if span else ",".join(map(str, new))
     return f"python train.py{sweep} {shlex.join([*options, f'seed={said}'])}"

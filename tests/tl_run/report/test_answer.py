@@ -110,6 +110,17 @@ def test_what_a_comparison_is_missing_is_filled_by_its_own_command(tmp_path):
     assert f"'compare.arms=[{name}]' compare.seeds=" in gaps[said]
 
 
+def test_a_command_of_one_arm_leaves_out_what_does_nothing_there_and_folds_are_a_sweep(tmp_path):
+    sweep(tmp_path, scratch=[0.5, 0.52, 0.48], multitask=[0.52, 0.5, 0.53])
+    (setting,), _ = settings_of(read([tmp_path])[0])
+    setting.again = "python compare.py compare.race=true compare.without_labels=source compare.seeds=3"
+    found = answer(setting)
+    (said,) = [gap.command for gap in words.missing(found) if gap.what.startswith("multitask: about")]
+    assert said is not None and said.startswith("python compare.py 'compare.arms=[multitask]' compare.seeds=")
+    assert "a report of its own" in (words.afterwards(found) or "")
+    assert words.command(["cell=scratch", "target.fold=1/2,2/2"], [0]).startswith("python train.py -m cell=scratch")
+
+
 def test_without_a_baseline_it_is_what_is_missing(tmp_path):
     found = answered(sweep(tmp_path, multitask=[0.5, 0.6]))
 

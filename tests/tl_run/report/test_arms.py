@@ -153,6 +153,16 @@ def test_folds_are_one_run_per_seed_with_the_means_of_their_scores(tmp_path):
     assert one.title == "" and "target.fold=1/2,2/2" in one.arms[0].overrides
     assert [sample.id for sample in one.arms[0].one.judged()] == ["1/2 a", "2/2 a"]
     assert one.arms[0].one.samples == {"target": 640}
+    again = tmp_path / "again"
+    again.mkdir()
+    for path in (tmp_path / "scratch1").glob("*.json"):
+        (again / path.name).write_text(path.read_text())
+    (again / ".hydra").mkdir()
+    (again / ".hydra" / "overrides.yaml").write_text("- cell=scratch\n- seed=0\n- target.fold=1/2\n")
+    found, left_out = settings_of(read([tmp_path])[0])
+    assert [len(arm.runs) for arm in found[0].arms] == [1, 1] and len(found) == 1
+    assert [line.why[:18] for line in left_out] == ["is there twice: th"]
+    (again / "results.json").unlink()
     (tmp_path / "multitask2" / "results.json").unlink()
     found, left_out = settings_of(read([tmp_path])[0])
     assert [arm.name for arm in found[0].arms] == ["scratch"]
