@@ -112,7 +112,7 @@ def settings_of(runs: Sequence[Run], baseline: str | None = None) -> tuple[list[
     Raises:
         ValueError: If no setting has an arm of that name.
     """
-    runs, twice = folded(runs)
+    runs, twice = folded(runs, _of_arm)
     plateaus = [run for run in runs if run.plateau and run.results["cell"] in BASELINES]
     by_key: dict[tuple[str, str], list[Run]] = {}
     for run in runs:

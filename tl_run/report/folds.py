@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tl_run.report.reading import LeftOut, Run, Sample
@@ -40,11 +40,12 @@ class Folded(Run):
         return [*_apart(self.alone), f"{FOLD}{','.join(f'{i + 1}/{count}' for i in range(count))}"]
 
 
-def folded(runs: Sequence[Run]) -> tuple[list[Run], list[LeftOut]]:
+def folded(runs: Sequence[Run], of_arm: Callable[[Run], Any]) -> tuple[list[Run], list[LeftOut]]:
     """Join runs that differ in the target's fold alone.
 
     Args:
         runs: The runs.
+        of_arm: Gives what makes a run's arm.
 
     Returns:
         The runs, those on folds as one per seed; and those that are there twice, or whose other folds are not there.
@@ -52,19 +53,19 @@ def folded(runs: Sequence[Run]) -> tuple[list[Run], list[LeftOut]]:
     """
     made: list[Run] = []
     left_out: list[LeftOut] = []
-    by_target: dict[str, dict[str, dict[int, Run]]] = {}
+    by_target: dict[tuple[int, str], dict[str, dict[int, Run]]] = {}
     for run in runs:
         fold = run.results["target"].get("fold")
         if fold is None:
             made.append(run)
             continue
         number, count = map(int, str(fold).split("/"))
-        target = repr([count, *(run.results["target"].get(key) for key in ("dataset", "domain", "task"))])
-        group = by_target.setdefault(target, {}).setdefault(repr([run.seed, *sorted(_apart(run))]), {})
+        target = repr([run.results["target"].get(key) for key in ("dataset", "domain", "task")])
+        same = repr([run.seed, of_arm(run), run.results["lr"], *sorted(_apart(run))])
+        group = by_target.setdefault((count, target), {}).setdefault(same, {})
         if group.setdefault(number, run) is not run:
             left_out.append(LeftOut(run.folder, f"is there twice: the same options as {group[number].folder}"))
-    for target, groups in by_target.items():
-        count = int(target[1:].partition(",")[0])
+    for (count, _), groups in by_target.items():
         whole = [group for group in groups.values() if len(group) == count]
         made += [Folded([group[number] for number in sorted(group)]) for group in whole]
         for group in (group for group in groups.values() if len(group) < count):
