@@ -100,7 +100,7 @@ def _joined(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         known[split] = round(statistics.fmean(results["target"]["labelled"][split] for results in each))
     for name in ("flops", "seconds"):
         if one.get(name) is not None:
-            one[name] = sum(results[name] or 0 for results in each)
+            one[name] = round(sum(results[name] or 0 for results in each), 2)
     for index, stage in enumerate(one["stages"]):
         stages = [results["stages"][index] for results in each if index < len(results["stages"])]
         for name in ("score", "loss"):
