@@ -29,6 +29,7 @@ PARTS = (
     "source_share",
     "absent",
 )
+PLAIN = ("source_share", "finetuning_options")  # mappings whose keys speak for themselves
 OF_THE_SOURCE = ("dataset", "task", "domain", "train_size", "weights", "labelled")
 # What tells settings apart.
 SHARED = ("dataset", "domain", "train_size", "val_size", "labelled")
@@ -264,9 +265,29 @@ def _arms(runs: Sequence[Run], twice: list[LeftOut]) -> list[Arm]:
 
 
 def _differences(said: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return of each what it does not share with all others; empty where there is one."""
+    """Return of each what it does not share with all others; empty where there is one.
+
+    Of a mapping only what differs in it is told, and of a finetuning's options nothing where its name says enough.
+    """
     keys = [key for key in (said[0] if said else ()) if any(one[key] != said[0][key] for one in said)]
-    return [", ".join(f"{key} {_plain(one[key])}" for key in keys) for one in said]
+    named: dict[str, set[str]] = {}
+    for one in said:
+        named.setdefault(repr(one.get("finetuning")), set()).add(repr(one.get("finetuning_options")))
+    if all(len(options) == 1 for options in named.values()):
+        keys = [key for key in keys if key != "finetuning_options"]
+    return [", ".join(words for key in keys if (words := _told(key, one, said))) for one in said]
+
+
+def _told(key: str, one: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) -> str:
+    """Return what an arm or setting has under a key, and of a mapping what others have not."""
+    values = [other[key] for other in said]
+    if not any(isinstance(value, Mapping) for value in values):
+        return f"{key} {_plain(one[key])}"
+    nodes = [value if isinstance(value, Mapping) else {} for value in values]
+    own = one[key] if isinstance(one[key], Mapping) else {}
+    differ = [name for name in own if own[name] is not None and any(node.get(name) != own[name] for node in nodes)]
+    before = "" if key in PLAIN else f"{key} "
+    return ", ".join(f"{before}{name} {_plain(own[name])}" for name in differ)
 
 
 def _plain(value: Any) -> str:
