@@ -1,7 +1,7 @@
 """What is kept of an old skill while a new one is learned: `python -m benchmarks.ways.replay --data-root <folder>`.
 
-The digits of MNIST first, then 100 labelled ones of USPS: with some shares of replay, and by `wise_ft`, which takes a
-point between old and new weights. Runs that are complete are not repeated. The
+Digits (MNIST) first, then the clothes of Fashion-MNIST with few labels, by a head of their own: with some shares of
+replay, and by `wise_ft`, which takes a point between old and new weights. Runs that are complete are not repeated. The
 record is `docs/ways/replay.json`, the picture `docs/pictures/replay.svg`.
 """
 
@@ -23,12 +23,12 @@ from tl_run.report.reading import read
 
 RECORD, PICTURE = ROOT / "docs" / "ways" / "replay.json", ROOT / "docs" / "pictures" / "replay.svg"
 COMMON = (
-    *("dataset@source=mnist", "source.train_size=5000", "dataset@target=usps", "target.labelled=100"),
-    *("steps=400", "seed=0,1,2,3,4", "trainer.progress=false", "trainer.accelerator=cpu"),
+    *("dataset@source=mnist", "source.train_size=5000", "dataset@target=fashion_mnist", "target.labelled=500"),
+    *("steps=600", "seed=0,1,2,3,4", "trainer.progress=false", "trainer.accelerator=cpu"),
 )
 SWEEPS = {
-    "replay": ("cell=domain_adaptation", "finetuning=full", "cell.replay=0,0.1,0.3,0.5"),
-    "wise_ft": ("cell=domain_adaptation", "finetuning=wise_ft"),
+    "replay": ("cell=task_adaptation", "finetuning=full", "cell.replay=0,0.1,0.3,0.5"),
+    "wise_ft": ("cell=task_adaptation", "finetuning=wise_ft"),
     "scratch": ("cell=scratch",),
 }
 
@@ -36,7 +36,7 @@ SWEEPS = {
 def main() -> None:
     """Run what is missing, and write record and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, required=True, help="folder that holds MNIST and USPS")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder that holds MNIST and FashionMNIST")
     parser.add_argument("--runs", type=Path, default=Path("outputs/replay"), help="folder of the runs")
     given = parser.parse_args()
     folder = given.runs.resolve()
