@@ -181,3 +181,16 @@ def test_an_arms_calibration_error_is_the_mean_of_its_runs(tmp_path):
     (one,) = settings(tmp_path)
     found = calibration_of(one.arms[0])
     assert found.error == pytest.approx(0.5) and found.shares == [0.5]
+
+
+def test_arms_are_named_by_what_differs_in_them(tmp_path):
+    options = {"wise_ft": {"points": 11}, "full": None}
+    for index, (finetuning, replay) in enumerate((("full", None), ("full", 0.3), ("wise_ft", None))):
+        share = {"batch": None, "steps": 0.7, **({"replay": replay} if replay else {})}
+        more = {"finetuning": finetuning, "finetuning_options": options[finetuning], "source_share": share}
+        run(tmp_path / f"{index}", "domain_adaptation", **more)
+
+    (one,) = settings(tmp_path)
+
+    names = ["finetuning full", "finetuning full, replay 0.3", "finetuning wise_ft"]
+    assert sorted(arm.name for arm in one.arms) == [f"domain_adaptation, {name}" for name in names]
