@@ -134,9 +134,7 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 def announced(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Return what `settled` does, and say which cell `cell=auto` became."""
     made = settled(cfg, overrides)
-    given = {line.lstrip("+").partition("=")[0] for line in overrides}
-    forgotten = "dataset@target" in given and not {"dataset@source", "experiment"} & given
-    if forgotten and made.cell.name in BY_NAME and not made.target.name.startswith(MADE):
+    if made.cell.name in BY_NAME and target_alone(overrides) is not None:
         print(f"dataset@source= is not given: the source is {made.source.name}, the default of cell={made.cell.name}")
     if made is not cfg:
         source, target = made.source, made.target
@@ -147,6 +145,13 @@ def announced(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         )
         print(f"{cfg.order}: this is cell={made.cell.name}")
     return made
+
+
+def target_alone(given: Sequence[str]) -> str | None:
+    """Return the target of one's own that options name without a source, for which a made one stands; None for none."""
+    chosen = dict(line.lstrip("+").partition("=")[::2] for line in given)
+    target = chosen.get("dataset@target", MADE)
+    return None if target.startswith(MADE) or {"dataset@source", "experiment"} & chosen.keys() else target
 
 
 def check_ahead(arguments: Sequence[str]) -> None:

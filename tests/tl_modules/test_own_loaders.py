@@ -299,7 +299,9 @@ class Relabelled(Dataset[Any]):
 
 
 def test_a_dataset_that_maps_the_labels_of_another_is_taken() -> None:
-    trainer_for(1).fit(TransferModule(DIGITS), DataLoader(Relabelled(), batch_size=2))
+    trainer = trainer_for(1)
+    trainer.fit(TransferModule(DIGITS), DataLoader(Relabelled(), batch_size=2))
+    assert trainer.global_step == 1
 
 
 class Changing(LightningDataModule):

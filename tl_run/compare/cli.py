@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tl_run.cli import HELP, MADE, MULTIRUN, run
+from tl_run.cli import HELP, MULTIRUN, run, target_alone
 from tl_run.compare import sweeper
 from tl_run.compare.arms import BASELINE, read_arms
 from tl_run.compare.options import OURS, translated
@@ -44,9 +44,8 @@ def check_source(given: Sequence[str]) -> None:
     Raises:
         ConfigError: If the source is missing.
     """
-    chosen = dict(one.lstrip("+").partition("=")[::2] for one in given)
-    target = chosen.get("dataset@target", MADE)
-    if not target.startswith(MADE) and not {"dataset@source", "experiment"} & chosen.keys():
+    target = target_alone(given)
+    if target is not None:
         raise ConfigError(
             f"dataset@source=: is missing beside dataset@target={target}; name a dataset, or pretrained for weights"
         )
