@@ -61,10 +61,13 @@ class Outcome:
     processes: int
 
     def tested(self) -> list[str]:
-        """Return the roles that are tested: the target, and the source where its head is still in use."""
-        heads = {role: names[2] for role, names in self.module.parts.wires.items()}
+        """Return the roles that are tested: the target, and the source where it learns to the end or shares its trunk.
+
+        A source whose head is out of use is tested by it as it was left: what is kept of the old skill.
+        """
+        trunks = {role: names[1] for role, names in self.module.parts.wires.items()}
         learn = self.module.plan[-1].learn
-        return [role for role in heads if role in ("target", *learn) or heads[role] == heads["target"]]
+        return [role for role in trunks if role in ("target", *learn) or trunks[role] == trunks["target"]]
 
     def results(self, records: list[dict[str, Any]], tested: Mapping[str, float]) -> dict[str, Any]:
         """Return what `results.json` holds."""

@@ -132,7 +132,7 @@ def of_replay(record: Record) -> Iterator[str]:
     yield ""
     yield "`python -m benchmarks.ways.replay --data-root <folder>`: digits (MNIST), then clothes (Fashion-MNIST, 500"
     yield "labels) with a head of their own; *old* is the final accuracy on the digits' test set, *new* that on the"
-    yield "clothes'. A head that is out of use at the end is not tested: without replay there is no *old*."
+    yield "clothes', each by its own head."
     yield ""
     yield "![New against old skill: points are runs, shares of replay are joined by a line](pictures/replay.svg)"
     yield ""

@@ -217,17 +217,26 @@ def test_parallel_training_minus_scratch_is_zero(tmp_path: Path) -> None:
     assert found[0]["baseline_key"] == found[1]["baseline_key"]
 
 
+def test_a_source_is_tested_by_its_own_head_after_its_trunk_moved_on(tmp_path: Path) -> None:
+    for name in ("linear_probe", "full"):
+        execute(config("cell=task_adaptation", f"finetuning={name}"), tmp_path / name)
+    frozen, moved = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("linear_probe", "full"))
+    (metric,) = (stage["monitor"].removeprefix("val/") for stage in frozen["stages"] if stage["name"] == "source")
+    assert metric.startswith("source/") and {metric, "source/loss"} <= set(frozen["test"])
+    assert moved["test"]["source/loss"] != frozen["test"]["source/loss"]  # by the same head, which moved in neither
+
+
 def test_a_run_folder_holds_what_it_says(tmp_path: Path) -> None:
     execute(config("cell=domain_adaptation", "logger=tensorboard"), tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert {"config.yaml", "metrics.csv", "results.json", "samples.png", "predictions.png", "curves.png"} <= names
-    assert "predictions_source.png" in names  # its head is kept
+    assert "predictions_source.png" in names  # its trunk is the target's
     assert any((tmp_path / "tensorboard").rglob("events*"))
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["selection"] == "val/target/accuracy max"
     assert [stage["name"] for stage in results["stages"]] == ["source", "target"]
     assert sum(stage["steps"] for stage in results["stages"]) == results["steps"] == 12
-    assert "source/accuracy" in results["test"]  # the head is kept: what was forgotten
+    assert "source/accuracy" in results["test"]  # what was forgotten
     for stage in ("source", "target"):
         folder = tmp_path / "checkpoints" / stage
         assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt"}
