@@ -22,6 +22,7 @@ from tl_run import runner, train
 from tl_run.cli import checked
 from tl_run.errors import RunError
 from tl_run.paths import CONF
+from tl_run.report import pictures
 from tl_run.resuming import resumed
 from tl_run.schema import ConfigError
 
@@ -111,7 +112,7 @@ def prepare(folder: Path) -> None:
         folder: Where it trains.
     """
     for name in ("samples", "predictions", "curves"):
-        setattr(runner.pictures, name, lambda *_: None)
+        setattr(pictures, name, lambda *_: None)
     scenes.TEST_SIZE = TEST_SIZE
     torch.set_num_threads(1)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -16,14 +16,15 @@ from PIL import Image
 
 from tests.conftest import CELLS
 from tl_modules.weights.runs import chosen_checkpoint, digest_of
-from tl_run import runner
 from tl_run.cli import checked
 from tl_run.errors import RunError
 from tl_run.folder import write_whole
 from tl_run.journal import Journal
 from tl_run.paths import CONF
 from tl_run.predicting import load
-from tl_run.runner import Run, execute
+from tl_run.report import pictures
+from tl_run.run import Run
+from tl_run.runner import execute
 from tl_run.schema import ConfigError
 from tl_run.stopping import Stopping
 
@@ -46,7 +47,7 @@ def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Draw only where the pictures are looked for: they take longer than these runs."""
     if "folder_holds" not in request.node.name:
         for name in ("samples", "predictions", "curves"):
-            monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+            monkeypatch.setattr(pictures, name, lambda *_: None)
 
 
 def config(*overrides: str) -> dict[str, Any]:
@@ -296,7 +297,7 @@ def test_an_earlier_run_stands_in_for_the_source(tmp_path: Path) -> None:
 def test_failures_leave_one_line_and_the_traceback_in_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner.pictures, "samples", lambda *_: 1 / 0)
+    monkeypatch.setattr(pictures, "samples", lambda *_: 1 / 0)
     with pytest.raises(RunError, match=r"ZeroDivisionError: division by zero; see .*error\.log"):
         execute(config("cell=scratch"), tmp_path)
     assert json.loads((tmp_path / "error.json").read_text())["type"] == "ZeroDivisionError"
@@ -369,7 +370,7 @@ def test_a_killed_run_ends_at_the_same_plateau(at: int, tmp_path: Path, monkeypa
     assert ended >= 8
     with monkeypatch.context() as patch:
         if at == 8:  # after the checkpoint of the last validation, before the stage's record
-            patch.setattr(runner, "write_json", lambda *_: (_ for _ in ()).throw(Killed("killed")))
+            patch.setattr("tl_run.run.write_json", lambda *_: (_ for _ in ()).throw(Killed("killed")))
             with pytest.raises(Killed):
                 execute(given, tmp_path / "killed")
         else:

@@ -21,7 +21,7 @@ from tl_modules.objectives import OBJECTIVES, Objective, build_objective
 from tl_modules.objectives.coral import covariance
 from tl_modules.objectives.torchjd import Torchjd
 from tl_modules.stages import Stage
-from tl_run import runner
+from tl_run.report import pictures
 from tl_run.runner import execute
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
@@ -431,7 +431,7 @@ def test_what_a_cell_adds_is_learned_too_and_a_bare_parameter_is_refused():
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_runs_as_it_is_configured(objective, tmp_path, monkeypatch):
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
     cell = "domain_adaptation" if objective in ADAPTING else "multitask"
     execute(config(f"cell={cell}", f"objective={objective}", "steps=6"), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())

@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 
 from tests.integration.test_runs import config
-from tl_run import runner
 from tl_run.attached import LOGGERS, callbacks_of, loggers_for, remarks
+from tl_run.report import pictures
 from tl_run.runner import execute
 from tl_run.schema import ConfigError
 
@@ -20,7 +20,7 @@ from tl_run.schema import ConfigError
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
 
 
 SEEN: list[str] = []

@@ -15,7 +15,7 @@ from tl_run.cli import checked
 from tl_run.journal import Journal
 from tl_run.options import CUT
 from tl_run.paths import CONF
-from tl_run.runner import Run
+from tl_run.run import Run
 from tl_run.stopping import Stopping
 
 FOUND = {"labels": ["0", "1"], "sizes": {"train": 10, "val": 5, "test": 5}, "published": None}

@@ -15,20 +15,21 @@ from lightning.pytorch import Callback, Trainer
 from tests.conftest import module_for, pair_for, trainer_for
 from tests.integration.test_runs import config, killed, rows
 from tl_modules.metrics import Scores
-from tl_run import runner
 from tl_run.callbacks.checkpoints import Checkpoints
 from tl_run.callbacks.choosing import NEVER, ValidateAt, validation_steps
 from tl_run.errors import RunError
 from tl_run.folder import write_json
 from tl_run.journal import Journal
-from tl_run.runner import Run, execute
+from tl_run.report import pictures
+from tl_run.run import Run
+from tl_run.runner import execute
 from tl_run.stopping import Stopping
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
 
 
 @pytest.mark.parametrize("steps", [1, 7, 10, 11, 12, 180, 420, 600, 601, 997])
@@ -250,7 +251,7 @@ def test_a_run_that_came_to_its_end_says_so(tmp_path: Path) -> None:
 
 
 def test_a_score_that_is_not_finite_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "last_validation", lambda *_: {"val/target/accuracy": math.inf})
+    monkeypatch.setattr("tl_run.run.last_validation", lambda *_: {"val/target/accuracy": math.inf})
     with pytest.raises(RunError, match="diverged in stage target: val/target/accuracy is inf"):
         execute(config("cell=scratch", "steps=2", "selection.rule=last"), tmp_path)
     assert not (tmp_path / "results.json").exists()

@@ -16,11 +16,11 @@ from datamodules.synthetic.scenes import Scenes
 from tests.conftest import CELLS, digest, module_for, pair_for, trainer_for
 from tests.integration.test_runs import config, killed
 from tl_modules import TaskAdaptation
-from tl_run import runner
 from tl_run.callbacks.cache import CachedFeatures
 from tl_run.cost import Cost, counting
 from tl_run.errors import RunError
 from tl_run.journal import Journal
+from tl_run.report import pictures
 from tl_run.report.table import cost_table
 from tl_run.runner import execute
 
@@ -28,7 +28,7 @@ from tl_run.runner import execute
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
 
 
 def counted(module: Any, data: Any, steps: int, *callbacks: Any, **options: Any) -> tuple[Cost, Any]:

@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 
 from tests.tl_run.test_baselines import FOUND, pictures
 from tl_modules.discovery import torchvision_networks, torchvision_sizes
-from tl_run import runner
 from tl_run.baselines import baseline_key
 from tl_run.cli import announced, checked, group_options
 from tl_run.defaults import ONE_SIZE, RULES, as_scratch, fitting_size, full_size, told
@@ -278,7 +277,7 @@ def test_a_run_tells_and_records_what_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(f"tl_run.report.pictures.{name}", lambda *_: None)
     tiny = ["steps=2", "target.train_size=24", "target.val_size=12", "target.image_size=32", "trainer.progress=false"]
     execute(config("cell=scratch", *tiny), tmp_path)
     assert capsys.readouterr().out.startswith("by rule cell.lr=0.003: random weights\n")

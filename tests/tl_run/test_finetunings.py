@@ -12,19 +12,19 @@ from tests.integration.test_runs import config, killed, results_of, same_outcome
 from tl_modules import TaskFineTuning
 from tl_modules.finetunings import build_finetuning
 from tl_modules.weights.runs import chosen_checkpoint
-from tl_run import runner
 from tl_run.baselines import baseline_key
 from tl_run.compare.arms import BASELINE, chosen_arms, read_arms
 from tl_run.errors import RunError
 from tl_run.options import FINETUNINGS
 from tl_run.paths import CONF
+from tl_run.report import pictures
 from tl_run.runner import execute
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
 
 
 @pytest.mark.parametrize("name", FINETUNINGS)

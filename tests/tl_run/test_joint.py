@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_runs import config, killed, results_of, same_outcome
-from tl_run import runner
 from tl_run.errors import RunError
+from tl_run.report import pictures
 from tl_run.runner import execute
 
 GIVEN = {
@@ -21,7 +21,7 @@ GIVEN = {
 @pytest.mark.parametrize("stage", GIVEN)
 def test_a_killed_run_goes_on_exactly(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
     if stage == "joint":
         pytest.importorskip("torchjd")
     given = config(*GIVEN[stage])

@@ -21,11 +21,12 @@ from omegaconf import OmegaConf
 from tests.integration.test_runs import config, killed, results_of, same_outcome
 from tl_modules.module import TransferModule
 from tl_modules.weights.runs import BEFORE, NAME, SCHEMA, chosen_checkpoint, read_journal
-from tl_run import runner
 from tl_run.errors import RunError
 from tl_run.journal import Journal
+from tl_run.report import pictures
 from tl_run.resuming import asked, resumed
-from tl_run.runner import Run, execute
+from tl_run.run import Run
+from tl_run.runner import execute
 from tl_run.schema import ConfigError
 from tl_run.stopping import Interrupted, Stopping
 
@@ -35,7 +36,7 @@ TRAIN = [sys.executable, "-m", "tl_run.train"]
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
 
 
 def hold(folder: str, ready: Any, done: Any) -> None:

@@ -10,13 +10,13 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.integration.test_runs import config
-from tl_run import runner
 from tl_run.attached import _check_made
 from tl_run.build import build_data
 from tl_run.derive import MORE, arguments
 from tl_run.lineage import compare
 from tl_run.options import Dataset, own_model
 from tl_run.paths import CONF, folders, searched
+from tl_run.report import pictures
 from tl_run.runner import execute
 from tl_run.schema import ConfigError, check
 
@@ -24,7 +24,7 @@ from tl_run.schema import ConfigError, check
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
 
 
 class Payload:

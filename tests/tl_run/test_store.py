@@ -13,16 +13,17 @@ import torch
 
 from tests.integration.test_runs import config as of_tests
 from tests.integration.test_runs import rows
-from tl_run import runner
 from tl_run.build import build_data, build_module
-from tl_run.runner import Run, execute
+from tl_run.report import pictures
+from tl_run.run import Run
+from tl_run.runner import execute
 from tl_run.store import WEIGHTS, Store, address, clear, store_folder
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
 
 
 def config(*overrides: str, stored: bool = True) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def test_another_source_is_another_stage(tmp_path: Path) -> None:
 
 def train(folder: str, size: int) -> None:
     for name in ("samples", "predictions", "curves"):
-        setattr(runner.pictures, name, lambda *_: None)
+        setattr(pictures, name, lambda *_: None)
     execute(config("cell=task_finetuning", f"target.train_size={size}", "target.val_size=4"), Path(folder))
 
 

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 from tests.integration.test_runs import config
 from tests.tl_run.test_config import composed, says
-from tl_run import runner
 from tl_run.cli import lines
 from tl_run.naming import varying
+from tl_run.report import pictures
 from tl_run.runner import execute
 from tl_run.schema import ConfigError
 from tl_run.sweeping import check_direction, direction_of, naming_what_varies, with_direction
@@ -131,7 +131,7 @@ def test_the_test_set_is_asked_for_twice() -> None:
 @pytest.mark.slow
 def test_a_run_returns_its_selection_metric_on_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("samples", "predictions", "curves"):
-        monkeypatch.setattr(runner.pictures, name, lambda *_: None)
+        monkeypatch.setattr(pictures, name, lambda *_: None)
     given = config("cell=domain_adaptation", "selection.metric=macro_f1")
     value = execute(given, tmp_path / "one")
     results = json.loads((tmp_path / "one" / "results.json").read_text())
