@@ -1,4 +1,4 @@
-"""A run's folder: files that are whole or absent, and metrics that survive a kill."""
+"""A run's folder: files that are whole or absent, and the rows of metrics; no torch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
-from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.utilities import rank_zero_only
-
-from tl_modules.weights.runs import digest_of
 
 FIELDS = ("stage", "step", "metric", "value")
 ROW = re.compile(r"^([^,\n]+),(\d+),([^,\n]+),(-?\d[\d.e+-]*|-?inf|nan)\n", re.MULTILINE)
@@ -25,6 +18,8 @@ ROW = re.compile(r"^([^,\n]+),(\d+),([^,\n]+),(-?\d[\d.e+-]*|-?inf|nan)\n", re.M
 
 def first_process() -> bool:
     """Tell whether this is the process that writes files; of its machine Lightning knows only from a Trainer on."""
+    from lightning.pytorch.utilities import rank_zero_only  # takes seconds, and wrong options need none
+
     return int(getattr(rank_zero_only, "rank", 0)) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
@@ -60,75 +55,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def finite(value: float | None) -> float | None:
     """Return a number as JSON can hold it: None where it is not finite or there is none."""
     return None if value is None or not math.isfinite(value) else float(value)
-
-
-class CheckpointFiles(TorchCheckpointIO):
-    """Write checkpoints so that a kill never leaves half of one, and remember their checksums by file name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.digests: dict[str, str] = {}
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Save to a temporary file, sync it and rename it."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_whole(Path(path), buffer.getvalue())
-        self.digests[Path(path).name] = digest_of(buffer.getvalue())
-
-
-class MetricsFile(Logger):
-    """Append every logged number to `metrics.csv`, one a row.
-
-    Args:
-        path: The file.
-        stage: The stage's name.
-        keep_until: On resume, the optimiser step of the checkpoint: later rows of the stage are cut.
-        earlier: The stages before it, whose rows stay.
-    """
-
-    def __init__(self, path: Path, stage: str, keep_until: int = 0, earlier: Collection[str] = ()) -> None:
-        super().__init__()
-        self.path, self.stage = path, stage
-        self._last: tuple[int | None, set[str]] | None = None
-        if first_process():
-            rows = read_metrics(path)
-            own = [row for row in rows if row["stage"] == stage and int(row["step"]) < keep_until]
-            kept = [row for row in rows if row["stage"] in earlier] + own
-            text = io.StringIO()
-            writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept)
-            write_whole(path, text.getvalue().encode())
-
-    @property
-    def name(self) -> str:
-        """The logger's name."""
-        return "metrics"
-
-    @property
-    def version(self) -> str:
-        """The stage."""
-        return self.stage
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> None:
-        """There is no experiment object."""
-
-    @rank_zero_only
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Leave hyperparameters to `config.yaml` and the checkpoints."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append the numbers of one step; what is saved in the middle of one is written before, and comes again."""
-        if self._last == (step, set(metrics)):
-            return
-        self._last = step, set(metrics)
-        rows = [(self.stage, step, name, repr(float(value))) for name, value in metrics.items() if name != "epoch"]
-        with open(self.path, "a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -36,8 +36,6 @@ from tl_run.check_data import prepare
 from tl_run.cost import Cost
 from tl_run.defaults import told
 from tl_run.folder import (
-    CheckpointFiles,
-    MetricsFile,
     append_rows,
     finite,
     first_process,
@@ -55,6 +53,7 @@ from tl_run.report import pictures
 from tl_run.report.table import show_results
 from tl_run.rules.cells import judged
 from tl_run.rules.facts import is_pretrained
+from tl_run.saving import CheckpointFiles, MetricsFile
 from tl_run.stopping import Stopping
 from tl_run.store import WEIGHTS, Store, address
 from tl_run.strategy import Watched

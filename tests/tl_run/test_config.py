@@ -303,23 +303,26 @@ def test_metric_names_are_the_heads(kind):
 
 
 TRAIN = [sys.executable, str(ROOT / "train.py")]
+PAIR = ["dataset@source=mnist", "dataset@target=usps"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mistake",
     [
-        ["cell=multitsk"],
-        ["cell=multitask", "cell.lr=-1"],
-        ["-m", "cell=scratch,multitask", "cell.lr=0.1,-1"],
-        ["-m", "cell=scratch,multitsk"],
-        ["cell=scratch,multitask"],
-        ["cell=multitask", "resume=nowhere"],
+        ["train.py", "cell=multitsk"],
+        ["train.py", "cell=multitask", "cell.lr=-1"],
+        ["train.py", "-m", "cell=scratch,multitask", "cell.lr=0.1,-1"],
+        ["train.py", "-m", "cell=scratch,multitsk"],
+        ["train.py", "cell=scratch,multitask"],
+        ["train.py", "cell=multitask", "resume=nowhere"],
+        ["compare.py", *PAIR, "steps=0"],
+        ["compare.py", *PAIR, "compare.arms=[scrach]"],
     ],
     ids=" ".join,
 )
-def test_train_answers_a_mistake_with_one_line_without_torch_and_writes_nothing(mistake, tmp_path):
-    timed = [sys.executable, "-X", "importtime", *TRAIN[1:], *mistake]
+def test_a_mistake_is_answered_with_one_line_without_torch_and_nothing_is_written(mistake, tmp_path):
+    timed = [sys.executable, "-X", "importtime", str(ROOT / mistake[0]), *mistake[1:]]
     done = subprocess.run(timed, cwd=tmp_path, capture_output=True, text=True)
     said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}

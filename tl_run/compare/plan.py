@@ -1,10 +1,10 @@
-"""The plan of a comparison: which arms can run, what they cost, what they share; it is printed first."""
+"""The plan of a comparison: which arms can run, what they cost, what they share; it is printed first; no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,10 +12,12 @@ from rich.table import Table
 from tl_modules.cube import BY_NAME
 from tl_run.compare.arms import BASELINE, Arm, unmet
 from tl_run.compare.options import QUICK_SEEDS
-from tl_run.compare.probing import Probe
 from tl_run.rules.cells import judged
 from tl_run.rules.facts import adapts
 from tl_run.schema import ConfigError
+
+if TYPE_CHECKING:
+    from tl_run.compare.probing import Probe
 
 LONG = 3600.0  # seconds from which on it is said what would be shorter
 OTHERWISE = "compare.arms=, compare.race=true and steps=; hydra/launcher=joblib_cores runs two at once"
@@ -58,36 +60,49 @@ class Plan:
         return [names for names in by_key.values() if len(names) > 1]
 
 
-def planned(
+Fitting = list[tuple[Arm, Mapping[str, Any]]]
+
+
+def fitting(
     arms: Sequence[Arm],
     compose: Callable[[Arm], Mapping[str, Any]],
     check: Callable[[Mapping[str, Any]], Mapping[str, Any]],
-    probe: Callable[[Mapping[str, Any]], Probe],
-) -> Plan:
-    """Return which arms can run.
-
-    Of two that are wired and trained alike, which differ in what the declared domains are called, the one whose name
-    they suggest stays.
+) -> tuple[Fitting, dict[str, str]]:
+    """Return the arms that fit the options, each with its configuration, and the others with why they do not.
 
     Args:
         arms: The arms to look at.
         compose: What makes an arm's configuration as plain values.
         check: What checks one, and raises `ConfigError`.
-        probe: What times one, and raises where it cannot run on the data.
     """
-    plan, composed = Plan(), []
+    fit, left_out = [], {}
     for arm in arms:
         try:
             values = compose(arm)
             lacks = unmet(arm.needs, values)
             if lacks is None:
-                composed.append((arm, check(values)))
+                fit.append((arm, check(values)))
         except ConfigError as error:
             lacks = str(error).splitlines()[0]
         if lacks is not None:
-            plan.left_out[arm.name] = lacks
+            left_out[arm.name] = lacks
+    return fit, left_out
+
+
+def planned(arms: Fitting, left_out: Mapping[str, str], probe: Callable[[Mapping[str, Any]], Probe]) -> Plan:
+    """Return which arms can run on the data.
+
+    Of two that are wired and trained alike, which differ in what the declared domains are called, the one whose name
+    they suggest stays.
+
+    Args:
+        arms: The arms that fit the options.
+        left_out: Those that do not, with why.
+        probe: What times one, and raises where it cannot run on the data.
+    """
+    plan = Plan(left_out=dict(left_out))
     alike: dict[str, str] = {}
-    named = sorted(composed, key=lambda one: (one[0].name != BASELINE, bool(judged(one[1]))))  # the suggested first
+    named = sorted(arms, key=lambda one: (one[0].name != BASELINE, bool(judged(one[1]))))  # the suggested first
     found: dict[str, Probe] = {}
     for arm, cfg in named:
         try:
@@ -102,8 +117,26 @@ def planned(
             continue
         alike[seen.wiring] = arm.name
         found[arm.name] = seen
-    plan.arms = [(arm, cfg, found[arm.name]) for arm, cfg in composed if arm.name in found]
+    plan.arms = [(arm, cfg, found[arm.name]) for arm, cfg in arms if arm.name in found]
     return plan
+
+
+def check_two(names: Collection[str], left_out: Mapping[str, str]) -> None:
+    """Refuse a comparison without its baseline, or of nothing with it.
+
+    Args:
+        names: The arms that can run.
+        left_out: The others, each with why.
+
+    Raises:
+        ConfigError: If it can answer nothing.
+    """
+    if BASELINE not in names:
+        why = left_out[BASELINE]
+        alone = list(left_out.values()).count(why) == 1
+        raise ConfigError(f"{BASELINE}: {why}" if alone else why)
+    if len(names) == 1:
+        raise ConfigError("\n".join(f"{name}: {why}" for name, why in left_out.items()))
 
 
 def show(plan: Plan, runs: Mapping[str, int], done: int, metric: str, direction: str) -> float:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,15 +20,13 @@ from tl_run.compare.arms import BASELINE, Arm, check_unlabelled, chosen_arms, re
 from tl_run.compare.book import COMPLETE, FAILED, FOLDER, Book, Entry, Job, Outcome, digest, outcome_of
 from tl_run.compare.choosing import better, outrun, widened
 from tl_run.compare.options import RACE_AFTER, options
+from tl_run.compare.plan import Plan, check_two, duration, fitting, planned, show
 from tl_run.compare.watching import quietly, watched
 from tl_run.errors import RunError
 from tl_run.paths import folders
 from tl_run.schema import ConfigError
 from tl_run.stopping import Stopping
 from tl_run.sweeping import MINIMIZE, direction_of, returned
-
-if TYPE_CHECKING:
-    from tl_run.compare.plan import Plan
 
 LOG = "log.txt"
 
@@ -63,19 +61,17 @@ class Comparison:
             RunError: If no run of it succeeds.
             SystemExit: If it was stopped.
         """
-        from tl_run.compare.plan import planned, show  # torch is not needed to answer a wrong option
-        from tl_run.compare.probing import probe
-
         self.common = self.only_single(arguments)
         asked = chosen_arms(read_arms(folders()), self.options.arms)
         check_unlabelled(self.options.without_labels, asked)
-        print(f"looking at {len(asked)} arms, with a few steps of each")
+        arms, left_out = fitting(asked, self.values, self.check)
+        check_two([arm.name for arm, _ in arms], left_out)
+        print(f"looking at {len(arms)} arms, with a few steps of each", flush=True)
+        from tl_run.compare.probing import probe  # torch is not needed to answer a wrong option
+
         with quietly(None):
-            plan = planned(asked, self.values, lambda values: self.check(values), probe)
-        if not any(arm.name == BASELINE for arm, _, _ in plan.arms):
-            raise ConfigError(f"{BASELINE}: {plan.left_out[BASELINE]}")
-        if len(plan.arms) == 1:
-            raise ConfigError("\n".join(f"{name}: {why}" for name, why in plan.left_out.items()))
+            plan = planned(arms, left_out, probe)
+        check_two([arm.name for arm, _, _ in plan.arms], plan.left_out)
         base = next(cfg for arm, cfg, _ in plan.arms if arm.name == BASELINE)
         metric, direction = str(returned(base)), "min" if direction_of(base) == MINIMIZE else "max"
         grid, seeds = self.grid(), self.options.all_seeds()
@@ -236,8 +232,6 @@ class Comparison:
 
     def says(self, job: Job, outcome: Outcome) -> str:
         """Return a line on a run that is over."""
-        from tl_run.compare.plan import duration
-
         slower = (time.perf_counter() - self.begun) / self.over  # than was expected; less where runs are side by side
         remains = f"{self.left} left, about {duration(max(0.0, self.due) * slower)}" if self.left > 0 else "the last"
         value = "undefined" if outcome.value is None else f"{outcome.value:.4f}"

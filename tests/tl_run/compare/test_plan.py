@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from tl_modules.backbones import build_backbone
 from tl_run.cli import checked
 from tl_run.compare.arms import Arm, Needs
-from tl_run.compare.plan import OVERHEAD, duration, pairs, planned, show
+from tl_run.compare.plan import OVERHEAD, duration, fitting, pairs, planned, show
 from tl_run.compare.probing import Probe, StageCost, probe
 from tl_run.paths import CONF
 from tl_run.schema import ConfigError
@@ -46,7 +46,7 @@ ARMS = [
 
 
 def test_what_cannot_run_is_left_out_with_its_reason_and_of_two_alike_the_declared_name_stays():
-    plan = planned(ARMS, made, lambda cfg: cfg, probed)
+    plan = planned(*fitting(ARMS, made, lambda cfg: cfg), probed)
     assert [one.name for one, _, _ in plan.arms] == ["scratch", "task_finetuning"]
     assert plan.left_out == {
         "domain_adaptation": "does here what task_finetuning does",
@@ -63,14 +63,14 @@ def test_a_configuration_that_is_refused_leaves_its_arm_out():
             raise ConfigError("one\ntwo")
         return cfg
 
-    assert planned(ARMS[:3], made, check, probed).left_out == {"task_finetuning": "one"}
+    assert planned(*fitting(ARMS[:3], made, check), probed).left_out == {"task_finetuning": "one"}
 
 
 def test_a_source_stage_that_arms_share_is_paid_once():
     def probe(cfg):
         return Probe([SOURCE, TARGET], 1.0, 10.0, cfg["cell"]["name"])
 
-    plan = planned(ARMS[:3], made, lambda cfg: cfg, probe)
+    plan = planned(*fitting(ARMS[:3], made, lambda cfg: cfg), probe)
     assert plan.seconds() == {
         "scratch": OVERHEAD + 11,
         "domain_adaptation": OVERHEAD + 4,
@@ -84,7 +84,7 @@ def test_what_is_found_in_the_data_is_told_once_and_of_a_long_one_what_would_be_
     def probe(cfg):
         return Probe([TARGET], 1.0, 10.0, cfg["cell"]["name"], ("target: 1 of 9 pictures unreadable, left out: b.png",))
 
-    plan = planned(ARMS[:3], made, lambda cfg: cfg, probe)
+    plan = planned(*fitting(ARMS[:3], made, lambda cfg: cfg), probe)
     show(plan, dict.fromkeys(plan.seconds(), 1), 0, "val/target/accuracy", "max")
     said = capsys.readouterr().out
     assert said.count("target: 1 of 9 pictures unreadable, left out: b.png") == 1
