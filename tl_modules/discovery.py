@@ -17,7 +17,7 @@ from typing import Any
 
 _HELPERS = {
     "backbones": ("base", "own", "network", "families"),
-    "heads": ("base", "drawing", "fcos", "pyramid", "rows"),
+    "heads": ("average_precision", "base", "drawing", "fcos", "pyramid", "rows"),
     "objectives": ("base",),
     "finetunings": ("base", "blocks", "starting"),
 }

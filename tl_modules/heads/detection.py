@@ -9,22 +9,20 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.detection import MeanAveragePrecision
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
 from torchvision.ops import batched_nms, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from tl_modules.features import Features
 from tl_modules.heads import drawing
+from tl_modules.heads.average_precision import BoxScores
 from tl_modules.heads.base import Batch, Head, Judged, Placement, pairs_counted
 from tl_modules.heads.pyramid import WIDTH, Levels, Pyramid
 from tl_modules.processes import mean
-from tl_modules.task import CROWD, box_fields
+from tl_modules.task import box_fields
 
 SCORE, OVERLAP, MOST = 0.05, 0.5, 100
 SHOWN = 0.4  # boxes with a lower score are not drawn
 RADIUS = 1.5
-OUT_OF_RANGE = 1e11  # COCO's areas end at 1e10 pixels
 NORM = partial(nn.GroupNorm, 8)  # torchvision's 32 groups, of two channels each, are slow in bf16, channels last
 TYPICAL, FARTHEST = 4.0, 5.0  # strides that untrained distances are about, largest exponent
 
@@ -52,60 +50,6 @@ class Distances(FCOSRegressionHead):  # type: ignore[misc]
         distances = torch.cat([self.bbox_reg(level).flatten(2).movedim(1, 2) for level in seen], 1)
         centred = torch.cat([self.bbox_ctrness(level).flatten(2).movedim(1, 2) for level in seen], 1)
         return TYPICAL * distances.float().clamp(max=FARTHEST).exp(), centred
-
-
-class BoxScores(Metric):
-    """COCO's mean average precision, `map` over overlaps from 0.5 to 0.95 and `map50`, where defined.
-
-    A crowd (flag 2) is COCO's `iscrowd`, exactly. A box ignored otherwise (flag 1) is matched by its overlap, by
-    any number of detections, none of which counts, as Pascal VOC has its difficult objects. Two things stay COCO's: a
-    detection is matched with a box that counts before one that is ignored (VOC takes the larger overlap), and
-    precision is read at 101 recalls (VOC: the area, or 11).
-    """
-
-    full_state_update = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = MeanAveragePrecision(backend="faster_coco_eval")
-
-    def update(self, preds: list[dict[str, Tensor]], target: list[dict[str, Tensor]]) -> None:
-        """Add predictions and truth, a dict of boxes, labels (and scores, or flags) a picture."""
-        self.inner.update(
-            preds, [_official(truth, len(found["boxes"])) for truth, found in zip(target, preds, strict=True)]
-        )
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return the two means, without what COCO marks as undefined."""
-        values = self.inner.compute()
-        found = {"map": values["map"], "map50": values["map_50"]}
-        return {name: value for name, value in found.items() if float(value) >= 0}
-
-    def reset(self) -> None:
-        """Forget what was added."""
-        super().reset()
-        self.inner.reset()
-
-
-def _official(truth: dict[str, Tensor], detections: int) -> dict[str, Tensor]:
-    """Return a picture's truth as COCO's evaluation takes it.
-
-    It has no flag for a box that is ignored and no crowd: but it ignores boxes whose area is out of range, each for one
-    detection, so that such a box is given as often as there are detections.
-
-    Args:
-        truth: Boxes, labels and perhaps flags.
-        detections: Number of the picture's detections.
-    """
-    if "flags" not in truth or not bool(truth["flags"].any()):
-        return {"boxes": truth["boxes"], "labels": truth["labels"]}
-    flags = truth["flags"].long()
-    times = torch.where((flags > 0) & (flags != CROWD), max(1, detections), 1)
-    boxes, labels, flags = (truth[name].repeat_interleave(times, 0) for name in ("boxes", "labels", "flags"))
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    crowd = flags == CROWD
-    area = torch.where((flags > 0) & ~crowd, OUT_OF_RANGE, area)
-    return {"boxes": boxes, "labels": labels, "iscrowd": crowd.long(), "area": area}
 
 
 class Detection(Head):
