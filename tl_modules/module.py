@@ -23,7 +23,7 @@ from tl_modules.checks import (
     warn_of_skipped,
 )
 from tl_modules.discovery import plain_spec
-from tl_modules.finetunings import Curve, build_finetuning
+from tl_modules.finetunings import Curve, Finetuning, build_finetuning
 from tl_modules.forward import inputs_of
 from tl_modules.freezing import Held, hold_frozen, set_frozen
 from tl_modules.gradient_cosine import GradientCosine
@@ -33,7 +33,7 @@ from tl_modules.health import Health
 from tl_modules.learning import Learning
 from tl_modules.metrics import Scores
 from tl_modules.normalisation import restart
-from tl_modules.objectives import build_objective, check_objective, check_use
+from tl_modules.objectives import Objective, build_objective, check_objective, check_use
 from tl_modules.optim import SCHEDULES, planned_steps
 from tl_modules.parts import Parts, Wiring
 from tl_modules.ranges import Above, AtLeast, Below
@@ -112,7 +112,7 @@ class TransferModule(Learning):
         source: Task | dict[str, Any] | None = None,
         backbone: nn.Module | dict[str, Any] | str = "small",
         source_backbone: nn.Module | dict[str, Any] | str | None = None,
-        finetuning: str | dict[str, Any] = "full",
+        finetuning: str | dict[str, Any] | type[Finetuning] = "full",
         lr: Annotated[float, Above(0)] = 3e-3,
         weight_decay: Annotated[float, AtLeast(0)] = 1e-4,
         clip: Annotated[float, Above(0)] | None = 1.0,
@@ -121,7 +121,7 @@ class TransferModule(Learning):
         normalisation: Literal["auto", "shared", "per_role"] = "auto",
         augment: dict[str, dict[str, Any]] | None = None,
         weights: dict[str, float] | None = None,
-        objective: str | dict[str, Any] = "sum",
+        objective: str | dict[str, Any] | type[Objective] = "sum",
         source_share: Annotated[float, Above(0), Below(1)] = SOURCE_SHARE,
         replay: Annotated[float, AtLeast(0), Below(1)] = 0.0,
         gradient_cosine: bool = False,
@@ -140,7 +140,7 @@ class TransferModule(Learning):
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule={schedule!r} is unknown; allowed: {', '.join(SCHEDULES)}")
         self.tasks = self._tasks(source, target)
-        self.finetuning, self.clip, self.seed = build_finetuning(finetuning), clip, seed
+        self.finetuning, self.clip, self.seed = build_finetuning(cast(Any, finetuning)), clip, seed
         self.weights, self.source_share = dict(weights or {}), source_share
         self.lr, self.weight_decay, self.schedule = lr, weight_decay, schedule  # `Tuner.lr_find` sets lr
         bodies = {"backbone": backbone, "source_backbone": source_backbone}
@@ -209,9 +209,7 @@ class TransferModule(Learning):
         inputs = sorted({name for stem in self.parts.stem.values() for name in inputs_of(stem)})
         self.alone_scores = nn.ModuleDict({name: Scores(heads, self.tasks) for name in inputs})
 
-    def _build_objective(
-        self, objective: str | dict[str, Any], replay: float, without_labels: str, gradient_cosine: bool
-    ) -> None:
+    def _build_objective(self, objective: Any, replay: float, without_labels: str, gradient_cosine: bool) -> None:
         """Make the objective and the stages, and refuse what has no effect in them."""
         cell, kind = type(self).__name__, self.tasks["target"].kind
         name = objective if isinstance(objective, str) else str(objective["name"])
