@@ -16,6 +16,7 @@ from tl_run.single import check_backbone
 
 FINETUNINGS = {FINETUNE: "full", PROBE: "linear_probe"}
 FROZEN = {"stem", "trunk"}
+LONGER = 10  # times the budget at most, for training until nothing gets better
 # Options of the Trainer, and callbacks, that only show what a run does.
 OF_DISPLAY = ("enable_model_summary", "profiler", "log_every_n_steps", "num_sanity_val_steps", "detect_anomaly")
 WATCH = ("LearningRateMonitor", "DeviceStatsMonitor", "ModelSummary", "RichModelSummary", "ThroughputMonitor")
@@ -23,6 +24,16 @@ WATCH = ("LearningRateMonitor", "DeviceStatsMonitor", "ModelSummary", "RichModel
 NAMES = ("_convert_", "name", "task", "domain", "root", "download", "duplicates")
 LABELS_STAYED = ("ImageFolder", "PageTable")  # readers whose labels had their own names before there was an option
 NO_EFFECT = (*NAMES, "train_size", "val_size", "labelled", "weight", "absent", "augment", "backbone")
+
+
+def until_plateau(steps: int, validations: int) -> list[str]:
+    """Return the options that train a baseline until nothing gets better, validated as often as with its budget.
+
+    Args:
+        steps: Its budget.
+        validations: How often it is validated; half as many without anything better end the training.
+    """
+    return [f"steps={LONGER * steps}", "cell.schedule=constant", f"trainer.patience={max(1, validations // 2)}"]
 
 
 def backbone_of(cfg: Mapping[str, Any], role: str = "target") -> tuple[str, Any]:

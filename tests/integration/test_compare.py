@@ -127,3 +127,22 @@ def test_side_by_side_by_joblib_the_runs_are_those_of_one_after_the_other(tmp_pa
         results = {path.parent.name: json.loads(path.read_text()) for path in place.glob("outputs/*/*/results.json")}
         found[len(launcher)] = {name: (one["val"], one["test"]) for name, one in results.items()}
     assert len(found[0]) == 4 and found[0] == found[1]
+
+
+def test_where_an_arm_is_best_the_baseline_goes_on_until_nothing_gets_better(tmp_path):
+    arms = tmp_path / "own" / "arm"
+    arms.mkdir(parents=True)
+    (arms / "quick.yaml").write_text("says: quick\nneeds: {}\noverrides: [cell=scratch, cell.lr=0.01, steps=60]\n")
+    asked = ["--config-dir", "own", *TINY[:3], *TINY[5:], "cell.lr=0.000001", "compare.arms=[quick]"]
+    code, out, err = compare(tmp_path, *asked, "compare.seeds=2", "compare.plateau=true")
+    assert code == 0, err
+    runs = [line.partition(":")[0] for line in out.splitlines() if ": val/target/accuracy" in line]
+    assert runs == [f"{arm} seed {seed}" for arm in ("scratch", "quick", "scratch_plateau") for seed in (0, 1)]
+    assert "scratch trained until nothing gets better (80 steps" in out
+    found = record(tmp_path)
+    assert [(arm["name"], arm.get("longer", False)) for arm in found["arms"]] == [
+        ("scratch", False), ("quick", False), ("scratch_plateau", True)
+    ]  # fmt: skip
+    place = next(tmp_path.glob("comparisons/*"))
+    assert "scratch_plateau" not in (place / "report.md").read_text()  # it is no arm
+    assert "plateau" in (place / "runs.csv").read_text()

@@ -370,7 +370,8 @@ def test_a_killed_run_ends_at_the_same_plateau(at: int, tmp_path: Path, monkeypa
     assert ended >= 8
     with monkeypatch.context() as patch:
         if at == 8:  # after the checkpoint of the last validation, before the stage's record
-            patch.setattr("tl_run.run.write_json", lambda *_: (_ for _ in ()).throw(Killed("killed")))
+            for module in ("run", "runner"):
+                patch.setattr(f"tl_run.{module}.write_json", lambda *_: (_ for _ in ()).throw(Killed("killed")))
             with pytest.raises(Killed):
                 execute(given, tmp_path / "killed")
         else:

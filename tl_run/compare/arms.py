@@ -11,14 +11,14 @@ from pydantic import Field, ValidationError
 
 from tl_modules.cube import BASELINES, BY_NAME
 from tl_modules.discovery import attributes, class_name, names_in
-from tl_run.baselines import backbone_of, weights_in
+from tl_run.baselines import backbone_of, until_plateau, weights_in
 from tl_run.derive import Group
 from tl_run.messages import near
 from tl_run.options import PRETRAINED, SECOND_INPUT
 from tl_run.schema import ConfigError
 
 GROUP = "arm"
-BASELINE = "scratch"
+BASELINE, PLATEAU = "scratch", "plateau"
 Relation = Literal["same", "different"]
 IN_WORDS = {"same": "the same"}
 Source = Literal["data", "weights", "input"]
@@ -62,6 +62,24 @@ class Arm(Group):
     needs: Needs
     overrides: list[str] = Field(min_length=1)
     asked: bool = False
+
+
+def longer(baseline: Arm, steps: int, validations: int) -> Arm:
+    """Return the arm that trains a baseline until nothing gets better.
+
+    Args:
+        baseline: The baseline.
+        steps: Its budget.
+        validations: How often it is validated.
+
+    Raises:
+        ConfigError: If that is too seldom to see whether anything gets better.
+    """
+    if validations < 2:
+        raise ConfigError(f"compare.plateau=true: needs trainer.validations of 2 at least, and it is {validations}")
+    overrides = [*baseline.overrides, "epochs=null", *until_plateau(steps, validations)]
+    says = f"{baseline.name} until nothing gets better"
+    return Arm(name=f"{baseline.name}_{PLATEAU}", says=says, needs=Needs(), overrides=overrides)
 
 
 def read_arms(places: Iterable[Path]) -> dict[str, Arm]:

@@ -67,6 +67,7 @@ class Entry:
         rates: What the rates that were tried gave.
         stopped: Why it stopped before its last seed.
         planned: Its runs at the chosen rate, in the order of their seeds.
+        longer: Whether it is the baseline again, trained until nothing gets better.
     """
 
     arm: Arm
@@ -75,6 +76,7 @@ class Entry:
     rates: dict[float, Tried] = field(default_factory=dict)
     stopped: dict[str, Any] | None = None
     planned: list[Job] = field(default_factory=list)
+    longer: bool = False
 
 
 def digest(asked: Any) -> str:
@@ -157,6 +159,7 @@ class Book:
                 "rate": entry.rate,
                 "rates_tried": {f"{rate:g}": _finite(found.score) for rate, found in sorted(entry.rates.items())},
                 "stopped": entry.stopped,
+                **({"longer": True} if entry.longer else {}),
             }
             for name, entry in self.entries.items()
         ]

@@ -67,6 +67,7 @@ Tries every way to profit from the source, and says which helps, by how much, an
   compare.quick=true       three seeds, no rates
   compare.arms=[...]       only these, and {BASELINE}; some run only so
   compare.race=true        an arm that is surely behind on validation after three seeds stops
+  compare.plateau=true     tells better from only faster: the baseline until nothing gets better
   advise=true              foretells the arms' order from frozen features, with its hit rate so far
   hydra/launcher=joblib    runs side by side; also submitit and ray
 

@@ -41,6 +41,7 @@ class Options(Group):
         quick: Three seeds and no grid, where these are not said.
         arms: Names of arms.
         race: Whether arms that are surely behind stop.
+        plateau: Whether the baseline is at last trained until nothing gets better, where another arm is best.
         advise: Whether the arms' order is foretold before anything is trained.
         without_labels: The rule for arms that read no label of the target; None for that of `train.py`.
     """
@@ -50,6 +51,7 @@ class Options(Group):
     quick: bool = False
     arms: list[str] | None = Field(None, min_length=1)
     race: bool = False
+    plateau: bool = False
     advise: bool = False
     without_labels: Rule | None = None
 

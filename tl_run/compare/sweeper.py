@@ -15,8 +15,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from tl_run.baselines import LONGER
 from tl_run.cli import checked
-from tl_run.compare.arms import BASELINE, Arm, check_unlabelled, chosen_arms, read_arms, reads_no_label
+from tl_run.compare.arms import BASELINE, Arm, check_unlabelled, chosen_arms, longer, read_arms, reads_no_label
 from tl_run.compare.book import COMPLETE, FAILED, FOLDER, Book, Entry, Job, Outcome, digest, outcome_of
 from tl_run.compare.choosing import better, outrun, widened
 from tl_run.compare.options import RACE_AFTER, options
@@ -84,6 +85,12 @@ class Comparison:
         done = sum(self.there(job) for job in jobs)
         each = len(jobs) // len(entries) + (len(seeds) - 1 if grid else 0)
         seconds = show(plan, dict.fromkeys(self.arms, each), done, metric, direction)
+        after = None
+        if self.options.plateau:
+            baseline = self.book.entries[BASELINE].arm
+            after = longer(baseline, plan.steps()[BASELINE], base["trainer"]["validations"])
+            most = duration(LONGER * len(seeds) * plan.seconds()[BASELINE])
+            print(f"where another arm is best, {BASELINE} then goes on until nothing gets better: at most {most}")
         if self.options.advise:
             self.foretell(plan, grid, done == len(jobs))
         self.left, self.due, self.begun = each * len(entries) - done, seconds, time.perf_counter()
@@ -91,6 +98,8 @@ class Comparison:
         try:
             with Stopping() as self.stopping:  # between runs too
                 self.compare(grid, seeds)
+                if after is not None:
+                    self.go_on(after, seeds)
         except (KeyboardInterrupt, SystemExit) as stop:
             self.book.write()
             print("stopped; the same command goes on", file=sys.stderr)
@@ -139,6 +148,32 @@ class Comparison:
             self.run([job for entry in running for job in entry.planned if job.seed in batch])
             if self.options.race:
                 self.race(max(batch) + 1)
+
+    def go_on(self, arm: Arm, seeds: Sequence[int]) -> None:
+        """Train the baseline until nothing gets better, at its rate, where another arm is best on validation.
+
+        Args:
+            arm: The arm that does so.
+            seeds: The seeds.
+        """
+        from tl_run.report.answer import answer
+        from tl_run.report.arms import compared
+
+        try:
+            best = answer(compared(self.book.folder, self.book.content())[0]).best
+        except ValueError:  # there is no run, as is said at the end
+            return
+        if best in (None, BASELINE):
+            print(f"{BASELINE} is best on validation, so it is not trained longer")
+            return
+        base = self.book.entries[BASELINE]
+        jobs = [Job(arm.name, seed, base.rate) for seed in seeds]
+        self.arms[arm.name], self.expected[arm.name] = arm, LONGER * self.expected[BASELINE]
+        self.book.entries[arm.name] = Entry(arm, base.cell, base.rate, planned=jobs, longer=True)
+        due = [job for job in jobs if not self.there(job)]
+        self.left += len(due)
+        self.due += self.expected[arm.name] * len(due)
+        self.run(jobs)
 
     def first(self, grid: Sequence[float], seeds: Sequence[int]) -> list[Job]:
         """Return the runs of the grid, or without one all runs."""

@@ -195,7 +195,9 @@ def compared(folder: Path, content: Mapping[str, Any]) -> tuple[Setting, list[Le
     if not filled:
         raise ValueError(f"{folder}: no run of the comparison is over")
     metric = str(content.get("metric") or f"val/{filled[0].one.metric}").removeprefix("val/")
+    longer = {str(node["name"]) for node in content["arms"] if node.get("longer")}
     last = [a for a in filled if a.name != own and a.cell in BASELINES and all(r.plateau for r in a.runs.values())]
+    last = [arm for arm in filled if arm.name in longer] or last
     return Setting(
         "",
         [arm for arm in filled if arm not in last[:1]],

@@ -21,6 +21,7 @@ RESULTS, COMPARISON, SCHEMA = "results.json", "comparison.json", 1
 NEEDED = ("cell", "seed", "target", "baseline_key", "selection", "val", "test", "stages", "parameters", "seconds", "lr")
 # Options that are no part of an arm.
 NOT_OF_THE_ARM = ("seed", "trainer.progress", "logger", "resume", "hydra", "store.", "checkpoint.")
+VALIDATIONS = 10  # where a folder does not tell: as conf/trainer/default.yaml has it
 
 
 class LeftOut(NamedTuple):
@@ -115,6 +116,14 @@ class Run:
     def plateau(self) -> bool:
         """Whether its last stage ended because nothing got better."""
         return str(self.results["stages"][-1].get("ended", "")).startswith("no better")
+
+    @property
+    def validations(self) -> int:
+        """How often each of its stages was to be validated, as far as its folder tells."""
+        try:
+            return int(OmegaConf.load(self.folder / "config.yaml").trainer.validations)
+        except Exception:  # YAML may fail in any way
+            return VALIDATIONS
 
     def judged(self, role: str = "target") -> list[Sample]:
         """Return what the test said of each sample; empty where the run has no table of them."""

@@ -6,15 +6,15 @@ import math
 import shlex
 from collections.abc import Sequence
 
+from tl_run.baselines import until_plateau
 from tl_run.report.advice import beside_outcome, conclusion
 from tl_run.report.answer import BASELINE, BETTER, CONTROL, FASTER, Answer, Row
 from tl_run.report.arms import Arm
 from tl_run.report.statistics import CANNOT_TELL, Paired
 
-PATIENCE = ("cell.schedule=constant", "trainer.patience=5")
 MOST_MORE = 100  # seeds that a command is given for
 ARMS = "compare.arms="  # of a comparison's command: which, beside the baseline
-RACE, RULE = "compare.race=", "compare.without_labels="
+RACE, RULE, PLATEAU = "compare.race=", "compare.without_labels=", "compare.plateau="
 SEEDS = "compare.seeds="  # of a comparison's command: how many
 LEAST_P = 0.001  # p-values below are not told exactly
 OF_A_SOURCE = (  # what a run of the target alone does not take
@@ -22,7 +22,6 @@ OF_A_SOURCE = (  # what a run of the target alone does not take
     *("datamodule.mode=", "datamodule.source_share=", "datamodule.temperature="),
     *("cell.replay=", "cell.source_share=", "cell.gradient_cosine=", "cell.normalisation="),
 )
-LONGER = 10  # times the budget, for training until nothing gets better
 
 
 def headline(answer: Answer) -> str:
@@ -82,7 +81,9 @@ def lasting(answer: Answer) -> str | None:
             "until nothing got better."
         )
     steps = sum(sum(stage["steps"] for stage in run.results["stages"]) for run in plateau.runs.values())
-    which = f"{base.arm.name} trained until nothing gets better ({steps / len(plateau.runs):.0f} steps)"
+    rising = sum(not run.plateau for run in plateau.runs.values())
+    still = f", which {rising} of {len(plateau.runs)} runs had not reached at their last" if rising else ""
+    which = f"{base.arm.name} trained until nothing gets better ({steps / len(plateau.runs):.0f} steps{still})"
     said = f"{answer.on_plateau.mean:+.4f} ({interval(answer.on_plateau)})"
     if answer.lasting == BETTER:
         return f"Better, not only faster: also than {which}, by {said}."
@@ -129,14 +130,12 @@ def missing(answer: Answer) -> list[Missing]:
         fill = None if again is not None else command(["cell=parallel_training", *given], seeds(base.arm))
         lines.append(Missing("a null control: parallel_training with mode cycle has to equal scratch exactly", fill))
     if answer.setting.plateau is None and answer.best not in (None, base.arm.name):
-        most = int(LONGER * max(1, base.cost.steps if base.cost else 1))
+        steps = int(max(1, base.cost.steps if base.cost else 1))
         options = [one for one in base.arm.one.overrides() if not one.startswith(("steps=", "epochs="))]
-        lines.append(
-            Missing(
-                f"{base.arm.name} until nothing gets better, to tell better from only faster",
-                command([*options, f"steps={most}", *PATIENCE], seeds(base.arm)),
-            )
-        )
+        fill = command([*options, *until_plateau(steps, base.arm.one.validations)], seeds(base.arm))
+        if again is not None:
+            fill = shlex.join([*(one for one in shlex.split(again) if not one.startswith(PLATEAU)), f"{PLATEAU}true"])
+        lines.append(Missing(f"{base.arm.name} until nothing gets better, to tell better from only faster", fill))
     return list({one.what: one for one in lines}.values())
 
 
@@ -174,7 +173,7 @@ def _for_verdict(row: Row, base: Row, again: str | None) -> Missing:
 def _more(arm: Arm, new: Sequence[int], again: str | None, also: Arm | None = None) -> str:
     """Return the command that adds seeds to an arm; with another to both, and to no other arm of a comparison."""
     if again is not None:
-        changed = [SEEDS] if also is None else [SEEDS, ARMS, RACE]
+        changed = [SEEDS] if also is None else [SEEDS, ARMS, RACE, PLATEAU]
         changed += [RULE] if also is not None and arm.one.without_labels is None else []  # it would do nothing
         kept = [one for one in shlex.split(again) if not one.startswith(tuple(changed))]
         only = [] if also is None else [f"{ARMS}[{arm.name}]"]

@@ -5,8 +5,8 @@ import pytest
 from tests.tl_run.report.made_up import run, stage, sweep
 from tl_run.report import words
 from tl_run.report.answer import CONTROL, answer
-from tl_run.report.arms import settings_of
-from tl_run.report.reading import read
+from tl_run.report.arms import Arm, settings_of
+from tl_run.report.reading import read, read_run
 from tl_run.report.statistics import CANNOT_TELL, HELPS, HURTS
 
 
@@ -158,6 +158,34 @@ def test_with_one_seed_more_of_the_baseline_are_missing_too(tmp_path):
 def test_equal_scores_are_told_as_no_difference(tmp_path):
     gaps = [gap.what for gap in words.missing(answered(sweep(tmp_path, scratch=[0.5, 0.6], multitask=[0.5, 0.6])))]
     assert "multitask: a difference; it scores as scratch does with every seed" in gaps
+
+
+def test_a_baseline_that_had_not_reached_its_plateau_is_told_as_such(tmp_path):
+    sweep(tmp_path, scratch=[0.5, 0.52], multitask=[0.7, 0.711])
+    setting = settings_of(read([tmp_path])[0])[0]
+    ends = ("all steps", "no better val/target/accuracy in 5 validations")
+    for seed, ended in enumerate(ends):
+        run(tmp_path / f"long{seed}", "scratch", seed, 0.6, stages=[stage("target", ended=ended, steps=200)])
+    longer = {seed: read_run(tmp_path / f"long{seed}") for seed in (0, 1)}
+    setting[0].plateau = Arm("scratch_plateau", longer, "", [], "scratch")
+    said = words.lasting(answer(setting[0]))
+    assert "(200 steps, which 1 of 2 runs had not reached at their last)" in said
+
+
+@pytest.mark.parametrize(
+    ("again", "says"),
+    [
+        (None, "steps=200 cell.schedule=constant trainer.patience=5"),
+        ("compare.py steps=20", "compare.py steps=20 compare.plateau=true"),
+        ("compare.py compare.plateau=true", "compare.py compare.plateau=true"),
+    ],
+)
+def test_the_run_to_the_plateau_is_asked_for_by_a_command_that_is_part_of_the_same_report(tmp_path, again, says):
+    sweep(tmp_path, scratch=[0.5, 0.52], multitask=[0.7, 0.711])
+    setting = settings_of(read([tmp_path])[0])[0][0]
+    setting.again = again
+    (gap,) = [gap for gap in words.missing(answer(setting)) if "only faster" in gap.what]
+    assert gap.command == says if again else says in gap.command
 
 
 @pytest.mark.parametrize(("values", "says"), [((0.55, 0.56), "Better, not only"), ((0.8, 0.81), "Only faster")])

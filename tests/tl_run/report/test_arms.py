@@ -100,6 +100,22 @@ def test_of_a_comparison_the_runs_at_the_chosen_rate_count(tmp_path):
     assert {gone.why for gone in left_out} == {"is not over: was never started", "arm never has no run that is over"}
 
 
+@pytest.mark.parametrize("ended", ["all steps", "no better val/target/accuracy in 5 validations"])
+def test_the_baseline_that_went_on_is_no_arm_of_a_comparison(tmp_path, ended):
+    longer = {"name": "scratch_plateau", "says": "", "overrides": [], "cell": "scratch", "rate": 0.003, "longer": True}
+    begun = {"arm": "scratch", "seed": 0, "rate": 0.003, "folder": "s0", "status": "complete"}
+    content = read_comparison(comparison(tmp_path))
+    more = {"arm": "scratch_plateau", "seed": 0, "rate": 0.003, "folder": "p0", "status": "complete"}
+    comparison(tmp_path, arms=[*content["arms"][:2], longer], runs=[begun, more])
+    run(tmp_path / "s0", test=0.5)
+    run(tmp_path / "p0", test=0.6, stages=[stage("target", ended=ended, steps=200)])
+
+    one, _ = compared(tmp_path, read_comparison(tmp_path))
+
+    assert [arm.name for arm in one.arms] == ["scratch"]
+    assert one.plateau is not None and one.plateau.values("test", one.metric) == {0: 0.6}
+
+
 def test_runs_of_a_comparison_that_are_not_begun_are_counted(tmp_path):
     runs = [
         {"arm": "both", "seed": seed, "rate": 0.01, "folder": f"x/../b{seed}", "status": "planned"} for seed in (1, 2)
