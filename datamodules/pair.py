@@ -156,8 +156,6 @@ class PairedData(LightningDataModule):
         ValueError: If a task is missing, or the rule for overlaps is unknown.
     """
 
-    together = False  # whether both roles learn, and are tested, to the end
-
     def __init__(
         self,
         target: LightningDataModule,
@@ -215,13 +213,7 @@ class PairedData(LightningDataModule):
             if alike:
                 said = ", ".join(f"{name} and {twin}" for name, twin in alike.items())
                 log.warning("labels of source and target that are not the same: %s; %s", said, joining(alike))
-            self.overlaps = without_overlap(self.data, self.tasks, self._tested(), self.overlap)
-
-    def _tested(self) -> list[str]:
-        """Return the roles that are tested: the source where it learns to the end, or its head is the target's."""
-        tasks = self.tasks
-        kept = len(tasks) == 2 and tasks["target"].same_labels(tasks["source"])
-        return [role for role in self.data if role == "target" or self.together or kept]
+            self.overlaps = without_overlap(self.data, self.tasks, self.overlap)
 
     def _find_tasks(self) -> None:
         """Fill `tasks`; a dataset whose labels only its files tell has one after `setup`."""
@@ -331,20 +323,8 @@ class SequentialData(PairedData):
     Args:
         target: As for `PairedData`.
         source: Likewise.
-        replayed: Whether the source is learned, and so tested, to the end.
         **shared: Options of every pair, see `PairedData`.
     """
-
-    def __init__(
-        self,
-        target: LightningDataModule,
-        source: LightningDataModule | None = None,
-        *args: Any,
-        replayed: bool = False,
-        **shared: Unpack[PairOptions],
-    ) -> None:
-        super().__init__(target, source, *args, **shared)
-        self.together = replayed
 
 
 class CombinedData(PairedData):
@@ -362,8 +342,6 @@ class CombinedData(PairedData):
     Raises:
         ValueError: If the mode is unknown, or `aligned` lacks its dataset.
     """
-
-    together = True
 
     def __init__(
         self,
@@ -415,8 +393,6 @@ class MergedData(PairedData):
     Raises:
         ValueError: If the share is out of range, or the two tasks are of different kinds.
     """
-
-    together = True
 
     def __init__(
         self,

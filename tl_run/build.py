@@ -67,7 +67,7 @@ def build_data(config: Config) -> PairedData:
     if mode == "merged":
         return MergedData(**common, source_share=options["source_share"])
     if mode in (None, "sequential"):
-        return SequentialData(**common, replayed=bool(config["cell"].get("replay")))
+        return SequentialData(**common)
     both = aligned if mode == "aligned" else None
     return CombinedData(**common, mode=mode, temperature=options["temperature"], aligned_dataset=both)
 

@@ -71,6 +71,17 @@ def test_the_targets_test_pictures_in_the_sources_training_are_refused(folders, 
         pair(MergedData, target, source)
 
 
+def test_the_targets_training_pictures_in_the_sources_test_are_refused_whatever_the_tasks(folders):
+    for part, numbers in {"train": range(60, 120), "test": range(60)}.items():
+        for i in numbers:
+            other = folders / "published" / part / "xy"[i % 2] / f"{i}.png"
+            other.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(noise(i)).save(other)
+    source, target = folder(folders / "published", task="kind"), folder(folders / "half", task="shade")
+    with pytest.raises(ValueError, match=r"in source's test are in target's (train|val) \("):
+        pair(SequentialData, target, source)
+
+
 def test_dropping_takes_them_from_the_source_and_tells(folders, caplog):
     alone = folder(folders / "half")
     alone.setup()

@@ -97,7 +97,7 @@ def test_replay_needs_something_that_both_roles_learn() -> None:
 
 
 def test_a_replayed_stage_takes_over_what_the_source_learned_and_moves_both_heads() -> None:
-    data = pair_for("modality_transfer", replayed=True)
+    data = pair_for("modality_transfer")
     module = module_for("modality_transfer", data, replay=0.5, schedule="constant")
     source, target = module.plan
     module.enter(source.name)

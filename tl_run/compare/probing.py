@@ -108,7 +108,7 @@ def probe(config: Mapping[str, Any]) -> Probe:
         every = cfg["steps"] or cfg["epochs"] * data.epoch_steps
         with contextlib.suppress(Diverged):  # at this rate; what becomes of its runs is theirs to say
             fit(timed.module, data, timed.begin, steps=every, chosen=timed.end)
-    tested = timed.clock.step * timed.batches("target", "test") * FORWARD
+    tested = timed.clock.step * sum(timed.batches(role, "test") for role in data.data) * FORWARD
     return Probe(list(timed.found.values()), tested, _peak(), wiring(cfg, timed.module), tuple(found_in(data)))
 
 
