@@ -17,6 +17,7 @@ from tl_run.single import check_backbone
 FINETUNINGS = {FINETUNE: "full", PROBE: "linear_probe"}
 FROZEN = {"stem", "trunk"}
 LONGER = 10  # times the budget at most, for training until nothing gets better
+SELDOM, ENOUGH = 4, 10  # validations with which that is not seen, and those that it has then
 # Options of the Trainer, and callbacks, that only show what a run does.
 OF_DISPLAY = ("enable_model_summary", "profiler", "log_every_n_steps", "num_sanity_val_steps", "detect_anomaly")
 WATCH = ("LearningRateMonitor", "DeviceStatsMonitor", "ModelSummary", "RichModelSummary", "ThroughputMonitor")
@@ -27,13 +28,18 @@ NO_EFFECT = (*NAMES, "train_size", "val_size", "labelled", "weight", "absent", "
 
 
 def until_plateau(steps: int, validations: int) -> list[str]:
-    """Return the options that train a baseline until nothing gets better, validated as often as with its budget.
+    """Return the options that train a baseline until nothing gets better.
+
+    It is validated as often as with its budget, so that no more checkpoints are there to choose from, unless that is
+    too seldom; half of the validations without anything better end the training.
 
     Args:
         steps: Its budget.
-        validations: How often it is validated; half as many without anything better end the training.
+        validations: How often it is validated with that.
     """
-    return [f"steps={LONGER * steps}", "cell.schedule=constant", f"trainer.patience={max(1, validations // 2)}"]
+    often = [] if validations >= SELDOM else [f"trainer.validations={ENOUGH}"]
+    patience = (validations if validations >= SELDOM else ENOUGH) // 2
+    return [f"steps={LONGER * steps}", "cell.schedule=constant", *often, f"trainer.patience={patience}"]
 
 
 def backbone_of(cfg: Mapping[str, Any], role: str = "target") -> tuple[str, Any]:

@@ -61,13 +61,23 @@ class Outcome:
     processes: int
 
     def tested(self) -> list[str]:
-        """Return the roles that are tested: the target, and the source where it learns to the end or shares its trunk.
+        """Return the roles that are tested: the target, and the source where it is in use to the end or shares a trunk.
 
         A source whose head is out of use is tested by it as it was left: what is kept of the old skill.
         """
-        trunks = {role: names[1] for role, names in self.module.parts.wires.items()}
-        learn = self.module.plan[-1].learn
-        return [role for role in trunks if role in ("target", *learn) or trunks[role] == trunks["target"]]
+        wires, used = self.module.parts.wires, self.in_use()
+        return [role for role in wires if role in used or (wires[role][1] == wires["target"][1] and self.kept(role))]
+
+    def in_use(self) -> list[str]:
+        """Return the roles whose heads are in use to the end."""
+        heads, learn = {role: names[2] for role, names in self.module.parts.wires.items()}, self.module.plan[-1].learn
+        return [role for role in heads if role in ("target", *learn) or heads[role] == heads["target"]]
+
+    def kept(self, role: str) -> bool:
+        """Tell whether a role's head that is out of use can be tested: it learned in this run, and has test samples."""
+        test = self.data.split(role, "test")
+        found = (as_sample(test[i], self.data.tasks[role], str(i)) for i in range(min(len(test), MOST_LOOKED_AT)))
+        return self.config["source_checkpoint"] is None and any(self.data.tasks[role].key in one for one in found)
 
     def results(self, records: list[dict[str, Any]], tested: Mapping[str, float]) -> dict[str, Any]:
         """Return what `results.json` holds."""

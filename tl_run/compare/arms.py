@@ -71,12 +71,7 @@ def longer(baseline: Arm, steps: int, validations: int) -> Arm:
         baseline: The baseline.
         steps: Its budget.
         validations: How often it is validated.
-
-    Raises:
-        ConfigError: If that is too seldom to see whether anything gets better.
     """
-    if validations < 2:
-        raise ConfigError(f"compare.plateau=true: needs trainer.validations of 2 at least, and it is {validations}")
     overrides = [*baseline.overrides, "epochs=null", *until_plateau(steps, validations)]
     says = f"{baseline.name} until nothing gets better"
     return Arm(name=f"{baseline.name}_{PLATEAU}", says=says, needs=Needs(), overrides=overrides)

@@ -67,7 +67,7 @@ class Entry:
         rates: What the rates that were tried gave.
         stopped: Why it stopped before its last seed.
         planned: Its runs at the chosen rate, in the order of their seeds.
-        longer: Whether it is the baseline again, trained until nothing gets better.
+        longer: The arm that it is again, trained until nothing gets better; None for any other.
     """
 
     arm: Arm
@@ -76,7 +76,7 @@ class Entry:
     rates: dict[float, Tried] = field(default_factory=dict)
     stopped: dict[str, Any] | None = None
     planned: list[Job] = field(default_factory=list)
-    longer: bool = False
+    longer: str | None = None
 
 
 def digest(asked: Any) -> str:
@@ -148,6 +148,13 @@ class Book:
             name: {job.seed: self.value(job) for job in entry.planned if job in known} for name, entry in going.items()
         }
 
+    def went_on(self) -> bool:
+        """Tell whether the record that is there has the baseline trained until nothing gets better."""
+        try:
+            return any(arm.get("longer") for arm in json.loads((self.folder / RECORD).read_text())["arms"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
     def content(self) -> dict[str, Any]:
         """Return what `comparison.json` holds."""
         arms = [
@@ -159,7 +166,7 @@ class Book:
                 "rate": entry.rate,
                 "rates_tried": {f"{rate:g}": _finite(found.score) for rate, found in sorted(entry.rates.items())},
                 "stopped": entry.stopped,
-                **({"longer": True} if entry.longer else {}),
+                **({"longer": entry.longer} if entry.longer else {}),
             }
             for name, entry in self.entries.items()
         ]

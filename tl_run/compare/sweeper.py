@@ -67,6 +67,10 @@ class Comparison:
         check_unlabelled(self.options.without_labels, asked)
         arms, left_out = fitting(asked, self.values, self.check)
         check_two([arm.name for arm, _ in arms], left_out)
+        grid, seeds = self.grid(), self.options.all_seeds()
+        if self.options.plateau:  # what is wrong with it is said now
+            alone, cfg = next(one for one in arms if one[0].name == BASELINE)
+            self.check(self.values(longer(alone, cfg["steps"] or 1, cfg["trainer"]["validations"])))
         print(f"looking at {len(arms)} arms, with a few steps of each", flush=True)
         from tl_run.compare.probing import probe  # torch is not needed to answer a wrong option
 
@@ -75,7 +79,6 @@ class Comparison:
         check_two([arm.name for arm, _, _ in plan.arms], plan.left_out)
         base = next(cfg for arm, cfg, _ in plan.arms if arm.name == BASELINE)
         metric, direction = str(returned(base)), "min" if direction_of(base) == MINIMIZE else "max"
-        grid, seeds = self.grid(), self.options.all_seeds()
         said = [self.common, {arm.name: arm.overrides for arm, _, _ in plan.arms}, seeds, grid, self.options.race]
         said += [self.options.without_labels] if self.options.without_labels else []
         entries = [Entry(arm, cfg["cell"]["name"]) for arm, cfg, _ in plan.arms]
@@ -85,10 +88,9 @@ class Comparison:
         done = sum(self.there(job) for job in jobs)
         each = len(jobs) // len(entries) + (len(seeds) - 1 if grid else 0)
         seconds = show(plan, dict.fromkeys(self.arms, each), done, metric, direction)
-        after = None
+        after = longer(self.arms[BASELINE], plan.steps()[BASELINE], base["trainer"]["validations"])
+        went_on = self.book.went_on()
         if self.options.plateau:
-            baseline = self.book.entries[BASELINE].arm
-            after = longer(baseline, plan.steps()[BASELINE], base["trainer"]["validations"])
             most = duration(LONGER * len(seeds) * plan.seconds()[BASELINE])
             print(f"where another arm is best, {BASELINE} then goes on until nothing gets better: at most {most}")
         if self.options.advise:
@@ -98,7 +100,7 @@ class Comparison:
         try:
             with Stopping() as self.stopping:  # between runs too
                 self.compare(grid, seeds)
-                if after is not None:
+                if self.options.plateau or went_on:
                     self.go_on(after, seeds)
         except (KeyboardInterrupt, SystemExit) as stop:
             self.book.write()
@@ -152,6 +154,8 @@ class Comparison:
     def go_on(self, arm: Arm, seeds: Sequence[int]) -> None:
         """Train the baseline until nothing gets better, at its rate, where another arm is best on validation.
 
+        Where that was asked for before and is not now, what is there counts.
+
         Args:
             arm: The arm that does so.
             seeds: The seeds.
@@ -160,17 +164,21 @@ class Comparison:
         from tl_run.report.arms import compared
 
         try:
-            best = answer(compared(self.book.folder, self.book.content())[0]).best
+            found = answer(compared(self.book.folder, self.book.content())[0])
         except ValueError:  # there is no run, as is said at the end
             return
-        if best in (None, BASELINE):
+        if found.baseline is None or found.best is None:
+            return
+        if found.best == BASELINE:
             print(f"{BASELINE} is best on validation, so it is not trained longer")
             return
         base = self.book.entries[BASELINE]
         jobs = [Job(arm.name, seed, base.rate) for seed in seeds]
         self.arms[arm.name], self.expected[arm.name] = arm, LONGER * self.expected[BASELINE]
-        self.book.entries[arm.name] = Entry(arm, base.cell, base.rate, planned=jobs, longer=True)
         due = [job for job in jobs if not self.there(job)]
+        if not self.options.plateau:
+            jobs, due = [job for job in jobs if job not in due], []
+        self.book.entries[arm.name] = Entry(arm, base.cell, base.rate, planned=jobs, longer=BASELINE)
         self.left += len(due)
         self.due += self.expected[arm.name] * len(due)
         self.run(jobs)

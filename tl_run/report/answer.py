@@ -53,7 +53,7 @@ class Forgotten(NamedTuple):
     Args:
         metric: The metric.
         before: On the source's validation set, when its stage was over; NaN where it was not measured.
-        after: On the source's test set, at the end; NaN where the source's head is no longer in use.
+        after: On the source's test set, at the end; NaN where the source was not tested.
     """
 
     metric: str
@@ -261,4 +261,5 @@ def _lasting(setting: Setting, best: str | None) -> tuple[str | None, Paired | N
     found = paired(values, setting.plateau.values("test", setting.metric), setting.direction)
     if not found.clear:
         return OPEN, found
-    return (BETTER if found.mean > 0 else FASTER), found
+    rising = any(not run.plateau for run in setting.plateau.runs.values())
+    return (FASTER if found.mean <= 0 else OPEN if rising else BETTER), found

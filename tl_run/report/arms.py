@@ -195,12 +195,12 @@ def compared(folder: Path, content: Mapping[str, Any]) -> tuple[Setting, list[Le
     if not filled:
         raise ValueError(f"{folder}: no run of the comparison is over")
     metric = str(content.get("metric") or f"val/{filled[0].one.metric}").removeprefix("val/")
-    longer = {str(node["name"]) for node in content["arms"] if node.get("longer")}
-    last = [a for a in filled if a.name != own and a.cell in BASELINES and all(r.plateau for r in a.runs.values())]
-    last = [arm for arm in filled if arm.name in longer] or last
+    longer = {str(node["name"]): node["longer"] for node in content["arms"] if node.get("longer")}
+    last = [arm for arm in filled if arm.name in longer and longer[arm.name] == own]
+    filled = [arm for arm in filled if arm.name not in longer]
     return Setting(
         "",
-        [arm for arm in filled if arm not in last[:1]],
+        filled,
         own if any(arm.name == own for arm in filled) else None,
         metric,
         str(content.get("direction") or filled[0].one.direction),

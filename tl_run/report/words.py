@@ -82,7 +82,7 @@ def lasting(answer: Answer) -> str | None:
         )
     steps = sum(sum(stage["steps"] for stage in run.results["stages"]) for run in plateau.runs.values())
     rising = sum(not run.plateau for run in plateau.runs.values())
-    still = f", which {rising} of {len(plateau.runs)} runs had not reached at their last" if rising else ""
+    still = f"; {rising} of {len(plateau.runs)} runs were still getting better" if rising else ""
     which = f"{base.arm.name} trained until nothing gets better ({steps / len(plateau.runs):.0f} steps{still})"
     said = f"{answer.on_plateau.mean:+.4f} ({interval(answer.on_plateau)})"
     if answer.lasting == BETTER:

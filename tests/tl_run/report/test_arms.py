@@ -102,7 +102,14 @@ def test_of_a_comparison_the_runs_at_the_chosen_rate_count(tmp_path):
 
 @pytest.mark.parametrize("ended", ["all steps", "no better val/target/accuracy in 5 validations"])
 def test_the_baseline_that_went_on_is_no_arm_of_a_comparison(tmp_path, ended):
-    longer = {"name": "scratch_plateau", "says": "", "overrides": [], "cell": "scratch", "rate": 0.003, "longer": True}
+    longer = {
+        "name": "scratch_plateau",
+        "says": "",
+        "overrides": [],
+        "cell": "scratch",
+        "rate": 0.003,
+        "longer": "scratch",
+    }
     begun = {"arm": "scratch", "seed": 0, "rate": 0.003, "folder": "s0", "status": "complete"}
     content = read_comparison(comparison(tmp_path))
     more = {"arm": "scratch_plateau", "seed": 0, "rate": 0.003, "folder": "p0", "status": "complete"}
@@ -114,6 +121,8 @@ def test_the_baseline_that_went_on_is_no_arm_of_a_comparison(tmp_path, ended):
 
     assert [arm.name for arm in one.arms] == ["scratch"]
     assert one.plateau is not None and one.plateau.values("test", one.metric) == {0: 0.6}
+    one, _ = compared(tmp_path, {**read_comparison(tmp_path), "baseline": "scratch_plateau"})
+    assert [arm.name for arm in one.arms] == ["scratch"] and one.baseline is one.plateau is None
 
 
 def test_runs_of_a_comparison_that_are_not_begun_are_counted(tmp_path):
