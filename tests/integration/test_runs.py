@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,24 @@ def test_a_source_is_tested_by_its_own_head_after_its_trunk_moved_on(tmp_path: P
     (metric,) = (stage["monitor"].removeprefix("val/") for stage in frozen["stages"] if stage["name"] == "source")
     assert metric.startswith("source/") and {metric, "source/loss"} <= set(frozen["test"])
     assert moved["test"]["source/loss"] != frozen["test"]["source/loss"]  # by the same head, which moved in neither
+
+
+def test_an_old_skill_that_is_lost_or_was_never_learned_here_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(config("cell=task_adaptation"), tmp_path / "first")
+    execute(config("cell=task_adaptation", f"source_checkpoint={tmp_path / 'first'}"), tmp_path / "second")
+    first, second = (json.loads((tmp_path / name / "results.json").read_text())["test"] for name in ("first", "second"))
+    assert any(name.startswith("source/") for name in first) and "source/loss" not in second
+
+    measured = Run.test
+    lost = {"test/source/loss": math.inf}
+    monkeypatch.setattr(Run, "test", lambda run: {**measured(run), **lost})
+    execute(config("cell=task_adaptation"), tmp_path / "lost")
+    assert json.loads((tmp_path / "lost" / "results.json").read_text())["test"]["source/loss"] is None
+    lost["test/target/loss"] = math.inf
+    with pytest.raises(RunError, match="diverged in the test: test/target/loss is inf"):
+        execute(config("cell=task_adaptation"), tmp_path / "diverged")
 
 
 def test_a_run_folder_holds_what_it_says(tmp_path: Path) -> None:
