@@ -70,7 +70,8 @@ class Comparison:
         grid, seeds = self.grid(), self.options.all_seeds()
         if self.options.plateau:  # what is wrong with it is said now
             alone, cfg = next(one for one in arms if one[0].name == BASELINE)
-            self.check(self.values(longer(alone, cfg["steps"] or 1, cfg["trainer"]["validations"])))
+            validations = cfg["trainer"]["validations"]
+            self.check(self.values(longer(alone, cfg["steps"] or validations, validations)))  # epochs are known later
         print(f"looking at {len(arms)} arms, with a few steps of each", flush=True)
         from tl_run.compare.probing import probe  # torch is not needed to answer a wrong option
 
