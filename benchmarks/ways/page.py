@@ -132,9 +132,7 @@ def of_replay(record: Record) -> Iterator[str]:
     yield ""
     yield "`python -m benchmarks.ways.replay --data-root <folder>`: digits (MNIST), then clothes (Fashion-MNIST, 500"
     yield "labels) with a head of their own; *old* is the final accuracy on the digits' test set, *new* that on the"
-    untested = any(not row["old"] for row in record["rows"] if not row["arm"].startswith("scratch"))
-    before = " Where *old* is missing, a run is from before such a head was tested at the end." if untested else ""
-    yield f"clothes', each by its own head.{before}"
+    yield "clothes', each by its own head."
     yield ""
     yield "![New against old skill: points are runs, shares of replay are joined by a line](pictures/replay.svg)"
     yield ""
